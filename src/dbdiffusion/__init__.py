@@ -1,0 +1,10 @@
+"""Calibrated inference for perturbations nobody measured: latent diffusion and prediction-powered inference on scvi."""
+
+import rich.pretty  # noqa: F401  scvi-tools 1.4.2 uses it without importing it
+
+from dbdiffusion import data, metrics, plotting
+from dbdiffusion.data import simulate_screen
+from dbdiffusion.model import DBDiffusion
+
+__version__ = "0.1.0"
+__all__ = ["DBDiffusion", "data", "metrics", "plotting", "simulate_screen"]

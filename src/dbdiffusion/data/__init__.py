@@ -1,0 +1,20 @@
+"""Data: registry fields, checks, splits over perturbations, and a simulator with known truth."""
+
+from dbdiffusion.data._fields import PerturbationField, UserVectorsField, vectors_from_state
+from dbdiffusion.data._hold_out import assign_folds, hold_out
+from dbdiffusion.data._simulate import expected_log1p, simulate_screen
+from dbdiffusion.data._validate import check_counts, check_perturbations, check_vectors, row_chunks
+
+__all__ = [
+    "PerturbationField",
+    "UserVectorsField",
+    "assign_folds",
+    "check_counts",
+    "check_perturbations",
+    "check_vectors",
+    "expected_log1p",
+    "hold_out",
+    "row_chunks",
+    "simulate_screen",
+    "vectors_from_state",
+]

@@ -1,0 +1,139 @@
+"""Checks of a user's AnnData, each failure worded: what must hold, what was found, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+
+def row_chunks(matrix: object, chunk: int = 8192) -> Iterator[np.ndarray | sp.spmatrix]:
+    """Consecutive rows of a matrix in memory or on disk."""
+    for start in range(0, matrix.shape[0], chunk):  # type: ignore[attr-defined]
+        yield matrix[start : start + chunk]  # type: ignore[index]
+
+
+def check_counts(adata: AnnData, layer: str | None) -> None:
+    """Raise unless the counts are finite, non-negative integers and the genes' names unique.
+
+    Raises
+    ------
+    ValueError
+        On NaN, negative or fractional values, a ``csr_array``, fewer than two genes, or duplicate ``var_names``.
+    KeyError
+        If the layer does not exist.
+    """
+    if not adata.var_names.is_unique:
+        repeated = list(adata.var_names[adata.var_names.duplicated()][:3])
+        msg = f"`var_names` must be unique, got {repeated!r} more than once. Run `adata.var_names_make_unique()` first."
+        raise ValueError(msg)
+    if adata.n_vars < 2:
+        msg = f"At least 2 genes are needed, got {adata.n_vars}."
+        raise ValueError(msg)
+    if layer is not None and layer not in adata.layers:
+        msg = f"`layer` {layer!r} is not in adata.layers, which has {sorted(adata.layers)}."
+        raise KeyError(msg)
+    counts = adata.X if layer is None else adata.layers[layer]
+    if counts is None:
+        msg = "adata.X is None; name the layer that holds the counts: `setup_anndata(adata, layer=...)`."
+        raise ValueError(msg)
+    if isinstance(counts, sp.sparray):
+        msg = (
+            f"Counts are a {type(counts).__name__}, which scvi-tools cannot read. Convert once: "
+            "`adata.X = scipy.sparse.csr_matrix(adata.X)`."
+        )
+        raise ValueError(msg)
+    for rows in row_chunks(counts):
+        _check_values(rows.data if sp.issparse(rows) else np.asarray(rows))
+
+
+def _check_values(values: np.ndarray) -> None:
+    if not np.issubdtype(values.dtype, np.number):
+        problem: str | None = f"of type {values.dtype}"
+    elif not np.isfinite(values).all():
+        problem = "NaN or infinite"
+    elif (values < 0).any():
+        problem = "negative"
+    elif not np.issubdtype(values.dtype, np.integer) and (values != np.floor(values)).any():
+        problem = "fractional"
+    else:
+        return
+    msg = (
+        f"Counts must be finite, non-negative integers (raw UMIs), but some are {problem}. Normalised values cannot be used; "
+        "name the layer with raw counts: `setup_anndata(adata, layer=...)`."
+    )
+    raise ValueError(msg)
+
+
+def check_perturbations(obs: pd.DataFrame, perturbation_key: str, control: str) -> None:
+    """Raise unless the column holds control, at least two cells of it, and some perturbation.
+
+    Raises
+    ------
+    KeyError
+        If the column is missing.
+    ValueError
+        On missing or empty values, control absent or with fewer than two cells, or no perturbation beside it.
+    """
+    if perturbation_key not in obs:
+        close = difflib.get_close_matches(perturbation_key, [str(column) for column in obs.columns], n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        msg = f"`perturbation_key` {perturbation_key!r} is not in adata.obs, which has {sorted(map(str, obs.columns))}.{hint}"
+        raise KeyError(msg)
+    column = obs[perturbation_key]
+    if column.isna().any() or (column.astype(str).str.strip() == "").any():
+        msg = (
+            f"adata.obs[{perturbation_key!r}] must name a perturbation for every cell, but some are missing or empty. "
+            "Drop those cells, or call them what they are."
+        )
+        raise ValueError(msg)
+    sizes = column.astype(str).value_counts()
+    if control not in sizes.index:
+        close = difflib.get_close_matches(control, list(sizes.index), n=3) or list(sizes.index[:3])
+        msg = (
+            f"`control` {control!r} is not in adata.obs[{perturbation_key!r}]; it has {close!r}, among others. "
+            "Name the unperturbed cells: `setup_anndata(adata, control=...)`."
+        )
+        raise ValueError(msg)
+    if sizes[control] < 2:
+        msg = f"At least 2 control cells are needed for a variance, got {sizes[control]} of {control!r}."
+        raise ValueError(msg)
+    if len(sizes) < 2:
+        msg = f"At least one perturbation beside control {control!r} is needed, but every cell is control."
+        raise ValueError(msg)
+
+
+def check_vectors(table: object, where: str) -> pd.DataFrame:
+    """A user's vectors as a float64 frame, or a worded error.
+
+    Raises
+    ------
+    TypeError
+        If it is no DataFrame.
+    ValueError
+        On an empty table, duplicate names, or values that are not finite numbers.
+    """
+    if not isinstance(table, pd.DataFrame):
+        msg = f"{where} must be a DataFrame (index = perturbations or genes, columns = dimensions), got {type(table).__name__}."
+        raise TypeError(msg)
+    if table.shape[0] == 0 or table.shape[1] == 0:
+        msg = f"{where} is empty (shape {table.shape}); it needs a row per perturbation or gene and a column per dimension."
+        raise ValueError(msg)
+    if table.index.has_duplicates:
+        repeated = list(table.index[table.index.duplicated()][:3])
+        msg = f"{where} has {repeated!r} more than once in its index; keep one row a name."
+        raise ValueError(msg)
+    numeric = table.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    bad = ~np.isfinite(numeric).all(axis=1)
+    if bad.any():
+        msg = f"{where} must hold finite numbers only, but {list(table.index[bad][:3])!r} has others. Fill or drop those rows."
+        raise ValueError(msg)
+    return pd.DataFrame(numeric, index=table.index.astype(str), columns=[str(column) for column in table.columns])

@@ -1,0 +1,21 @@
+"""Latent diffusion: torch and diffusers only. Says z, t, condition; knows no perturbation, gene or cell type."""
+
+from dbdiffusion.diffusion._denoiser import Denoiser, GaussianDenoiser, noise_schedule
+from dbdiffusion.diffusion._guidance import GuidedDenoiser
+from dbdiffusion.diffusion._latent import LatentDiffusion, draw_noise
+from dbdiffusion.diffusion._network import ResidualMLP
+from dbdiffusion.diffusion._sampler import SAMPLERS, STOCHASTIC, check_sampler, sample
+
+__all__ = [
+    "SAMPLERS",
+    "STOCHASTIC",
+    "Denoiser",
+    "GaussianDenoiser",
+    "GuidedDenoiser",
+    "LatentDiffusion",
+    "ResidualMLP",
+    "check_sampler",
+    "draw_noise",
+    "noise_schedule",
+    "sample",
+]

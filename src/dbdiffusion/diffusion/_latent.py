@@ -1,0 +1,126 @@
+"""Latent diffusion with its linear part outside the network.
+
+The network diffuses the standardised remainder x = (z_0 - mean - (c - origin) W) / scale, where W maps a condition to a
+mean shift of the latent. Generation adds the linear part back, so that a condition never seen extrapolates linearly and
+the network has only shape and curvature to learn.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from dbdiffusion.diffusion._denoiser import Denoiser
+from dbdiffusion.diffusion._guidance import GuidedDenoiser
+from dbdiffusion.diffusion._sampler import STOCHASTIC, sample
+
+
+class LatentDiffusion(nn.Module):
+    """Denoiser, its moving average, and the statistics that standardise latent and condition.
+
+    All of it is parameters and buffers of shapes fixed at construction, so a state dict carries everything.
+
+    Parameters
+    ----------
+    n_latent, n_condition, n_hidden, n_blocks
+        D, E, and the size of the network (see :class:`~dbdiffusion.diffusion.ResidualMLP`).
+
+    Examples
+    --------
+    >>> diffusion = LatentDiffusion(n_latent=5, n_condition=3, n_hidden=16, n_blocks=1)
+    >>> diffusion.sample(torch.zeros(7, 3), torch.randn(1, 7, 5), n_steps=3).shape
+    torch.Size([7, 5])
+    """
+
+    mean: Tensor
+    scale: Tensor
+    linear: Tensor
+    origin: Tensor
+    condition_scale: Tensor
+    is_fitted: Tensor
+
+    def __init__(self, n_latent: int, n_condition: int, n_hidden: int = 256, n_blocks: int = 3) -> None:
+        super().__init__()
+        self.denoiser = Denoiser(n_latent, n_condition, n_hidden, n_blocks)
+        self.averaged = copy.deepcopy(self.denoiser).requires_grad_(requires_grad=False)
+        self.register_buffer("mean", torch.zeros(n_latent))
+        self.register_buffer("scale", torch.ones(n_latent))
+        self.register_buffer("linear", torch.zeros(n_condition, n_latent))
+        self.register_buffer("origin", torch.zeros(n_condition))
+        self.register_buffer("condition_scale", torch.ones(n_condition))
+        self.register_buffer("is_fitted", torch.tensor(False))  # noqa: FBT003
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Draw fresh weights (from the global generator) and start the moving average from them."""
+        fresh = Denoiser(*_sizes(self.denoiser))
+        self.denoiser.load_state_dict(fresh.state_dict())
+        self.averaged.load_state_dict(fresh.state_dict())
+        self.is_fitted.fill_(False)  # noqa: FBT003
+
+    @torch.no_grad()
+    def set_linear_part(self, mean: Tensor, scale: Tensor, linear: Tensor, origin: Tensor, condition_scale: Tensor) -> None:
+        """Fill the buffers: mean and scale (D,) of the remainder, W (E, D), origin and scale (E,) of the condition."""
+        for name, value in locals().copy().items():
+            if name != "self":
+                getattr(self, name).copy_(value)
+
+    def standardise(self, z: Tensor, condition: Tensor) -> Tensor:
+        """Latent (B, D) of cells under a condition (B, E) to what the network diffuses (B, D)."""
+        return (z - self.mean - (condition - self.origin) @ self.linear) / self.scale
+
+    def restore(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Inverse of :meth:`standardise`."""
+        return x * self.scale + self.mean + (condition - self.origin) @ self.linear
+
+    def loss(self, z: Tensor, condition: Tensor, condition_dropout: float) -> Tensor:
+        """Training loss of the denoiser for latents (B, D) and conditions (B, E)."""
+        return self.denoiser.loss(self.standardise(z, condition), self._scaled(condition), condition_dropout)
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """Move the averaged weights towards the current ones."""
+        for average, current in zip(self.averaged.parameters(), self.denoiser.parameters(), strict=True):
+            average.lerp_(current, 1 - decay)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        condition: Tensor,
+        noise: Tensor,
+        guidance_scale: float = 1.0,
+        sampler: str = "dpm++",
+        n_steps: int = 25,
+    ) -> Tensor:
+        """Latents (B, D) for conditions (B, E); ``noise`` as :func:`~dbdiffusion.diffusion.sample` takes it."""
+        denoiser = GuidedDenoiser(self.averaged, guidance_scale)
+        x = sample(denoiser, self._scaled(condition), noise, sampler, n_steps)
+        return self.restore(x, condition)
+
+    def _scaled(self, condition: Tensor) -> Tensor:
+        return (condition - self.origin) / self.condition_scale
+
+
+def draw_noise(n_cells: int, n_latent: int, sampler: str, n_steps: int, seed: int) -> Tensor:
+    """Standard normal noise (1 or 1 + n_steps, n_cells, D) as the sampler needs it, from its own generator.
+
+    Examples
+    --------
+    >>> draw_noise(4, 2, "dpm++", 10, seed=0).shape, draw_noise(4, 2, "ddpm", 10, seed=0).shape
+    (torch.Size([1, 4, 2]), torch.Size([11, 4, 2]))
+    """
+    generator = torch.Generator().manual_seed(seed)
+    n_draws = 1 + n_steps if sampler in STOCHASTIC else 1
+    return torch.randn((n_draws, n_cells, n_latent), generator=generator)
+
+
+def _sizes(denoiser: Denoiser) -> tuple[int, int, int, int]:
+    network = denoiser.network
+    return (
+        network.inlet.in_features,
+        network.condition.in_features,
+        network.inlet.out_features,
+        len(network.blocks),
+    )

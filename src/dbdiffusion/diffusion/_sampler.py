@@ -1,0 +1,103 @@
+"""The reverse process, by the schedulers of diffusers behind one thin adapter.
+
+Randomness is handed in, never drawn here, so that a caller can share it between conditions (common random numbers) and
+so that a cell does not depend on which other cells were sampled with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from torch import Tensor
+
+from dbdiffusion.diffusion._denoiser import BETA_SCHEDULE, N_TRAIN_STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_COMMON = {"num_train_timesteps": N_TRAIN_STEPS, "beta_schedule": BETA_SCHEDULE, "prediction_type": "sample"}
+_UNCLIPPED = {**_COMMON, "clip_sample": False, "thresholding": False, "timestep_spacing": "trailing"}
+_DPM = {**_COMMON, "thresholding": False, "timestep_spacing": "linspace", "use_karras_sigmas": False}
+
+
+def _dpm(algorithm: str) -> tuple[Any, dict[str, Any]]:
+    return DPMSolverMultistepScheduler(algorithm_type=algorithm, **_DPM), {}
+
+
+SAMPLERS: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
+    "dpm++": lambda: _dpm("dpmsolver++"),
+    "sde-dpm++": lambda: _dpm("sde-dpmsolver++"),
+    "ddim": lambda: (DDIMScheduler(**_UNCLIPPED), {"eta": 0.0}),
+    "ddpm": lambda: (DDIMScheduler(**_UNCLIPPED), {"eta": 1.0}),  # DDIM at eta 1 is the ancestral sampler
+}
+STOCHASTIC = frozenset({"sde-dpm++", "ddpm"})
+
+
+def check_sampler(sampler: str, n_steps: int) -> None:
+    """Raise a worded ``ValueError`` unless the sampler is known and the number of steps possible.
+
+    Examples
+    --------
+    >>> check_sampler("dpm++", 20)
+    """
+    if sampler not in SAMPLERS:
+        msg = f"`sampler` must be one of {sorted(SAMPLERS)}, got {sampler!r}."
+        raise ValueError(msg)
+    if not 2 <= n_steps <= N_TRAIN_STEPS:
+        msg = f"`n_steps` must lie between 2 and {N_TRAIN_STEPS}, got {n_steps!r}."
+        raise ValueError(msg)
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Callable[[Tensor, Tensor, Any], Tensor],
+    condition: Any,
+    noise: Tensor,
+    sampler: str = "dpm++",
+    n_steps: int = 30,
+) -> Tensor:
+    """Draw clean latents.
+
+    Parameters
+    ----------
+    denoiser
+        Callable ``(z_t, t, condition) -> z_0``.
+    condition
+        Handed to the denoiser as it is, usually (B, E).
+    noise
+        Standard normal, (1, B, D) for the deterministic samplers ``"dpm++"`` and ``"ddim"``, (1 + n_steps, B, D) for the
+        stochastic ``"sde-dpm++"`` and ``"ddpm"`` (the ancestral sampler of Ho et al. 2020).
+    sampler
+        One of ``"dpm++"``, ``"sde-dpm++"``, ``"ddim"``, ``"ddpm"``.
+    n_steps
+        Steps of the reverse process, each one pass of the denoiser.
+
+    Returns
+    -------
+    Tensor
+        Latents (B, D).
+
+    References
+    ----------
+    Lu et al., DPM-Solver++, arXiv 2211.01095; Song et al., DDIM, arXiv 2010.02502.
+
+    Examples
+    --------
+    >>> from dbdiffusion.diffusion import GaussianDenoiser
+    >>> oracle = GaussianDenoiser(torch.zeros(2), torch.eye(2))
+    >>> sample(oracle, None, torch.zeros(1, 3, 2), n_steps=5)
+    tensor([[0., 0.],
+            [0., 0.],
+            [0., 0.]])
+    """
+    check_sampler(sampler, n_steps)
+    scheduler, options = SAMPLERS[sampler]()
+    scheduler.set_timesteps(n_steps, device=noise.device)
+    z = noise[0]
+    for k, t in enumerate(scheduler.timesteps):
+        z_0 = denoiser(z, t.expand(len(z)), condition)
+        step_noise = noise[k + 1] if sampler in STOCHASTIC else None
+        z = scheduler.step(z_0, t, z, variance_noise=step_noise, **options).prev_sample
+    return z

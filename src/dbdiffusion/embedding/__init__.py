@@ -1,0 +1,29 @@
+"""Embeddings of perturbations: numpy and scikit-learn. Knows perturbations, genes and effects; no network, no AnnData."""
+
+from dbdiffusion.embedding._effects import (
+    GroupMoments,
+    ObservedEffects,
+    contrast_within_batches,
+    grouped_moments,
+    log1p_cp10k,
+)
+from dbdiffusion.embedding._gene_space import gene_vectors
+from dbdiffusion.embedding._select import left_out_error
+from dbdiffusion.embedding._space import ALL_STRATEGIES, GeneSpace, PerturbationSpace, fit_space
+from dbdiffusion.embedding._table import EffectSpace, fit_effect_space
+
+__all__ = [
+    "ALL_STRATEGIES",
+    "EffectSpace",
+    "GeneSpace",
+    "GroupMoments",
+    "ObservedEffects",
+    "PerturbationSpace",
+    "contrast_within_batches",
+    "fit_effect_space",
+    "fit_space",
+    "gene_vectors",
+    "grouped_moments",
+    "left_out_error",
+    "log1p_cp10k",
+]

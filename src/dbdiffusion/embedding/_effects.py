@@ -1,0 +1,173 @@
+"""Observed effects: mean log1p CP10K of a perturbation minus that of control, contrasted inside batches.
+
+Scale everywhere: mean over cells of log(1 + counts per 10,000), natural log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TARGET_SUM = 1e4
+
+
+@dataclass(frozen=True)
+class GroupMoments:
+    """Cells of each group, and mean and variance over them of every gene.
+
+    Parameters
+    ----------
+    n_cells
+        (groups,).
+    mean
+        (groups, G), log1p CP10K; 0 for an empty group.
+    sum_of_squares
+        (groups, G), squared deviations from the group's mean, summed over its cells.
+    """
+
+    n_cells: np.ndarray
+    mean: np.ndarray
+    sum_of_squares: np.ndarray
+
+
+@dataclass(frozen=True)
+class ObservedEffects:
+    """Effects of P measured perturbations on G genes and what is needed to judge them.
+
+    Parameters
+    ----------
+    effect
+        (P, G).
+    variance
+        (P, G) sampling variance from the perturbation's own cells, s²/n.
+    control_variance
+        (P, G) sampling variance from the control cells, which all perturbations share.
+    df, control_df
+        (P,) and scalar: degrees of freedom of the two variances.
+    mean_control
+        (P, G) mean of the control cells, weighted over batches as the effect is.
+    n_cells
+        (P,) cells that entered the contrast.
+    """
+
+    effect: np.ndarray
+    variance: np.ndarray
+    control_variance: np.ndarray
+    df: np.ndarray
+    control_df: float
+    mean_control: np.ndarray
+    n_cells: np.ndarray
+
+    def subset(self, rows: np.ndarray) -> ObservedEffects:
+        """The same for some of the perturbations (indices or mask)."""
+        per_perturbation = ("effect", "variance", "control_variance", "df", "mean_control", "n_cells")
+        return ObservedEffects(
+            **{name: getattr(self, name)[rows] for name in per_perturbation}, control_df=self.control_df
+        )
+
+
+def log1p_cp10k(counts: sp.spmatrix | np.ndarray, library: np.ndarray) -> sp.csr_matrix:
+    """Log(1 + counts per 10,000) as CSR; cells without counts stay zero.
+
+    Parameters
+    ----------
+    counts
+        (N, G), sparse or dense.
+    library
+        (N,) totals to divide by.
+
+    Examples
+    --------
+    >>> log1p_cp10k(np.array([[1.0, 0.0]]), np.array([10_000.0])).toarray().round(3)
+    array([[0.693, 0.   ]], dtype=float32)
+    """
+    scaled = sp.csr_matrix(counts, dtype=np.float32, copy=True)
+    factor = np.divide(TARGET_SUM, library, out=np.zeros(len(library)), where=library > 0)
+    scaled.data *= np.repeat(factor, np.diff(scaled.indptr)).astype(np.float32)
+    np.log1p(scaled.data, out=scaled.data)
+    return scaled
+
+
+def grouped_moments(
+    chunks: Iterable[tuple[sp.csr_matrix, np.ndarray]], n_groups: int, n_genes: int
+) -> GroupMoments:
+    """Mean and variance by group in one pass over chunks of cells.
+
+    Parameters
+    ----------
+    chunks
+        Pairs of log1p CP10K (cells, G) as CSR and group codes (cells,); code -1 is left out.
+    n_groups, n_genes
+        Shape of the answer.
+
+    Examples
+    --------
+    >>> x = sp.csr_matrix(np.array([[1.0], [3.0], [5.0]]))
+    >>> moments = grouped_moments([(x, np.array([0, 0, 1]))], n_groups=2, n_genes=1)
+    >>> moments.mean.ravel(), moments.sum_of_squares.ravel()
+    (array([2., 5.]), array([2., 0.]))
+    """
+    n_cells = np.zeros(n_groups)
+    total = np.zeros((n_groups, n_genes))
+    squares = np.zeros((n_groups, n_genes))
+    for values, codes in chunks:
+        kept = np.flatnonzero(codes >= 0)
+        member = sp.csr_matrix((np.ones(len(kept)), (codes[kept], kept)), shape=(n_groups, len(codes)))
+        n_cells += np.asarray(member.sum(axis=1)).ravel()
+        values = values.astype(np.float64)
+        total += (member @ values).toarray()
+        squares += (member @ values.multiply(values)).toarray()
+    mean = total / np.maximum(n_cells, 1)[:, None]
+    return GroupMoments(n_cells, mean, np.maximum(squares - n_cells[:, None] * mean**2, 0.0))
+
+
+def contrast_within_batches(moments: GroupMoments, n_batches: int, control: int) -> ObservedEffects:
+    r"""Effects of every group against control, contrasted inside batches.
+
+    The contrast of batch b is weighted by :math:`n_{ib} n_{0b} / (n_{ib} + n_{0b})`, the inverse of its sampling
+    variance up to the common within-variance, so that the batch composition of a perturbation is no effect. The
+    within-variances are pooled over batches.
+
+    Parameters
+    ----------
+    moments
+        Of the groups ``perturbation * n_batches + batch``.
+    n_batches
+        Batches.
+    control
+        Code of control.
+
+    Returns
+    -------
+    ObservedEffects
+        One row per perturbation, control included (its own effect is 0). A perturbation that shares no batch with
+        control has ``n_cells`` 0 and NaN effects.
+    """
+    n = moments.n_cells.reshape(-1, n_batches)
+    mean = moments.mean.reshape(*n.shape, -1)
+    squares = moments.sum_of_squares.reshape(*n.shape, -1)
+    n_control = n[control]
+    weight = n * n_control / np.maximum(n + n_control, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weight = weight / weight.sum(axis=1, keepdims=True)
+        used = weight > 0
+        df = np.maximum(n - 1, 0).sum(axis=1)
+        within = squares.sum(axis=1) / df[:, None]
+        inverse_n = np.where(used, weight**2 / n, 0).sum(axis=1)
+        inverse_n_control = np.where(used, weight**2 / n_control, 0).sum(axis=1)
+    mean_control = np.einsum("pb,bg->pg", weight, mean[control])
+    return ObservedEffects(
+        effect=np.einsum("pb,pbg->pg", weight, mean) - mean_control,
+        variance=within * inverse_n[:, None],
+        control_variance=within[control] * inverse_n_control[:, None],
+        df=df,
+        control_df=float(df[control]),
+        mean_control=mean_control,
+        n_cells=np.where(used, n, 0).sum(axis=1).astype(int),
+    )

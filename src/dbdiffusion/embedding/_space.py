@@ -1,0 +1,239 @@
+"""Where perturbations lie: measured ones by their effects, unseen ones by a strategy, combinations by adding parts."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from dbdiffusion.embedding._table import EffectSpace, fit_effect_space
+from dbdiffusion.embedding._unseen import STRATEGIES, UNCLUSTERED, Evidence, leiden_clusters, locate_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dbdiffusion.embedding._effects import ObservedEffects
+
+TABLE_STRATEGIES = {"table": "ridge", "table_knn": "knn"}
+ALL_STRATEGIES = ("cluster", "knn", "ridge", "mean", *TABLE_STRATEGIES)
+
+
+@dataclass(frozen=True)
+class GeneSpace:
+    """Vectors (G, R) of the measured genes and their Leiden clusters (G,), found on first use."""
+
+    names: pd.Index
+    vectors: np.ndarray
+
+    @cached_property
+    def clusters(self) -> np.ndarray:
+        """Leiden cluster of every gene."""
+        return leiden_clusters(self.vectors)
+
+
+@dataclass(frozen=True)
+class PerturbationSpace:
+    """Embeddings of K measured perturbations and the way from a name to the embedding of an unseen one.
+
+    Parameters
+    ----------
+    names
+        The measured perturbations, control not among them.
+    embedding
+        (K, E) PCA scores of their effects.
+    effects
+        The principal components.
+    genes
+        Gene space.
+    user_vectors
+        A user's own vectors, index = perturbations or genes.
+    separator
+        Between the parts of a combination.
+    ranking
+        Strategies, best first; a target gets the first that can place it.
+    """
+
+    names: tuple[str, ...]
+    embedding: np.ndarray
+    effects: EffectSpace
+    genes: GeneSpace
+    user_vectors: pd.DataFrame | None = None
+    separator: str = "+"
+    ranking: tuple[str, ...] = ("ridge",)
+    _rows: dict[str, int] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._rows.update({name: row for row, name in enumerate(self.names)})
+
+    @property
+    def control(self) -> np.ndarray:
+        """Embedding of control, (E,)."""
+        return self.effects.control
+
+    def with_ranking(self, ranking: Sequence[str]) -> PerturbationSpace:
+        """The same space with other strategies."""
+        return replace(self, ranking=tuple(ranking), _rows={})
+
+    def parts(self, name: str) -> tuple[str, ...]:
+        """Parts of a combination; a name that stands for itself is its only part."""
+        if self.separator and self.separator in name and name not in self.genes.names:
+            return tuple(part.strip() for part in name.split(self.separator))
+        return (name,)
+
+    def is_measured(self, name: str) -> bool:
+        """Whether the perturbation, its parts in any order, has a row of its own."""
+        return self.row(name) is not None
+
+    def can_embed(self, name: str) -> bool:
+        """Whether :meth:`embed` has an answer."""
+        if self.is_measured(name):
+            return True
+        return all(self.is_measured(part) or self._strategy_of(part) is not None for part in self.parts(name))
+
+    def embed(self, names: Sequence[str]) -> np.ndarray:
+        """Embeddings (n, E): measured ones as measured, unseen ones by strategy, combinations as the sum of parts.
+
+        Raises
+        ------
+        KeyError
+            If a part is neither measured, nor a measured gene, nor in the user's vectors.
+        """
+        parts = {p for name in names if not self.is_measured(name) for p in self.parts(name) if not self.is_measured(p)}
+        unseen = self._embed_unseen(sorted(parts))
+        answer = np.empty((len(names), self.embedding.shape[1]))
+        for i, name in enumerate(names):
+            row = self.row(name)
+            if row is not None:
+                answer[i] = self.embedding[row]
+                continue
+            vectors = [unseen[p] if p in unseen else self.embedding[self._rows[p]] for p in self.parts(name)]
+            answer[i] = self.control + sum(vector - self.control for vector in vectors)
+        return answer
+
+    def strategy_of(self, name: str) -> str:
+        """Strategies that place a perturbation, joined by the separator; ``"measured"`` for a measured part."""
+        if self.is_measured(name):
+            return "measured"
+        labels = ["measured" if self.is_measured(p) else self._strategy_of(p) for p in self.parts(name)]
+        return self.separator.join(label or "none" for label in labels)
+
+    def predict_effect(self, names: Sequence[str]) -> np.ndarray:
+        """Effects (n, G) read off the embeddings by the principal components."""
+        return self.effects.to_effect(self.embed(names))
+
+    def located_cluster(self, name: str) -> np.ndarray:
+        """Rows of the effect cluster in which the paper's rule locates an unseen gene; all rows if it locates it nowhere."""
+        known, evidence = self._known("cluster")
+        labels, chosen = locate_cluster(evidence, self.embedding[known], self._evidence([name], "cluster"))
+        return known if chosen[0] == UNCLUSTERED else known[labels == chosen[0]]
+
+    def leave_out(self, name: str) -> PerturbationSpace:
+        """The same axes without one perturbation's row: where it would lie, had it not been measured."""
+        kept = [i for i, other in enumerate(self.names) if other != name]
+        names = tuple(self.names[i] for i in kept)
+        return replace(self, names=names, embedding=self.embedding[kept], _rows={})
+
+    def own_genes(self, name: str) -> np.ndarray:
+        """Columns of the measured genes that a perturbation hits."""
+        columns = self.genes.names.get_indexer(list(self.parts(name)))
+        return columns[columns >= 0]
+
+    def row(self, name: str) -> int | None:
+        """Row of a measured perturbation, parts in any order; None if it was not measured."""
+        if name in self._rows:
+            return self._rows[name]
+        parts = self.parts(name)
+        return self._order_free.get(tuple(sorted(parts))) if len(parts) > 1 else None
+
+    @cached_property
+    def _order_free(self) -> dict[tuple[str, ...], int]:
+        return {tuple(sorted(self.parts(name))): row for name, row in self._rows.items()}
+
+    def _strategy_of(self, part: str) -> str | None:
+        for strategy in self.ranking:
+            if strategy in TABLE_STRATEGIES:
+                if self.user_vectors is not None and part in self.user_vectors.index:
+                    return strategy
+            elif part in self.genes.names or self.ranking == ("mean",):
+                return strategy
+        return None
+
+    def _embed_unseen(self, parts: list[str]) -> dict[str, np.ndarray]:
+        chosen = {part: self._strategy_of(part) for part in parts}
+        for part, strategy in chosen.items():
+            if strategy is None:
+                raise KeyError(self._message(part))
+        answer: dict[str, np.ndarray] = {}
+        for strategy in sorted({s for s in chosen.values() if s is not None}):
+            members = [part for part in parts if chosen[part] == strategy]
+            known, evidence = self._known(strategy)
+            predict = STRATEGIES[TABLE_STRATEGIES.get(strategy, strategy)]
+            vectors = predict(evidence, self.embedding[known], self._evidence(members, strategy))
+            answer.update(zip(members, vectors, strict=True))
+        return answer
+
+    def _known(self, strategy: str) -> tuple[np.ndarray, Evidence]:
+        """Rows of the measured perturbations that a strategy can learn from, and their evidence."""
+        if strategy == "mean":
+            rows = np.arange(len(self.names))
+            return rows, Evidence(np.zeros((len(rows), 1)), np.full(len(rows), UNCLUSTERED))
+        index = self._features(strategy)[0]
+        rows = np.array([i for i, name in enumerate(self.names) if all(p in index for p in self.parts(name))], dtype=int)
+        if len(rows) < 2:
+            msg = (
+                f"Strategy {strategy!r} needs at least 2 measured perturbations with a vector, got {len(rows)}. "
+                "Give vectors for the measured perturbations (`embedding_key`), or use strategy 'mean'."
+            )
+            raise ValueError(msg)
+        return rows, self._evidence([self.names[i] for i in rows], strategy)
+
+    def _evidence(self, names: Sequence[str], strategy: str) -> Evidence:
+        if strategy == "mean":
+            return Evidence(np.zeros((len(names), 1)), np.full(len(names), UNCLUSTERED))
+        index, vectors = self._features(strategy)
+        parts = [index.get_indexer(list(self.parts(name))) for name in names]
+        summed = np.array([vectors[rows].sum(axis=0) for rows in parts])
+        if strategy in TABLE_STRATEGIES:
+            return Evidence(summed, np.full(len(names), UNCLUSTERED))
+        clusters = [self.genes.clusters[rows[0]] if len(rows) == 1 else UNCLUSTERED for rows in parts]
+        return Evidence(summed, np.array(clusters))
+
+    def _features(self, strategy: str) -> tuple[pd.Index, np.ndarray]:
+        if strategy not in TABLE_STRATEGIES:
+            return self.genes.names, self.genes.vectors
+        if self.user_vectors is None:
+            msg = f"Strategy {strategy!r} needs your own vectors: name them with `embedding_key` or `add_perturbations`."
+            raise ValueError(msg)
+        values = self.user_vectors.to_numpy(dtype=float)
+        spread = values.std(axis=0)
+        scaled = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+        return self.user_vectors.index, scaled / np.sqrt(max(1, scaled.shape[1]))
+
+    def _message(self, name: str) -> str:
+        known = [*self.names, *self.genes.names, *([] if self.user_vectors is None else self.user_vectors.index)]
+        close = difflib.get_close_matches(name, known, n=3)
+        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+        return (
+            f"{name!r} was not measured, is not among the measured genes and has no vector of your own, so nothing places "
+            f"it.{hint} Either give it a vector (`embedding_key` in `setup_anndata`, or `add_perturbations`), or keep its "
+            "gene among the measured genes."
+        )
+
+
+def fit_space(
+    names: Sequence[str],
+    observed: ObservedEffects,
+    genes: GeneSpace,
+    n_embedding: int,
+    ranking: Sequence[str],
+    user_vectors: pd.DataFrame | None = None,
+    separator: str = "+",
+) -> PerturbationSpace:
+    """Embed K measured perturbations by the principal components of their effects."""
+    effects = fit_effect_space(observed.effect, observed.variance + observed.control_variance, n_embedding)
+    embedding = effects.to_embedding(observed.effect)
+    return PerturbationSpace(tuple(names), embedding, effects, genes, user_vectors, separator, tuple(ranking))

@@ -1,0 +1,72 @@
+"""The table of measured perturbations and its principal components: a perturbation's embedding is its PCA score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MAX_EMBEDDING = 64
+
+
+@dataclass(frozen=True)
+class EffectSpace:
+    """Principal components of the effects of K perturbations, every gene scaled by its sampling noise.
+
+    Parameters
+    ----------
+    mean
+        (G,) mean effect.
+    gene_scale
+        (G,) what a gene is divided by before the PCA.
+    components
+        (E, G), orthonormal rows.
+
+    Examples
+    --------
+    >>> effects = np.random.default_rng(0).standard_normal((4, 11))
+    >>> space = fit_effect_space(effects, np.ones((4, 11)), n_components=3)
+    >>> bool(np.allclose(space.to_effect(space.to_embedding(effects)), effects))
+    True
+    """
+
+    mean: np.ndarray
+    gene_scale: np.ndarray
+    components: np.ndarray
+
+    def to_embedding(self, effect: np.ndarray) -> np.ndarray:
+        """Effects (n, G) to embeddings (n, E)."""
+        return ((effect - self.mean) / self.gene_scale) @ self.components.T
+
+    def to_effect(self, embedding: np.ndarray) -> np.ndarray:
+        """Embeddings (n, E) to effects (n, G)."""
+        return embedding @ self.components * self.gene_scale + self.mean
+
+    @property
+    def control(self) -> np.ndarray:
+        """Embedding of control, whose effect is zero, (E,)."""
+        return self.to_embedding(np.zeros((1, len(self.mean))))[0]
+
+
+def fit_effect_space(effect: np.ndarray, variance: np.ndarray, n_components: int) -> EffectSpace:
+    """PCA of effects (K, G), each gene scaled by its noise so that components follow signal and not noisy genes.
+
+    Parameters
+    ----------
+    effect, variance
+        (K, G) effects and their sampling variances.
+    n_components
+        E, never above min(K - 1, G, 64), at least 1.
+
+    Examples
+    --------
+    >>> fit_effect_space(np.eye(4, 11), np.ones((4, 11)), n_components=9).components.shape
+    (3, 11)
+    """
+    mean = effect.mean(axis=0)
+    noise = variance.mean(axis=0)
+    gene_scale = np.sqrt(noise + 0.05 * np.median(noise[noise > 0]) if (noise > 0).any() else np.ones_like(noise))
+    k = max(1, min(n_components, MAX_EMBEDDING, len(effect) - 1, effect.shape[1]))
+    _, _, right = np.linalg.svd((effect - mean) / gene_scale, full_matrices=False)
+    signs = np.sign(right[np.arange(k), np.abs(right[:k]).argmax(axis=1)])
+    return EffectSpace(mean, gene_scale, right[:k] * np.where(signs == 0, 1, signs)[:, None])

@@ -1,0 +1,76 @@
+"""The tidy table of effects: one row per target and gene."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from dbdiffusion.inference._estimate import Estimate, adjust_p_values
+
+
+def effects_table(
+    targets: list[str],
+    variables: np.ndarray,
+    estimate: Estimate,
+    mean_control: np.ndarray,
+    confidence: float,
+    columns: dict[str, np.ndarray],
+    fdr: str = "target",
+    threshold: float = 0.0,
+) -> pd.DataFrame:
+    """Estimates (T, G) as a table.
+
+    Parameters
+    ----------
+    targets, variables
+        Names of the two axes.
+    estimate
+        Effects with errors, (T, G), log1p CP10K, natural log.
+    mean_control
+        (T, G).
+    confidence
+        Of the interval.
+    columns
+        Further columns: arrays that broadcast to (T, G).
+    fdr
+        ``"target"``: Benjamini-Hochberg inside each target. ``"all"``: over all targets.
+    threshold
+        Smallest effect of interest; p-values then test |effect| <= threshold.
+
+    Raises
+    ------
+    ValueError
+        For another word, or a confidence outside (0, 1).
+
+    Examples
+    --------
+    >>> estimate = Estimate(np.ones((1, 2)), np.ones((1, 2)), np.full((1, 2), np.inf))
+    >>> effects_table(["A"], np.array(["g", "h"]), estimate, np.zeros((1, 2)), 0.95, {})["effect"].tolist()
+    [1.0, 1.0]
+    """
+    if fdr not in ("target", "all"):
+        msg = f"`fdr` must be 'target' or 'all', got {fdr!r}."
+        raise ValueError(msg)
+    low, high = estimate.interval(confidence)
+    p_value = estimate.p_value(threshold)
+    adjusted = adjust_p_values(p_value) if fdr == "target" else adjust_p_values(p_value.reshape(1, -1))
+    shape = estimate.effect.shape
+    values = {
+        "effect": estimate.effect,
+        "log_fc": estimate.effect / np.log(2),
+        "se": estimate.se,
+        "df": estimate.df,
+        "ci_low": low,
+        "ci_high": high,
+        "statistic": estimate.statistic,
+        "p_value": p_value,
+        "adj_p_value": adjusted.reshape(shape),
+        "mean_target": mean_control + estimate.effect,
+        "mean_control": mean_control,
+        **columns,
+    }
+    frame = pd.DataFrame({name: np.broadcast_to(array, shape).ravel() for name, array in values.items()})
+    n_targets, n_genes = shape
+    frame.insert(0, "variable", np.tile(variables, n_targets))
+    frame.insert(0, "target", np.repeat(np.asarray(targets, dtype=object), n_genes))
+    return frame

@@ -1,0 +1,104 @@
+"""An estimate with its standard error and degrees of freedom; interval and p-value come from here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Estimates on a t scale, any common shape.
+
+    Parameters
+    ----------
+    effect
+        Point estimate.
+    se
+        Standard error; NaN where no interval can be had.
+    df
+        Degrees of freedom of the t distribution, broadcast against ``effect``; infinity is the normal.
+
+    Examples
+    --------
+    >>> estimate = Estimate(np.array([1.96]), np.array([1.0]), np.array([np.inf]))
+    >>> estimate.p_value().round(3), estimate.interval(0.95)[0].round(3)
+    (array([0.05]), array([0.]))
+    """
+
+    effect: np.ndarray
+    se: np.ndarray
+    df: np.ndarray
+
+    @property
+    def statistic(self) -> np.ndarray:
+        """Effect over standard error; 0 / 0 is 0."""
+        zero = np.zeros_like(self.effect)
+        with np.errstate(divide="ignore"):
+            ratio = np.divide(self.effect, self.se, out=zero, where=(self.se != 0) | (self.effect != 0))
+        return np.where(np.isnan(self.se), np.nan, ratio)
+
+    def interval(self, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper end of the interval at a confidence strictly between 0 and 1."""
+        check_confidence(confidence)
+        half = stats.t.ppf(0.5 + confidence / 2, self.df) * self.se
+        return self.effect - half, self.effect + half
+
+    def p_value(self, threshold: float = 0.0) -> np.ndarray:
+        """Two-sided p-value of |effect| <= threshold; threshold 0 is the usual test of no effect.
+
+        With a threshold it is the larger of the two one-sided p-values' sum as in limma's ``treat``.
+        """
+        if threshold < 0:
+            msg = f"`threshold` must not be negative, got {threshold!r}."
+            raise ValueError(msg)
+        if threshold == 0:
+            return 2 * stats.t.sf(np.abs(self.statistic), self.df)
+        magnitude = np.abs(self.effect)
+        upper = stats.t.sf((magnitude - threshold) / self.se, self.df)
+        return np.minimum(1.0, upper + stats.t.sf((magnitude + threshold) / self.se, self.df))
+
+    def subset(self, rows: np.ndarray) -> Self:
+        """Rows of the first axis."""
+        df = np.broadcast_to(self.df, self.effect.shape)
+        return type(self)(self.effect[rows], self.se[rows], df[rows])
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise unless strictly between 0 and 1.
+
+    Examples
+    --------
+    >>> check_confidence(0.95)
+    """
+    if not 0 < confidence < 1:
+        msg = f"`confidence` must lie strictly between 0 and 1, got {confidence!r}."
+        raise ValueError(msg)
+
+
+def adjust_p_values(p_value: np.ndarray) -> np.ndarray:
+    """Benjamini-Hochberg along the last axis; NaN stay NaN and do not count.
+
+    Parameters
+    ----------
+    p_value
+        (..., G).
+
+    Examples
+    --------
+    >>> adjust_p_values(np.array([0.01, 0.02, np.nan, 0.9])).round(3)
+    array([0.03, 0.03,  nan, 0.9 ])
+    """
+    flat = p_value.reshape(-1, p_value.shape[-1])
+    adjusted = np.full(flat.shape, np.nan)
+    for row, values in enumerate(flat):
+        known = np.isfinite(values)
+        if known.any():
+            adjusted[row, known] = stats.false_discovery_control(np.clip(values[known], 0, 1))
+    return adjusted.reshape(p_value.shape)

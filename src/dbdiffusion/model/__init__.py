@@ -1,0 +1,6 @@
+"""The model: scvi-tools outside, the other rooms inside."""
+
+from dbdiffusion.model._model import DBDiffusion
+from dbdiffusion.model._module import DBDiffusionVAE
+
+__all__ = ["DBDiffusion", "DBDiffusionVAE"]

@@ -1,0 +1,162 @@
+"""From embeddings to cells: draw latents, decode them by the VAE's own ``generative`` under control's covariates."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scvi import REGISTRY_KEYS
+
+from dbdiffusion.diffusion import check_sampler, draw_noise
+from dbdiffusion.model._expectation import expected_log1p
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.distributions import Distribution
+
+    from dbdiffusion.diffusion import LatentDiffusion
+    from dbdiffusion.model._module import DBDiffusionVAE
+    from dbdiffusion.model._screen import Screen
+
+BLOCK = 512  # cells that share a noise generator: a cell depends on its block, never on the chunk it is computed in
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """How cells are drawn; every field is a plain value.
+
+    Parameters
+    ----------
+    guidance_scale
+        1 is none.
+    sampler, n_steps
+        See :func:`~dbdiffusion.diffusion.sample`.
+    batch
+        Category of the batch key to generate in; None draws batches as control cells have them.
+    seed
+        Same seed, same cells.
+    """
+
+    guidance_scale: float = 1.0
+    sampler: str = "dpm++"
+    n_steps: int = 25
+    batch: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sampler(self.sampler, self.n_steps)
+        if not 0 <= self.guidance_scale < float("inf"):
+            msg = f"`guidance_scale` must be finite and not negative (1 is none), got {self.guidance_scale!r}."
+            raise ValueError(msg)
+
+
+class Generator:
+    """Draws cells of perturbations given by their embeddings.
+
+    Library sizes, batches and covariates come from random control cells, the same for every target, and so does the
+    noise of the latents: contrasts between targets are free of both (common random numbers).
+
+    Parameters
+    ----------
+    module
+        In eval mode.
+    diffusion
+        The module's own, or a fold's.
+    screen
+        Holds control's library sizes and covariates.
+    options
+        How to draw.
+    """
+
+    def __init__(
+        self, module: DBDiffusionVAE, diffusion: LatentDiffusion, screen: Screen, options: GenerationOptions
+    ) -> None:
+        self._module, self._diffusion, self._screen, self._options = module, diffusion, screen, options
+
+    @torch.no_grad()
+    def counts(self, condition: Tensor, n_cells: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Sampled counts (n_cells, G) under a condition (E,) and the control cells (n_cells,) they are matched to."""
+        blocks, cells = [], []
+        for block in range(-(-n_cells // BLOCK)):
+            matched = self._control_cells(block)
+            z = self._latents(condition.expand(BLOCK, -1), self._noise(block))
+            with torch.random.fork_rng(devices=_cuda_devices(z)):
+                torch.manual_seed(_stable_seed(self._options.seed, "counts", name, block))
+                blocks.append(self._decode(z, matched).sample().cpu().numpy())
+            cells.append(matched)
+        return np.concatenate(blocks)[:n_cells], np.concatenate(cells)[:n_cells]
+
+    @torch.no_grad()
+    def effects(self, conditions: Tensor, control: Tensor, n_cells: int, n_at_once: int = 8) -> tuple[np.ndarray, np.ndarray]:
+        """Mean effects (T, G) of conditions (T, E) against a control condition (E,), and their Monte-Carlo variances.
+
+        Counts are integrated out (:func:`~dbdiffusion.model._expectation.expected_log1p`), so the variance is that of
+        the difference between paired cells over ``n_cells``.
+        """
+        n_targets, n_genes = len(conditions), len(self._screen.var_names)
+        total, squares = np.zeros((2, n_targets, n_genes))
+        for block in range(-(-n_cells // BLOCK)):
+            size = min(BLOCK, n_cells - block * BLOCK)
+            noise, matched = self._noise(block)[:, :size], self._control_cells(block)[:size]
+            reference = self._expected(self._latents(control.expand(size, -1), noise), matched)
+            for start in range(0, n_targets, n_at_once):
+                chunk = conditions[start : start + n_at_once]
+                z = self._latents(chunk.repeat_interleave(size, dim=0), noise.repeat(1, len(chunk), 1))
+                for row, z_target in enumerate(z.split(size), start):
+                    difference = (self._expected(z_target, matched) - reference).double()
+                    total[row] += difference.sum(dim=0).cpu().numpy()
+                    squares[row] += (difference**2).sum(dim=0).cpu().numpy()
+        mean = total / n_cells
+        return mean, np.maximum(squares / n_cells - mean**2, 0) / max(n_cells - 1, 1)
+
+    def _noise(self, block: int) -> Tensor:
+        seed = _stable_seed(self._options.seed, "latent", block)
+        n_latent = self._diffusion.mean.shape[0]
+        return draw_noise(BLOCK, n_latent, self._options.sampler, self._options.n_steps, seed).to(self._module.device)
+
+    def _latents(self, conditions: Tensor, noise: Tensor) -> Tensor:
+        o = self._options
+        return self._diffusion.sample(conditions, noise, o.guidance_scale, o.sampler, o.n_steps)
+
+    def _control_cells(self, block: int) -> np.ndarray:
+        rng = np.random.default_rng(_stable_seed(self._options.seed, "cells", block))
+        pool = np.arange(len(self._screen.library))
+        if self._options.batch is not None:
+            in_batch = self._screen.context[REGISTRY_KEYS.BATCH_KEY].ravel() == self._options.batch
+            pool = pool[in_batch] if in_batch.any() else pool
+        return rng.choice(pool, BLOCK)
+
+    def _expected(self, z: Tensor, matched: np.ndarray) -> Tensor:
+        scale = 1e4 / self._tensor(self._screen.library[matched] * self._screen.depth_per_library)[:, None]
+        return expected_log1p(self._decode(z, matched), scale)
+
+    def _decode(self, z: Tensor, matched: np.ndarray) -> Distribution:
+        library = self._tensor(self._screen.library[matched])[:, None].log()
+        context = {key: self._tensor(values[matched]) for key, values in self._screen.context.items()}
+        batch = context[REGISTRY_KEYS.BATCH_KEY].long()
+        if self._options.batch is not None:
+            batch = torch.full_like(batch, self._options.batch)
+        outputs = self._module.generative(
+            z=z,
+            library=library,
+            batch_index=batch,
+            y=context.get(REGISTRY_KEYS.LABELS_KEY),
+            cat_covs=context.get(REGISTRY_KEYS.CAT_COVS_KEY),
+            cont_covs=context.get(REGISTRY_KEYS.CONT_COVS_KEY),
+            size_factor=library,
+        )
+        return outputs["px"]
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=self._module.device)
+
+
+def _stable_seed(*parts: object) -> int:
+    return zlib.crc32(repr(parts).encode())
+
+
+def _cuda_devices(tensor: Tensor) -> list[int]:
+    return [tensor.device.index or 0] if tensor.device.type == "cuda" else []

@@ -1,0 +1,228 @@
+"""The model: an scvi-tools model that generates cells of perturbations nobody measured and tests their effects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.data._utils import _get_adata_minify_type
+from scvi.data.fields import (
+    CategoricalJointObsField,
+    CategoricalObsField,
+    LayerField,
+    NumericalJointObsField,
+    NumericalObsField,
+)
+from scvi.model import SCVI
+
+from dbdiffusion._keys import REGISTRY
+from dbdiffusion.data import PerturbationField, UserVectorsField, check_counts, check_perturbations
+from dbdiffusion.model._generation import GenerationMixin
+from dbdiffusion.model._inference import InferenceMixin
+from dbdiffusion.model._module import DBDiffusionVAE
+from dbdiffusion.model._perturbations import PerturbationMixin
+from dbdiffusion.model._stages import TwoStageTrainingMixin
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from dbdiffusion.embedding import PerturbationSpace
+    from dbdiffusion.model._screen import Screen
+
+
+class DBDiffusion(TwoStageTrainingMixin, PerturbationMixin, GenerationMixin, InferenceMixin, SCVI):
+    """Latent diffusion on perturbations, on top of :class:`scvi.model.SCVI`, with prediction-powered inference.
+
+    Stage one is scvi's VAE on counts. Stage two diffuses its latent space under the embedding of a perturbation. Effects
+    of perturbations nobody measured are rectified by the measured ones and come with prediction intervals.
+
+    Parameters
+    ----------
+    adata
+        Registered by :meth:`setup_anndata`.
+    registry
+        Of a registered AnnData, to build the model without one.
+    n_hidden, n_latent, n_layers, dropout_rate, dispersion, gene_likelihood
+        Of the VAE, as in :class:`scvi.model.SCVI`.
+    n_embedding
+        E, dimensions of a perturbation's embedding (PCA of the effects); never more than perturbations less one.
+    n_diffusion_hidden, n_diffusion_blocks
+        Size of the denoising network.
+    n_folds
+        Folds of perturbations for cross-fitting.
+    **kwargs
+        Passed to :class:`scvi.module.VAE`.
+
+    Raises
+    ------
+    ValueError
+        For a likelihood that is none of counts, or a logistic-normal latent.
+
+    References
+    ----------
+    Shang, Wei & Roeder, PNAS 122(52) e2525268122 (2025).
+
+    Examples
+    --------
+    >>> from dbdiffusion import DBDiffusion
+    >>> from dbdiffusion.data import simulate_screen
+    >>> adata = simulate_screen(n_genes=40, n_perturbations=6, n_cells_per_perturbation=20, n_control_cells=40)
+    >>> DBDiffusion.setup_anndata(adata)
+    >>> model = DBDiffusion(adata, n_latent=5, n_folds=2)
+    >>> model.perturbation_names[:2] == sorted(model.perturbation_names)[:2]
+    True
+    """
+
+    _module_cls = DBDiffusionVAE
+    _LATENT_QZM_KEY = "dbdiffusion_latent_qzm"
+    _LATENT_QZV_KEY = "dbdiffusion_latent_qzv"
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        registry: dict | None = None,
+        n_hidden: int = 128,
+        n_latent: int = 20,
+        n_layers: int = 1,
+        dropout_rate: float = 0.1,
+        dispersion: Literal["gene", "gene-batch", "gene-label", "gene-cell"] = "gene",
+        gene_likelihood: Literal["nb", "zinb", "poisson"] = "nb",
+        n_embedding: int = 32,
+        n_diffusion_hidden: int = 128,
+        n_diffusion_blocks: int = 3,
+        n_folds: int = 5,
+        **kwargs: Any,
+    ) -> None:
+        _check_architecture(gene_likelihood, kwargs.get("latent_distribution", "normal"), n_folds, n_embedding)
+        super().__init__(
+            adata=adata,
+            registry=registry,
+            n_hidden=n_hidden,
+            n_latent=n_latent,
+            n_layers=n_layers,
+            dropout_rate=dropout_rate,
+            dispersion=dispersion,
+            gene_likelihood=gene_likelihood,
+            n_embedding=n_embedding,
+            n_diffusion_hidden=n_diffusion_hidden,
+            n_diffusion_blocks=n_diffusion_blocks,
+            n_folds=n_folds,
+            **kwargs,
+        )
+        self.is_vae_trained_ = False
+        self.is_diffusion_trained_ = False
+        self._pools: dict = {}
+        self._cached_space: PerturbationSpace | None = None
+        self._cached_screen: Screen | None = None
+        self.screen_: dict | None = None
+        self.cross_fit_: dict | None = None
+        self.added_perturbations_: list[str] = []
+        self.added_vectors_: pd.DataFrame | None = None
+        self._model_summary_string = (
+            "DBDiffusion model with the following parameters: \n"
+            f"n_hidden: {n_hidden}, n_latent: {n_latent}, n_layers: {n_layers}, gene_likelihood: {gene_likelihood}, "
+            f"n_embedding: {n_embedding}, n_diffusion_hidden: {n_diffusion_hidden}, "
+            f"n_diffusion_blocks: {n_diffusion_blocks}, n_folds: {n_folds}."
+        )
+        self.init_params_ = self._get_init_params(locals())
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        perturbation_key: str = "perturbation",
+        control: str = "control",
+        layer: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+        embedding_key: str | None = None,
+        combination_sep: str = "+",
+        **kwargs: Any,
+    ) -> None:
+        """Register a screen.
+
+        With ``adata`` alone it works on any data set in the scPerturb convention: raw counts in X,
+        ``obs["perturbation"]``, ``"control"``.
+
+        Parameters
+        ----------
+        adata
+            Cells by genes, raw counts; dense, CSR or CSC, in memory or backed. Codes are added to ``obs`` under
+            ``_scvi_*``, as every scvi-tools model does; nothing else changes.
+        perturbation_key
+            Column of ``obs`` that names the perturbation of every cell.
+        control
+            Category of the unperturbed cells.
+        layer
+            Layer with the counts, if they are not in X.
+        batch_key
+            Column of experimental batches. Effects are contrasts inside batches.
+        labels_key, categorical_covariate_keys, continuous_covariate_keys
+            As in :meth:`scvi.model.SCVI.setup_anndata`.
+        size_factor_key
+            Column of ``obs`` with total counts of the whole transcriptome (when X holds only some genes) or with relative
+            size factors. It takes the place of the total counts of X in the decoder and in CP10K.
+        embedding_key
+            Key of ``uns`` with your own vectors of perturbations or genes: a DataFrame, index = names.
+        combination_sep
+            Separates the parts of a combination, ``"A+B"``; their order does not matter.
+        **kwargs
+            Used by scvi-tools when it loads a model.
+
+        Raises
+        ------
+        KeyError
+            If a column, layer or table is missing.
+        ValueError
+            If counts, control, or the table are not as they must be; the message says how to mend it.
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        check_counts(adata, layer)
+        check_perturbations(adata.obs, perturbation_key, control)
+        fields = [
+            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=True),
+            CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+            CategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
+            NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
+            CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+            PerturbationField(perturbation_key, control, combination_sep),
+            UserVectorsField(embedding_key, perturbation_key),
+        ]
+        minify_type = _get_adata_minify_type(adata)
+        if minify_type is not None:
+            fields += cls._get_fields_for_adata_minification(minify_type)
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    @property
+    def perturbation_names(self) -> list[str]:
+        """Registered perturbations but control: those with cells, then those added."""
+        state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
+        measured = [str(name) for name in state[PerturbationField.CATEGORICAL_MAPPING_KEY]]
+        names = [name for name in measured if name != state[PerturbationField.CONTROL]]
+        return names + [name for name in self.added_perturbations_ if name not in names]
+
+
+def _check_architecture(gene_likelihood: str, latent_distribution: str, n_folds: int, n_embedding: int) -> None:
+    if gene_likelihood not in ("nb", "zinb", "poisson"):
+        msg = f"`gene_likelihood` must be one of ['nb', 'poisson', 'zinb'], got {gene_likelihood!r}: effects need counts."
+        raise ValueError(msg)
+    if latent_distribution != "normal":
+        msg = f"`latent_distribution` must be 'normal', got {latent_distribution!r}: a simplex cannot be diffused."
+        raise ValueError(msg)
+    if n_folds < 2:
+        msg = f"`n_folds` must be at least 2, got {n_folds!r}: cross-fitting leaves a fold of perturbations out."
+        raise ValueError(msg)
+    if not 1 <= n_embedding <= 64:
+        msg = f"`n_embedding` must lie between 1 and 64, got {n_embedding!r}."
+        raise ValueError(msg)
+
+

@@ -1,0 +1,158 @@
+"""Which perturbations there are and where they lie: measured, unseen, added."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from dbdiffusion._keys import REGISTRY
+from dbdiffusion.data import PerturbationField, check_vectors, vectors_from_state
+from dbdiffusion.embedding import ALL_STRATEGIES, fit_space, left_out_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from dbdiffusion.embedding import GeneSpace, ObservedEffects, PerturbationSpace
+    from dbdiffusion.model._screen import Screen
+
+
+class PerturbationMixin:
+    """Embeddings of perturbations."""
+
+    @property
+    def strategy(self) -> str:
+        """How unseen perturbations are placed: ``"auto"`` or one of the strategies; see :meth:`set_strategy`."""
+        return getattr(self, "strategy_", "auto")
+
+    def set_strategy(self, strategy: str) -> None:
+        """Choose how unseen perturbations are placed.
+
+        Parameters
+        ----------
+        strategy
+            ``"auto"`` (the least leave-one-out error, see :meth:`embedding_scores`), ``"cluster"`` (the paper's),
+            ``"knn"``, ``"ridge"``, ``"mean"``, or, with vectors of your own, ``"table"`` and ``"table_knn"``.
+
+        Raises
+        ------
+        ValueError
+            For another word.
+        """
+        if strategy not in ("auto", *ALL_STRATEGIES):
+            msg = f"`strategy` must be one of {sorted(('auto', *ALL_STRATEGIES))}, got {strategy!r}."
+            raise ValueError(msg)
+        self.strategy_ = strategy
+        self._forget_space()  # the folds were placed by another strategy
+
+    def perturbation_embeddings(self) -> pd.DataFrame:
+        """Embeddings (perturbations, E): control, measured, then added ones. Needs stage two."""
+        space = self._space()
+        names = self.perturbation_names
+        rows = np.vstack([space.control, space.embed(names)])
+        columns = [f"E{i + 1}" for i in range(rows.shape[1])]
+        return pd.DataFrame(rows, index=[self._screen().control, *names], columns=columns)
+
+    def embedding_scores(self) -> pd.DataFrame:
+        """Leave-one-out error of every strategy for unseen perturbations, best first. Needs stage two."""
+        screen = self._screen()
+        return left_out_error(
+            screen.names, screen.observed, screen.genes, self.module.n_embedding, self._user_vectors(), screen.separator
+        )
+
+    def add_perturbations(self, names: Sequence[str], embeddings: pd.DataFrame | None = None) -> None:
+        """Register perturbations that have no cells, so that ``targets=None`` includes them.
+
+        Parameters
+        ----------
+        names
+            Genes, names in your table, or combinations.
+        embeddings
+            Your own vectors, index = names or genes, columns as in the registered table if there is one.
+
+        Raises
+        ------
+        ValueError
+            If a name is registered already, or the vectors' columns do not match.
+        KeyError
+            If nothing places a name (stage two must be trained for this check).
+        """
+        known = set(self.perturbation_names)
+        repeated = [name for name in names if name in known]
+        if repeated:
+            msg = f"{repeated[:3]!r} are registered already; add only new names."
+            raise ValueError(msg)
+        vectors = self.added_vectors_
+        if embeddings is not None:
+            vectors = _stacked(self._user_vectors(), check_vectors(embeddings, "`embeddings`"))
+        before, self.added_vectors_ = self.added_vectors_, vectors
+        if self.is_diffusion_trained_:
+            space = self._space() if embeddings is None else self._space_of(self._screen())
+            try:
+                space.embed(list(names))
+            except KeyError:
+                self.added_vectors_ = before
+                raise
+        if embeddings is not None:
+            self._forget_space()
+        self.added_perturbations_ = [*self.added_perturbations_, *names]
+
+    def _space(self) -> PerturbationSpace:
+        if self._cached_space is None:
+            self._cached_space = self._space_of(self._screen())
+        return self._cached_space
+
+    def _forget_space(self) -> None:
+        """Drop what was derived from embeddings: the space, reference predictions and cross-fitting folds."""
+        self._cached_space = self.cross_fit_ = None
+        self._pools = {}
+
+    def _space_of(self, screen: Screen) -> PerturbationSpace:
+        return self._fit_space(screen.names, screen.observed, screen.genes)
+
+    def _fit_space(self, names: Sequence[str], observed: ObservedEffects, genes: GeneSpace) -> PerturbationSpace:
+        state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
+        separator, n_embedding = state[PerturbationField.SEPARATOR], self.module.n_embedding
+        vectors = self._user_vectors()
+        ranking: tuple[str, ...] = (self.strategy,)
+        if self.strategy == "auto":
+            scores = left_out_error(names, observed, genes, n_embedding, vectors, separator)
+            ranking = tuple(scores.index) or ("ridge",)
+        return fit_space(names, observed, genes, n_embedding, ranking, vectors, separator)
+
+    def _conditions(self, space: PerturbationSpace) -> tuple[Tensor, Tensor]:
+        """Conditions (codes, E) of the registered codes that the space measured, and control's (E,)."""
+        state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
+        categories = [str(name) for name in state[PerturbationField.CATEGORICAL_MAPPING_KEY]]
+        table = np.repeat(space.control[None], len(categories), axis=0)
+        measured = [i for i, name in enumerate(categories) if name in space.names]
+        table[measured] = space.embed([categories[i] for i in measured])
+        conditions = self._as_condition(table)
+        return conditions, conditions[categories.index(state[PerturbationField.CONTROL])]
+
+    def _as_condition(self, embedding: np.ndarray) -> Tensor:
+        """Embeddings (n, E) padded with zeros to the width the network was built for."""
+        width = self.module.n_embedding
+        padded = np.zeros((len(embedding), width), dtype=np.float32)
+        padded[:, : embedding.shape[1]] = embedding
+        return torch.as_tensor(padded)
+
+    def _user_vectors(self) -> pd.DataFrame | None:
+        if self.added_vectors_ is not None:
+            return self.added_vectors_
+        state = self.registry_["field_registries"].get(REGISTRY.EMBEDDING, {}).get("state_registry", {})
+        return vectors_from_state(state)
+
+
+def _stacked(before: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
+    if before is None:
+        return new
+    if before.shape[1] != new.shape[1]:
+        msg = f"`embeddings` must have the {before.shape[1]} columns of the registered table, got {new.shape[1]}."
+        raise ValueError(msg)
+    new = new.set_axis(before.columns, axis=1)
+    return pd.concat([before[~before.index.isin(new.index)], new])

@@ -1,0 +1,171 @@
+"""The measured screen: all that generation and inference need of the training cells, small enough to be saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scvi import REGISTRY_KEYS
+
+from dbdiffusion._keys import REGISTRY
+from dbdiffusion.data import PerturbationField, row_chunks, vectors_from_state
+from dbdiffusion.embedding import (
+    GeneSpace,
+    ObservedEffects,
+    contrast_within_batches,
+    gene_vectors,
+    grouped_moments,
+    log1p_cp10k,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import scipy.sparse as sp
+    from scvi.data import AnnDataManager
+
+MAX_GENE_SPACE_CELLS = 20_000
+RELATIVE_SIZE_FACTOR = 100.0  # size factors with a median below it are relative, not total counts
+_CONTEXT_KEYS = (
+    REGISTRY_KEYS.BATCH_KEY,
+    REGISTRY_KEYS.LABELS_KEY,
+    REGISTRY_KEYS.CAT_COVS_KEY,
+    REGISTRY_KEYS.CONT_COVS_KEY,
+)
+
+
+@dataclass(frozen=True)
+class Screen:
+    """P measured perturbations, their effects, gene space, and the library sizes and covariates of control cells.
+
+    Parameters
+    ----------
+    names
+        (P,) perturbations with cells, control not among them.
+    control, separator
+        As set up.
+    var_names
+        (G,).
+    observed
+        Effects of the P perturbations.
+    vectors
+        (G, R) gene space.
+    library
+        (control cells,) size factor, or total counts: what the decoder multiplies its rates by.
+    depth_per_library
+        Total counts that a library of 1 stands for; 1 unless the size factors are relative (median below 100).
+    context
+        Registry key to array (control cells, ...): batch, labels, covariates of control cells.
+    """
+
+    names: tuple[str, ...]
+    control: str
+    separator: str
+    var_names: np.ndarray
+    observed: ObservedEffects
+    vectors: np.ndarray
+    library: np.ndarray
+    depth_per_library: float
+    context: dict[str, np.ndarray]
+
+    @cached_property
+    def genes(self) -> GeneSpace:
+        """Gene space with its names."""
+        return GeneSpace(pd.Index(self.var_names), self.vectors)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**values, "observed": dict(self.observed.__dict__)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Screen:
+        """Inverse of :meth:`to_dict`."""
+        return cls(**{**values, "observed": ObservedEffects(**values["observed"])})
+
+
+class ScreenReader:
+    """Reads a registered AnnData once, chunk by chunk.
+
+    Parameters
+    ----------
+    manager
+        Of the registered AnnData.
+    """
+
+    def __init__(self, manager: AnnDataManager) -> None:
+        self._manager = manager
+        state = manager.get_state_registry(REGISTRY.PERTURBATION)
+        self.categories = [str(name) for name in state[PerturbationField.CATEGORICAL_MAPPING_KEY]]
+        self.control = state[PerturbationField.CONTROL]
+        self.separator = state[PerturbationField.SEPARATOR]
+        self.codes = manager.get_from_registry(REGISTRY.PERTURBATION).ravel().astype(int)
+        self.batch = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY).ravel().astype(int)
+        self.counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+        self.library, self.depth_per_library = self._library()
+
+    @property
+    def depth(self) -> np.ndarray:
+        """Total counts (N,) that CP10K divides by."""
+        return self.library * self.depth_per_library
+
+    def read(self) -> Screen:
+        """Effects, gene space and the covariates of control, in one pass over the counts."""
+        control = self.categories.index(self.control)
+        n_batches = int(self.batch.max()) + 1
+        moments = grouped_moments(
+            self._chunks(self.codes * n_batches + self.batch), len(self.categories) * n_batches, self.counts.shape[1]
+        )
+        observed = contrast_within_batches(moments, n_batches, control)
+        rows = np.array([i for i in np.unique(self.codes) if i != control])
+        self._check_batches(observed, rows)
+        pool = np.flatnonzero((self.codes == control) & (self.library > 0))
+        return Screen(
+            names=tuple(self.categories[i] for i in rows),
+            control=self.control,
+            separator=self.separator,
+            var_names=np.asarray(self._manager.adata.var_names, dtype=str),
+            observed=observed.subset(rows),
+            vectors=self.gene_vectors(),
+            library=self.library[pool],
+            depth_per_library=self.depth_per_library,
+            context={key: self._column(key)[pool] for key in _CONTEXT_KEYS if key in self._manager.data_registry},
+        )
+
+    def gene_vectors(self, without: tuple[str, ...] = ()) -> np.ndarray:
+        """Gene space (G, R) of all cells, or of all but those of some perturbations; of 20,000 at most."""
+        excluded = [self.categories.index(name) for name in without]
+        rows = np.flatnonzero(~np.isin(self.codes, excluded))
+        if len(rows) > MAX_GENE_SPACE_CELLS:
+            rows = np.sort(np.random.default_rng(0).choice(rows, MAX_GENE_SPACE_CELLS, replace=False))
+        return gene_vectors(log1p_cp10k(self.counts[rows], self.depth[rows])).astype(np.float32).astype(float)
+
+    def _library(self) -> tuple[np.ndarray, float]:
+        totals = np.concatenate([np.asarray(rows.sum(axis=1)).ravel() for rows in row_chunks(self.counts)]).astype(float)
+        if REGISTRY_KEYS.SIZE_FACTOR_KEY not in self._manager.data_registry:
+            return totals, 1.0
+        factors = self._manager.get_from_registry(REGISTRY_KEYS.SIZE_FACTOR_KEY).ravel().astype(float)
+        is_relative = np.median(factors) < RELATIVE_SIZE_FACTOR
+        return factors, float(totals.mean() / factors.mean()) if is_relative else 1.0
+
+    def _chunks(self, groups: np.ndarray) -> Iterator[tuple[sp.csr_matrix, np.ndarray]]:
+        start = 0
+        for rows in row_chunks(self.counts):
+            stop = start + rows.shape[0]
+            yield log1p_cp10k(rows, self.depth[start:stop]), groups[start:stop]
+            start = stop
+
+    def _column(self, key: str) -> np.ndarray:
+        return np.asarray(self._manager.get_from_registry(key)).reshape(len(self.codes), -1)
+
+    def _check_batches(self, observed: ObservedEffects, rows: np.ndarray) -> None:
+        lost = [self.categories[i] for i in rows if observed.n_cells[i] == 0]
+        if lost:
+            msg = (
+                f"Effects are contrasts inside batches, but {lost[:3]!r} share no batch with control {self.control!r}. "
+                "Drop those cells, or set up without `batch_key`."
+            )
+            raise ValueError(msg)

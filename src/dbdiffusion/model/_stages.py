@@ -1,0 +1,303 @@
+"""The two stages of training, cross-fitting folds, and the guards that name a missing stage."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scvi.train import Trainer
+
+from dbdiffusion._keys import REGISTRY
+from dbdiffusion.data import assign_folds
+from dbdiffusion.embedding import GeneSpace
+from dbdiffusion.model._screen import Screen, ScreenReader
+from dbdiffusion.model._training import (
+    DiffusionPlan,
+    DiffusionTrainRunner,
+    LatentDataModule,
+    Latents,
+    fit_linear_part,
+)
+
+if TYPE_CHECKING:
+
+    from dbdiffusion.diffusion import LatentDiffusion
+    from dbdiffusion.embedding import PerturbationSpace
+
+logger = logging.getLogger(__name__)
+
+VAE_STEPS = 2000
+DIFFUSION_STEPS = 1000
+
+
+class TwoStageTrainingMixin:
+    """``train`` = ``train_vae`` then ``train_diffusion``."""
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        max_epochs_diffusion: int | None = None,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        vae_kwargs: dict[str, Any] | None = None,
+        diffusion_kwargs: dict[str, Any] | None = None,
+        **trainer_kwargs: Any,
+    ) -> None:
+        """Train both stages.
+
+        Parameters
+        ----------
+        max_epochs
+            Epochs of the VAE; None chooses by the number of cells.
+        max_epochs_diffusion
+            Epochs of the diffusion; None chooses by the number of cells.
+        accelerator, devices
+            As in scvi-tools, for both stages.
+        vae_kwargs, diffusion_kwargs
+            Further arguments of :meth:`train_vae` and :meth:`train_diffusion`.
+        **trainer_kwargs
+            Passed to the trainer of both stages, for instance ``enable_progress_bar=False``.
+        """
+        shared = {"accelerator": accelerator, "devices": devices, **trainer_kwargs}
+        self.train_vae(max_epochs=max_epochs, **{**shared, **(vae_kwargs or {})})
+        self.train_diffusion(max_epochs=max_epochs_diffusion, **{**shared, **(diffusion_kwargs or {})})
+
+    def train_vae(
+        self,
+        max_epochs: int | None = None,
+        batch_size: int = 256,
+        early_stopping: bool = True,
+        plan_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Train stage one, scvi's VAE on counts.
+
+        Parameters
+        ----------
+        max_epochs
+            None means about 2,000 optimiser steps, at least 10 and at most 400 epochs.
+        batch_size, early_stopping, plan_kwargs, **kwargs
+            As in :meth:`scvi.model.SCVI.train`; early stopping watches the ELBO of validation cells.
+        """
+        if max_epochs is None:
+            max_epochs = int(np.clip(round(VAE_STEPS * batch_size / (0.9 * self.adata.n_obs)), 10, 400))
+        warmup = {"n_epochs_kl_warmup": max(1, min(50, max_epochs // 3)), "lr": 2e-3}
+        if early_stopping:
+            kwargs.setdefault("early_stopping_patience", 15)
+            kwargs.setdefault("early_stopping_warmup_epochs", warmup["n_epochs_kl_warmup"])
+        self._forget_stage_two()
+        self.module.set_stage("vae")
+        super().train(
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            early_stopping=early_stopping,
+            plan_kwargs={**warmup, **(plan_kwargs or {})},
+            **_with_own_callbacks(kwargs),
+        )
+        self.is_vae_trained_ = True
+
+    def train_diffusion(
+        self,
+        max_epochs: int | None = None,
+        batch_size: int = 512,
+        early_stopping: bool = False,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        plan_kwargs: dict[str, Any] | None = None,
+        **trainer_kwargs: Any,
+    ) -> None:
+        """Train stage two, the latent diffusion, on the frozen VAE and the same split of cells.
+
+        Parameters
+        ----------
+        max_epochs
+            None means about 1,000 optimiser steps.
+        batch_size
+            Cells a minibatch.
+        early_stopping
+            Watches ``validation_loss``.
+        accelerator, devices
+            As in scvi-tools.
+        plan_kwargs
+            ``lr``, ``weight_decay``, ``condition_dropout``, ``ema_decay``.
+        **trainer_kwargs
+            Passed to :class:`scvi.train.Trainer`.
+
+        Raises
+        ------
+        RuntimeError
+            If stage one was not trained.
+        """
+        self._require_vae()
+        screen = ScreenReader(self.adata_manager).read()
+        latents = self._encode()
+        conditions, origin = self._conditions(self._space_of(screen))
+        data = LatentDataModule(latents, self.train_indices, self.validation_indices, batch_size)
+        max_epochs = max_epochs or _epochs(data, DIFFUSION_STEPS)
+        _check_positive("max_epochs", max_epochs)
+        self._forget_stage_two()
+        self.module.diffusion.reset()
+        fit_linear_part(self.module.diffusion, latents.subset(self.train_indices), conditions, origin)
+        plan = DiffusionPlan(
+            self.module.diffusion, conditions, max_epochs * _steps(data), **(plan_kwargs or {}), module=self.module
+        )
+        options = {"early_stopping_monitor": "validation_loss", "checkpointing_monitor": "validation_loss"}
+        split = (self.train_indices, self.validation_indices, self.test_indices)
+        self.module.set_stage("diffusion")
+        try:
+            runner = DiffusionTrainRunner(
+                self,
+                training_plan=plan,
+                data_splitter=data,
+                max_epochs=max_epochs,
+                accelerator=accelerator,
+                devices=devices,
+                early_stopping=early_stopping,
+                **{**options, **_with_own_callbacks(trainer_kwargs)},
+            )
+            runner()
+        finally:
+            self.module.set_stage("vae")
+            self.module.eval()
+            self.train_indices, self.validation_indices, self.test_indices = split
+        self.module.diffusion.is_fitted.fill_(True)  # noqa: FBT003
+        self.screen_ = screen.to_dict()
+        self.is_diffusion_trained_ = True
+
+    def cross_fit(
+        self,
+        max_epochs: int | None = None,
+        batch_size: int = 512,
+        plan_kwargs: dict[str, Any] | None = None,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        enable_progress_bar: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """Retrain the diffusion once per fold of perturbations, without the fold's cells, effects and embeddings.
+
+        Inference calls it when it is needed; calling it before lets you choose its cost. The folds stay on the model
+        and are saved with it.
+
+        Parameters
+        ----------
+        max_epochs
+            Epochs a fold; None means as many as :meth:`train_diffusion` chooses.
+        batch_size, plan_kwargs, accelerator, devices
+            As in :meth:`train_diffusion`.
+        enable_progress_bar
+            Whether every fold shows one.
+        seed
+            Of the assignment of perturbations to folds.
+
+        Raises
+        ------
+        RuntimeError
+            If stage two was not trained.
+        """
+        screen = self._screen()
+        reader = ScreenReader(self.adata_manager)
+        latents = self._encode()
+        folds = assign_folds([self._space().parts(name) for name in screen.names], len(self.module.folds), seed)
+        started = time.perf_counter()
+        spaces = []
+        for fold, diffusion in enumerate(list(self.module.folds)[: folds.max() + 1]):
+            left_out = tuple(name for name, f in zip(screen.names, folds, strict=True) if f == fold)
+            kept = np.flatnonzero(folds != fold)
+            if len(kept) == 0:
+                continue
+            genes = GeneSpace(screen.genes.names, reader.gene_vectors(left_out))
+            space = self._fit_space([screen.names[i] for i in kept], screen.observed.subset(kept), genes)
+            spaces.append({"vectors": genes.vectors, "ranking": space.ranking, "kept": kept})
+            in_fold = np.isin(reader.codes, [reader.categories.index(name) for name in left_out])
+            data = LatentDataModule(latents, np.flatnonzero(~in_fold), np.empty(0, dtype=int), batch_size)
+            self._fit_fold(diffusion, space, data, max_epochs, plan_kwargs, accelerator, devices, enable_progress_bar)
+        self._pools = {}
+        self.cross_fit_ = {"folds": folds, "spaces": spaces, "seconds": time.perf_counter() - started}
+
+    def _fit_fold(
+        self,
+        diffusion: LatentDiffusion,
+        space: PerturbationSpace,
+        data: LatentDataModule,
+        max_epochs: int | None,
+        plan_kwargs: dict[str, Any] | None,
+        accelerator: str,
+        devices: int | list[int] | str,
+        enable_progress_bar: bool,  # noqa: FBT001
+    ) -> None:
+        conditions, origin = self._conditions(space)
+        max_epochs = max_epochs or _epochs(data, DIFFUSION_STEPS)
+        self.module.set_stage("diffusion")
+        diffusion.reset()
+        fit_linear_part(diffusion, data.latents.subset(data.train_idx), conditions, origin)
+        plan = DiffusionPlan(diffusion, conditions, max_epochs * _steps(data), **(plan_kwargs or {}))
+        trainer = Trainer(
+            max_epochs=max_epochs, accelerator=accelerator, devices=devices, enable_progress_bar=enable_progress_bar
+        )
+        try:
+            trainer.fit(plan, data)
+        finally:
+            self.module.set_stage("vae")
+            self.module.eval()
+            self.module.to(next(self.module.parameters()).device)
+        diffusion.is_fitted.fill_(True)  # noqa: FBT003
+
+    @torch.no_grad()
+    def _encode(self) -> Latents:
+        mean, variance = self.get_latent_representation(return_dist=True, batch_size=2048)
+        codes = self.adata_manager.get_from_registry(REGISTRY.PERTURBATION).ravel()
+        return Latents(
+            torch.as_tensor(mean, dtype=torch.float32),
+            torch.as_tensor(variance, dtype=torch.float32).sqrt(),
+            torch.as_tensor(codes.astype(np.int64)),
+        )
+
+    def _require_vae(self) -> None:
+        if not self.is_vae_trained_:
+            msg = "Stage one (the VAE) is not trained. Call `model.train()`, or `model.train_vae()` first."
+            raise RuntimeError(msg)
+
+    def _require_diffusion(self) -> None:
+        self._require_vae()
+        if not self.is_diffusion_trained_ or not bool(self.module.diffusion.is_fitted):
+            msg = "Stage two (the diffusion) is not trained. Call `model.train_diffusion()`."
+            raise RuntimeError(msg)
+
+    def _screen(self) -> Screen:
+        self._require_diffusion()
+        if self._cached_screen is None:
+            self._cached_screen = Screen.from_dict(self.screen_)
+        return self._cached_screen
+
+    def _forget_stage_two(self) -> None:
+        self.is_diffusion_trained_ = False
+        self.screen_ = self._cached_screen = None
+        self._forget_space()
+        self.module.diffusion.is_fitted.fill_(False)  # noqa: FBT003
+
+
+def _with_own_callbacks(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """scvi's trainer appends to the list of callbacks it is given; a user's list stays as it is."""
+    if kwargs.get("callbacks"):
+        return {**kwargs, "callbacks": list(kwargs["callbacks"])}
+    return kwargs
+
+
+def _steps(data: LatentDataModule) -> int:
+    return max(1, data.n_train // data.batch_size)
+
+
+def _epochs(data: LatentDataModule, n_steps: int) -> int:
+    return max(1, round(n_steps / _steps(data)))
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        msg = f"`{name}` must be at least 1, got {value!r}."
+        raise ValueError(msg)
+
+

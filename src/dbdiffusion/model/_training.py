@@ -1,0 +1,224 @@
+"""Training of the latent diffusion: its data, its Lightning plan, and the runner that merges histories."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pandas as pd
+import torch
+from scvi.train import TrainRunner
+from sklearn.linear_model import RidgeCV
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+
+if TYPE_CHECKING:
+    from dbdiffusion.diffusion import LatentDiffusion
+
+PREFIX = "diffusion_"
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Posterior of every training cell, computed once: means and standard deviations (N, D), condition codes (N,)."""
+
+    mean: Tensor
+    sd: Tensor
+    code: Tensor
+
+    def subset(self, rows: np.ndarray) -> Latents:
+        """The same for some of the cells."""
+        index = torch.as_tensor(rows)
+        return Latents(self.mean[index], self.sd[index], self.code[index])
+
+
+class LatentDataModule(pl.LightningDataModule):
+    """Minibatches of latents, sliced a batch at a time so that loading costs nothing beside the network.
+
+    Parameters
+    ----------
+    latents
+        All cells.
+    train_idx, val_idx
+        Rows to train and to validate on.
+    batch_size
+        Of both.
+    """
+
+    def __init__(self, latents: Latents, train_idx: np.ndarray, val_idx: np.ndarray, batch_size: int) -> None:
+        super().__init__()
+        self.latents, self.batch_size = latents, batch_size
+        self.train_idx, self.val_idx = np.asarray(train_idx), np.asarray(val_idx)
+        self.test_idx = np.empty(0, dtype=int)
+        self.n_train, self.n_val = len(self.train_idx), len(self.val_idx)
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled; an incomplete last batch is dropped unless it is the only one."""
+        return self._loader(self.train_idx, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader | None:
+        """In order; None without validation cells."""
+        return self._loader(self.val_idx, shuffle=False) if self.n_val else None
+
+    def _loader(self, rows: np.ndarray, *, shuffle: bool) -> DataLoader:
+        data = _Slices(self.latents.subset(rows))
+        order = RandomSampler(data) if shuffle else SequentialSampler(data)
+        drop_last = shuffle and len(rows) >= self.batch_size
+        return DataLoader(data, sampler=BatchSampler(order, self.batch_size, drop_last), batch_size=None)
+
+
+class _Slices(Dataset):
+    def __init__(self, latents: Latents) -> None:
+        self._latents = latents
+
+    def __len__(self) -> int:
+        return len(self._latents.code)
+
+    def __getitem__(self, rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        batch = self._latents.subset(np.asarray(rows))
+        return batch.mean, batch.sd, batch.code
+
+
+class DiffusionPlan(pl.LightningModule):
+    """Lightning plan of a latent diffusion: AdamW, warm-up then cosine decay, moving average of the weights.
+
+    Parameters
+    ----------
+    diffusion
+        To train.
+    conditions
+        (codes, E) embedding of every condition code.
+    max_steps
+        Optimiser steps in all; the learning rate ends at zero.
+    lr, weight_decay
+        Of AdamW.
+    condition_dropout
+        Share of cells shown the null condition.
+    ema_decay
+        Of the moving average; smaller at the start, so that early weights are forgotten.
+    module
+        The model's module, which checkpoints of scvi look for.
+    """
+
+    def __init__(
+        self,
+        diffusion: LatentDiffusion,
+        conditions: Tensor,
+        max_steps: int,
+        lr: float = 2e-3,
+        weight_decay: float = 1e-2,
+        condition_dropout: float = 0.1,
+        ema_decay: float = 0.998,
+        module: torch.nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= condition_dropout < 1:
+            msg = f"`condition_dropout` must lie in [0, 1), got {condition_dropout!r}."
+            raise ValueError(msg)
+        self.module = module if module is not None else diffusion
+        self.diffusion = diffusion
+        self.register_buffer("conditions", conditions)
+        self.max_steps, self.lr, self.weight_decay = max_steps, lr, weight_decay
+        self.condition_dropout, self.ema_decay = condition_dropout, ema_decay
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> Tensor:
+        """One minibatch: a fresh draw from every cell's posterior."""
+        loss = self._loss(batch, self.condition_dropout)
+        if not torch.isfinite(loss):
+            msg = f"The diffusion loss became {loss.item()} at step {self.global_step}. Lower `lr`, or check the latents."
+            raise FloatingPointError(msg)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch[0]))
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> None:
+        """Loss of the conditional denoiser on held-out cells."""
+        self.log("validation_loss", self._loss(batch, 0.0), on_epoch=True, prog_bar=True, batch_size=len(batch[0]))
+
+    def on_train_batch_end(self, *_args: Any) -> None:
+        """Move the averaged weights."""
+        self.diffusion.update_average(min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step)))
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with a learning rate per step."""
+        parameters = [p for p in self.diffusion.denoiser.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _learning_rate(self, step: int) -> float:
+        warmup = max(1, min(100, self.max_steps // 10))
+        done = min(1.0, step / max(1, self.max_steps))
+        return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def _loss(self, batch: tuple[Tensor, Tensor, Tensor], condition_dropout: float) -> Tensor:
+        mean, sd, code = batch
+        z = mean + sd * torch.randn_like(sd)
+        return self.diffusion.loss(z, self.conditions[code], condition_dropout)
+
+
+class DiffusionTrainRunner(TrainRunner):
+    """scvi's runner for stage two: its metrics join the history under the prefix ``diffusion_``."""
+
+    def _update_history(self) -> None:
+        before = dict(self.model.history_ or {})
+        was_trained, self.model.is_trained_ = self.model.is_trained_, False
+        try:
+            super()._update_history()
+        finally:
+            new, self.model.is_trained_ = self.model.history_ or {}, was_trained
+            self.model.history_ = {**before, **_appended(before, new)}
+
+
+def _appended(before: dict[str, pd.DataFrame], new: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    merged = {}
+    for key, frame in new.items():
+        name = PREFIX + key
+        frame = frame.rename(columns={key: name})
+        if name in before:
+            frame.index = np.arange(len(before[name]), len(before[name]) + len(frame))
+            frame.index.name = before[name].index.name
+            frame = pd.concat([before[name], frame])
+        merged[name] = frame
+    return merged
+
+
+def fit_linear_part(diffusion: LatentDiffusion, latents: Latents, conditions: Tensor, origin: Tensor) -> None:
+    """Fill the statistics of a latent diffusion from training cells.
+
+    W is a ridge regression, weighted by cells, of the mean latent of every condition on its embedding; the remainder is
+    standardised per dimension, posterior variance included.
+
+    Parameters
+    ----------
+    diffusion
+        Its buffers are filled.
+    latents
+        Training cells.
+    conditions
+        (codes, E).
+    origin
+        (E,) embedding of control.
+    """
+    codes = latents.code.numpy()
+    z = latents.mean.numpy().astype(float)
+    present, inverse, n_cells = np.unique(codes, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(present), z.shape[1]))
+    np.add.at(sums, inverse, z)
+    shifted = (conditions - origin).double().numpy()[present]
+    rms = max(float(np.sqrt((shifted**2).mean())), 1e-8)
+    ridge = RidgeCV(alphas=np.logspace(-4, 4, 17)).fit(shifted / rms, sums / n_cells[:, None], sample_weight=n_cells)
+    linear = ridge.coef_.reshape(z.shape[1], -1).T / rms
+    mean = np.broadcast_to(ridge.intercept_, z.shape[1:])
+    remainder = z - mean - (shifted @ linear)[inverse]
+    centre = remainder.mean(axis=0)
+    variance = remainder.var(axis=0) + (latents.sd.numpy().astype(float) ** 2).mean(axis=0)
+    diffusion.set_linear_part(
+        mean=torch.as_tensor(mean + centre),
+        scale=torch.as_tensor(np.sqrt(np.maximum(variance, 1e-12))),
+        linear=torch.as_tensor(linear),
+        origin=origin,
+        condition_scale=torch.full_like(diffusion.condition_scale, rms),
+    )
