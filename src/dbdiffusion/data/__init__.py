@@ -1,5 +1,6 @@
 """Data: registry fields, checks, splits over perturbations, and a simulator with known truth."""
 
+from dbdiffusion.data._datasets import read_screen
 from dbdiffusion.data._fields import PerturbationField, UserVectorsField, vectors_from_state
 from dbdiffusion.data._hold_out import assign_folds, hold_out
 from dbdiffusion.data._simulate import expected_log1p, simulate_screen
@@ -14,6 +15,7 @@ __all__ = [
     "check_vectors",
     "expected_log1p",
     "hold_out",
+    "read_screen",
     "row_chunks",
     "simulate_screen",
     "vectors_from_state",

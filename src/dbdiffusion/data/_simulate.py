@@ -163,9 +163,7 @@ def expected_log1p(mean: np.ndarray, scale: np.ndarray, dispersion: float) -> np
     return total
 
 
-def _check_arguments(
-    n_genes: int, n_perturbations: int, n_combinations: int, alignment: float, escape: float
-) -> None:
+def _check_arguments(n_genes: int, n_perturbations: int, n_combinations: int, alignment: float, escape: float) -> None:
     for name, value in {"alignment": alignment, "escape": escape}.items():
         if not 0 <= value <= 1:
             msg = f"`{name}` must lie between 0 and 1, got {value!r}."

@@ -50,7 +50,7 @@ class LatentDiffusion(nn.Module):
         self.register_buffer("linear", torch.zeros(n_condition, n_latent))
         self.register_buffer("origin", torch.zeros(n_condition))
         self.register_buffer("condition_scale", torch.ones(n_condition))
-        self.register_buffer("is_fitted", torch.tensor(False))  # noqa: FBT003
+        self.register_buffer("is_fitted", torch.tensor(False))
 
     @torch.no_grad()
     def reset(self) -> None:
@@ -58,7 +58,7 @@ class LatentDiffusion(nn.Module):
         fresh = Denoiser(*_sizes(self.denoiser))
         self.denoiser.load_state_dict(fresh.state_dict())
         self.averaged.load_state_dict(fresh.state_dict())
-        self.is_fitted.fill_(False)  # noqa: FBT003
+        self.is_fitted.fill_(False)
 
     @torch.no_grad()
     def set_linear_part(self, mean: Tensor, scale: Tensor, linear: Tensor, origin: Tensor, condition_scale: Tensor) -> None:

@@ -67,9 +67,7 @@ class ObservedEffects:
     def subset(self, rows: np.ndarray) -> ObservedEffects:
         """The same for some of the perturbations (indices or mask)."""
         per_perturbation = ("effect", "variance", "control_variance", "df", "mean_control", "n_cells")
-        return ObservedEffects(
-            **{name: getattr(self, name)[rows] for name in per_perturbation}, control_df=self.control_df
-        )
+        return ObservedEffects(**{name: getattr(self, name)[rows] for name in per_perturbation}, control_df=self.control_df)
 
 
 def log1p_cp10k(counts: sp.spmatrix | np.ndarray, library: np.ndarray) -> sp.csr_matrix:
@@ -94,9 +92,7 @@ def log1p_cp10k(counts: sp.spmatrix | np.ndarray, library: np.ndarray) -> sp.csr
     return scaled
 
 
-def grouped_moments(
-    chunks: Iterable[tuple[sp.csr_matrix, np.ndarray]], n_groups: int, n_genes: int
-) -> GroupMoments:
+def grouped_moments(chunks: Iterable[tuple[sp.csr_matrix, np.ndarray]], n_groups: int, n_genes: int) -> GroupMoments:
     """Mean and variance by group in one pass over chunks of cells.
 
     Parameters

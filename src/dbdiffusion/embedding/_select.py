@@ -54,7 +54,12 @@ def left_out_error(
 
 
 def _score(
-    space: object, names: Sequence[str], observed: ObservedEffects, left_out: list[int], errors: np.ndarray, strategy: str
+    space: object,
+    names: Sequence[str],
+    observed: ObservedEffects,
+    left_out: list[int],
+    errors: np.ndarray,
+    strategy: str,
 ) -> None:
     left_out = [i for i in left_out if space.can_embed(names[i])]  # type: ignore[attr-defined]
     if not left_out:
@@ -74,7 +79,11 @@ def _ranked(errors: dict[str, np.ndarray]) -> pd.DataFrame:
         scored = np.isfinite(values)
         if scored.any():
             reference = np.nanmean(errors["mean"][scored])
-            rows[strategy] = {"mse": values[scored].mean(), "relative_to_mean": values[scored].mean() / reference, "n": scored.sum()}
+            rows[strategy] = {
+                "mse": values[scored].mean(),
+                "relative_to_mean": values[scored].mean() / reference,
+                "n": scored.sum(),
+            }
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["mse", "relative_to_mean", "n"])
     table.index.name = "strategy"
     return table.sort_values("relative_to_mean", kind="stable")

@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from dbdiffusion.embedding._table import EffectSpace, fit_effect_space
 from dbdiffusion.embedding._unseen import STRATEGIES, UNCLUSTERED, Evidence, leiden_clusters, locate_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from dbdiffusion.embedding._effects import ObservedEffects
 

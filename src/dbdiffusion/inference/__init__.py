@@ -3,12 +3,13 @@
 from dbdiffusion.inference._contrast import welch_contrast
 from dbdiffusion.inference._effects_table import effects_table
 from dbdiffusion.inference._estimate import Estimate, adjust_p_values, check_confidence
-from dbdiffusion.inference._moderation import VariancePrior, fit_t, fit_variance_prior
+from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._paper import paper_estimate
 from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, References, fit_rectifier
 
 __all__ = [
     "MIN_REFERENCES",
+    "ErrorLaw",
     "Estimate",
     "Rectifier",
     "References",
@@ -16,8 +17,8 @@ __all__ = [
     "adjust_p_values",
     "check_confidence",
     "effects_table",
+    "fit_error_law",
     "fit_rectifier",
-    "fit_t",
     "fit_variance_prior",
     "paper_estimate",
     "welch_contrast",

@@ -63,53 +63,68 @@ def fit_variance_prior(variance: np.ndarray, df: float) -> VariancePrior:
     return VariancePrior(float(np.exp(centred.mean() + special.digamma(half) - np.log(half))), 2 * half)
 
 
-def fit_t(
-    error: np.ndarray, between: np.ndarray, noise: np.ndarray, max_values: int = 10_000
-) -> tuple[float, float]:
-    r"""Shape of what is left when the known sampling noise is taken out of errors, by maximum likelihood.
-
-    Model: :math:`error = c \sqrt{between}\, t_\nu + \sqrt{noise}\, N(0, 1)`. A t is a scale mixture of normals, so the likelihood
-    is a finite mixture over quantiles of the mixing gamma distribution.
+@dataclass(frozen=True)
+class ErrorLaw:
+    r"""Law of an unknown error of a prediction p: :math:`c \sqrt{between + \kappa^2 p^2}\, t_\nu`.
 
     Parameters
     ----------
-    error, between, noise
-        Same shape: errors, the variance expected of their unknown part, and the variance of their known noise. A regular
-        subset is used above ``max_values``; entries without any variance are left out.
-
-    Returns
-    -------
     df, scale
-        :math:`\nu` between 2.1 and 100 and :math:`c` between .2 and 5.
+        :math:`\nu` and c.
+    kappa
+        Errors grow with the size of the predicted effect; 0 means that they do not.
+    """
+
+    df: float
+    scale: float
+    kappa: float
+
+    def variance(self, between: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Squared scale of the error."""
+        return self.scale**2 * (between + self.kappa**2 * predicted**2)
+
+
+def fit_error_law(
+    error: np.ndarray, between: np.ndarray, predicted: np.ndarray, noise: np.ndarray, max_values: int = 10_000
+) -> ErrorLaw:
+    r"""Law of what is left when the known sampling noise is taken out of errors, by maximum likelihood.
+
+    Model: :math:`error = c \sqrt{between + \kappa^2 p^2}\, t_\nu + \sqrt{noise}\, N(0, 1)`. A t is a scale mixture of
+    normals, so the likelihood is a finite mixture over quantiles of the mixing gamma distribution.
+
+    Parameters
+    ----------
+    error, between, predicted, noise
+        Same shape: errors, the variance expected of their unknown part, what was predicted, and the variance of the known
+        noise. A regular subset is used above ``max_values``; entries without any variance are left out.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> error = 2 * stats.t(4).rvs(20_000, random_state=0) + rng.standard_normal(20_000)
-    >>> df, scale = fit_t(error, np.ones(20_000), np.ones(20_000))
-    >>> bool(3 < df < 5.5), bool(1.85 < scale < 2.15)
+    >>> law = fit_error_law(error, np.ones(20_000), np.zeros(20_000), np.ones(20_000))
+    >>> bool(3 < law.df < 5.5), bool(1.85 < law.scale < 2.15)
     (True, True)
     """
-    shape = error.shape
-    error, between, noise = (np.broadcast_to(x, shape).ravel() for x in (error, between, noise))
+    error, between, predicted, noise = (np.broadcast_to(x, error.shape).ravel() for x in (error, between, predicted, noise))
     total = between + noise
-    usable = np.flatnonzero((between > 0) & (total > 1e-6 * np.median(total[total > 0]) if (total > 0).any() else False))
+    positive = total[total > 0]
+    usable = np.flatnonzero((between > 0) & (total > 1e-6 * (np.median(positive) if len(positive) else 1.0)))
     usable = usable[:: max(1, len(usable) // max_values)]
     if len(usable) < 100:
-        return 100.0, 1.0
-    square, between, noise = error[usable, None] ** 2, between[usable, None], noise[usable, None]
+        return ErrorLaw(100.0, 1.0, 0.0)
+    error, between, predicted, noise = (x[usable, None] for x in (error, between, predicted, noise))
     quantiles = (np.arange(16) + 0.5) / 16
 
     def loss(log_parameters: np.ndarray) -> float:
-        df, scale = np.exp(log_parameters)
-        precision = stats.gamma.ppf(quantiles, df / 2, scale=2 / df)
-        variance = scale**2 * between / precision + noise
-        return -special.logsumexp(-0.5 * (np.log(variance) + square / variance), axis=1).mean()
+        law = ErrorLaw(*map(float, np.exp(log_parameters)))
+        precision = stats.gamma.ppf(quantiles, law.df / 2, scale=2 / law.df)
+        variance = law.variance(between, predicted) / precision + noise
+        return -special.logsumexp(-0.5 * (np.log(variance) + error**2 / variance), axis=1).mean()
 
-    bounds = [(np.log(2.1), np.log(100.0)), (np.log(0.2), np.log(5.0))]
-    fit = optimize.minimize(loss, np.log([8.0, 0.9]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 40})
-    df, scale = np.exp(fit.x)
-    return float(df), float(scale)
+    bounds = [(np.log(2.1), np.log(100.0)), (np.log(0.1), np.log(5.0)), (np.log(0.01), np.log(5.0))]
+    fit = optimize.minimize(loss, np.log([8.0, 0.9, 0.3]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
+    return ErrorLaw(*map(float, np.exp(fit.x)))
 
 
 def _inverse_trigamma(x: float) -> float:

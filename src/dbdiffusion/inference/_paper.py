@@ -7,7 +7,9 @@ import numpy as np
 from dbdiffusion.inference._estimate import Estimate
 
 
-def paper_estimate(generated: np.ndarray, observed: np.ndarray, generated_references: np.ndarray, variance: np.ndarray) -> Estimate:
+def paper_estimate(
+    generated: np.ndarray, observed: np.ndarray, generated_references: np.ndarray, variance: np.ndarray
+) -> Estimate:
     r"""Debiased mean of the located cluster's residuals, all weights one.
 
     :math:`\hat\theta = m_t + K^{-1} \sum_i (\delta_i - m_i)` with in-sample :math:`m_i`, and

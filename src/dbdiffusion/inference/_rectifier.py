@@ -22,7 +22,7 @@ import numpy as np
 from scipy import optimize
 
 from dbdiffusion.inference._estimate import Estimate
-from dbdiffusion.inference._moderation import fit_t, fit_variance_prior
+from dbdiffusion.inference._moderation import ErrorLaw, fit_error_law, fit_variance_prior
 
 MIN_REFERENCES = 3  # below it no interval is given
 MIN_REFERENCES_FOR_SHAPE = 10  # below it the t distribution's shape is not read off the references
@@ -68,29 +68,28 @@ class Rectifier:
         (G,) mean over references of observed minus weighted prediction.
     mean_variance
         (G,) error variance of the rectifier's mean alone.
-    variance
-        (G,) error variance of the prediction for a new perturbation, against the truth.
     tau
         (G,) standard deviation between perturbations around the prediction.
-    df, scale
-        Of the t distribution that fits the references' standardised leave-one-out errors.
+    control_variance
+        (G,) what the shared control noise adds to the error against the truth.
+    law
+        Of the error of a new perturbation.
     n_reference
         K.
-    loo_error, loo_se
-        (K, G) leave-one-out errors and their standard errors, against observed effects.
+    loo_error, loo_predicted
+        (K, G) leave-one-out errors against observed effects, and the predictions they belong to.
     """
 
     weights: dict[str, float]
     rho: float
     mean_residual: np.ndarray
     mean_variance: np.ndarray
-    variance: np.ndarray
     tau: np.ndarray
-    df: float
-    scale: float
+    control_variance: np.ndarray
+    law: ErrorLaw
     n_reference: int
     loo_error: np.ndarray
-    loo_se: np.ndarray
+    loo_predicted: np.ndarray
 
     def estimate(
         self, predicted: dict[str, np.ndarray], noise: np.ndarray | float = 0.0, interval: str = "prediction"
@@ -115,11 +114,13 @@ class Rectifier:
             msg = f"`interval` must be 'prediction' or 'mean', got {interval!r}."
             raise ValueError(msg)
         effect = self.rho * self.mean_residual + sum(w * predicted[name] for name, w in self.weights.items())
-        variance = self.variance * self.scale**2 if interval == "prediction" else self.mean_variance
+        variance = self.mean_variance
+        if interval == "prediction":
+            variance = self.law.variance(self.tau**2, effect) + self.control_variance
         se = np.sqrt(np.broadcast_to(variance + noise, effect.shape))
         if self.n_reference < MIN_REFERENCES:
             se = np.full(effect.shape, np.nan)
-        return Estimate(effect, se, np.full(effect.shape, self.df))
+        return Estimate(effect, se, np.full(effect.shape, self.law.df))
 
 
 def fit_rectifier(
@@ -145,7 +146,7 @@ def fit_rectifier(
     >>> truth = rng.standard_normal((20, 11))
     >>> references = References(truth, np.zeros((20, 11)), np.zeros(11), {"exact": truth})
     >>> rectifier = fit_rectifier(references)
-    >>> round(rectifier.weights["exact"], 3), bool(rectifier.variance.max() < 1e-9)
+    >>> round(rectifier.weights["exact"], 3), bool(rectifier.tau.max() < 1e-4)
     (1.0, True)
     """
     observed, predicted = _without_own_genes(references)
@@ -157,24 +158,22 @@ def fit_rectifier(
     noise = references.variance.mean(axis=0)
     spread, prior_df = _moderated_mean_square(loo_error)
     between = _between_variance(spread, noise)
-    variance = between + np.maximum((2 * control_weight - 1) * references.control_variance, 0)
     residual = observed - np.tensordot(weight, predicted, axes=1)
-    loo_se = np.sqrt(between + references.variance)
-    df, scale = n - 1 + prior_df, 1.0
+    loo_predicted = observed - loo_error
+    law = ErrorLaw(float(min(n - 1 + prior_df, 1e6)), 1.0, 0.0)
     if shape == "fitted" and n >= MIN_REFERENCES_FOR_SHAPE:
-        df, scale = fit_t(loo_error, _left_out_between(loo_error, noise), references.variance)
+        law = fit_error_law(loo_error, _left_out_between(loo_error, noise), loo_predicted, references.variance)
     return Rectifier(
         weights=dict(zip(references.predicted, map(float, weight), strict=True)),
         rho=float(chosen_rho),
         mean_residual=residual.mean(axis=0),
         mean_variance=residual.var(axis=0, ddof=min(1, n - 1)) / n + references.control_variance,
-        variance=variance,
         tau=np.sqrt(between),
-        df=float(min(df, 1e6)),
-        scale=scale,
+        control_variance=np.maximum((2 * control_weight - 1) * references.control_variance, 0),
+        law=law,
         n_reference=n,
         loo_error=loo_error,
-        loo_se=loo_se,
+        loo_predicted=loo_predicted,
     )
 
 
@@ -200,7 +199,7 @@ class _Tuning:
             risk, weight = self._minimise(total, count, candidate, lam)
             if best is None or risk < best[0]:
                 best = (risk, candidate, weight)
-        assert best is not None  # noqa: S101  the grid is not empty
+        assert best is not None
         return best[1], best[2]
 
     def leave_one_out_errors(self, lam: float | None, rho: float | None, chosen_rho: float) -> np.ndarray:

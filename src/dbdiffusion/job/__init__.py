@@ -1,0 +1,8 @@
+"""The main job behind ``python -m dbdiffusion``: may use every other room; nobody uses it."""
+
+from dbdiffusion.job._arguments import parse_arguments
+from dbdiffusion.job._evaluate import score_frame, score_targets
+from dbdiffusion.job._job import readable, run_job
+from dbdiffusion.job._output import check_output, whole_folder
+
+__all__ = ["check_output", "parse_arguments", "readable", "run_job", "score_frame", "score_targets", "whole_folder"]

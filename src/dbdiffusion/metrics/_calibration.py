@@ -8,9 +8,7 @@ from scipy import stats
 N_QUANTILES = 64
 
 
-def two_sided_pit(
-    error: np.ndarray, se: np.ndarray, df: np.ndarray | float, noise: np.ndarray | float = 0.0
-) -> np.ndarray:
+def two_sided_pit(error: np.ndarray, se: np.ndarray, df: np.ndarray | float, noise: np.ndarray | float = 0.0) -> np.ndarray:
     r"""Level at which an interval just covers: the probability that a fresh error is smaller in size.
 
     The predictive error is :math:`se \cdot t_{df}`, plus, when the prediction is compared with a noisy observation instead of

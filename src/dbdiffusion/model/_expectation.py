@@ -56,7 +56,7 @@ def expected_log1p(counts: Distribution, scale: Tensor) -> Tensor:
     return total * keep
 
 
-def _laplace_exponent(counts: Distribution):  # noqa: ANN202
+def _laplace_exponent(counts: Distribution):
     """Function of 1 - exp(-u), the log of E exp(-uX) without zero inflation."""
     if isinstance(counts, NegativeBinomial):  # the zero-inflated one is a subclass
         ratio, theta = counts.mu / counts.theta, counts.theta

@@ -71,9 +71,7 @@ class Generator:
         How to draw.
     """
 
-    def __init__(
-        self, module: DBDiffusionVAE, diffusion: LatentDiffusion, screen: Screen, options: GenerationOptions
-    ) -> None:
+    def __init__(self, module: DBDiffusionVAE, diffusion: LatentDiffusion, screen: Screen, options: GenerationOptions) -> None:
         self._module, self._diffusion, self._screen, self._options = module, diffusion, screen, options
 
     @torch.no_grad()

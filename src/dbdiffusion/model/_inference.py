@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from dbdiffusion._keys import EFFECT_COLUMNS
 from dbdiffusion.inference import (
@@ -28,9 +27,13 @@ from dbdiffusion.model._references import (
     reference_pool,
     references_of,
 )
+from dbdiffusion.model._screen import ScreenReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
 
     from dbdiffusion.inference import Rectifier
 
@@ -137,7 +140,9 @@ class InferenceMixin:
         )  # fmt: skip
         order = {name: i for i, name in enumerate(table["target"].unique())}
         rank = table["target"].map(order)
-        return table.assign(_rank=rank).sort_values(["_rank", "p_value"], kind="stable", ignore_index=True).drop(columns="_rank")
+        return (
+            table.assign(_rank=rank).sort_values(["_rank", "p_value"], kind="stable", ignore_index=True).drop(columns="_rank")
+        )
 
     def predict_effects(self, targets: str | Sequence[str], **options: object) -> pd.DataFrame:
         """Effects of named perturbations, genes in the order of ``var_names``.
@@ -159,6 +164,34 @@ class InferenceMixin:
         targets = list(table["target"].unique())
         key = table["target"].map({name: i for i, name in enumerate(targets)}) * len(genes) + table["variable"].map(genes)
         return table.iloc[np.argsort(key.to_numpy(), kind="stable")].reset_index(drop=True)
+
+    def observed_effects(self, adata: AnnData | None = None, confidence: float = 0.95) -> pd.DataFrame:
+        """Observed contrasts of every perturbation with cells, by Welch's test inside batches.
+
+        Parameters
+        ----------
+        adata
+            Another AnnData, registered by :meth:`setup_anndata`, with control cells of its own; None means the model's.
+        confidence
+            Of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            The table of :meth:`differential_expression_ppi`, genes in the order of ``var_names``.
+        """
+        manager = self.adata_manager if adata is None else self._get_most_recent_anndata_manager(adata, required=True)
+        reader = ScreenReader(manager)
+        names, observed = reader.effects()
+        estimate = welch_contrast(
+            observed.effect, observed.variance, observed.control_variance, observed.df, observed.control_df
+        )
+        columns = {
+            "lam": np.array(np.nan), "tau": np.array(np.nan), "n_reference": np.array(0), "status": np.array("measured"),
+            "contrast": np.array([f"{name} vs {reader.control}" for name in names], dtype=object)[:, None],
+        }  # fmt: skip
+        genes = np.asarray(manager.adata.var_names, dtype=str)
+        return effects_table(list(names), genes, estimate, observed.mean_control, confidence, columns)[list(EFFECT_COLUMNS)]
 
     def _effects(
         self, targets: str | Sequence[str] | None, method: str, confidence: float, interval: str, cross_fitting: str,
@@ -253,9 +286,7 @@ class InferenceMixin:
                 answers[unseen[i]] = _Answer(one, np.array(lam), rectifier.tau, np.array(rectifier.n_reference))
         return answers
 
-    def _rectifier(
-        self, cross_fitting: str, n_cells: int, options: GenerationOptions, *, combination: bool
-    ) -> Rectifier:
+    def _rectifier(self, cross_fitting: str, n_cells: int, options: GenerationOptions, *, combination: bool) -> Rectifier:
         pool = self._pool(cross_fitting, n_cells, options)
         members = pool.select(combination=combination)
         if len(members) < MIN_REFERENCES:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data._utils import _get_adata_minify_type
@@ -224,5 +223,3 @@ def _check_architecture(gene_likelihood: str, latent_distribution: str, n_folds:
     if not 1 <= n_embedding <= 64:
         msg = f"`n_embedding` must lie between 1 and 64, got {n_embedding!r}."
         raise ValueError(msg)
-
-

@@ -62,7 +62,7 @@ class DBDiffusionVAE(VAE):
             diffusion.averaged.requires_grad_(requires_grad=False)
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002
+    def train(self, mode: bool = True) -> Self:
         """As torch's, but the VAE stays in eval mode while a denoiser trains, whoever calls this."""
         super().train(mode)
         if self._stage == "diffusion":

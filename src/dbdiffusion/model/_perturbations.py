@@ -64,6 +64,27 @@ class PerturbationMixin:
             screen.names, screen.observed, screen.genes, self.module.n_embedding, self._user_vectors(), screen.separator
         )
 
+    def strategy_of(self, name: str) -> str:
+        """How a perturbation is placed: ``"measured"``, or its strategies, one a part."""
+        return self._space().strategy_of(name)
+
+    def parts_of(self, name: str) -> tuple[str, ...]:
+        """Parts of a combination; a single perturbation is its only part."""
+        return self._space().parts(name)
+
+    def baseline_effects(self, name: str) -> dict[str, np.ndarray]:
+        """Simple predictions (G,) of an unseen perturbation, from measured ones alone.
+
+        ``mean`` of the measured perturbations, ``zero``, and ``ridge`` regression from gene space to effects (for a
+        combination of measured parts the sum of their effects); the mean again where gene space cannot place it.
+        """
+        observed, space = self._screen().observed, self._space()
+        mean = observed.effect.mean(axis=0)
+        ridge = space.with_ranking(("ridge",))
+        unseen = name if not space.is_measured(name) else None
+        known = unseen is not None and ridge.can_embed(unseen)
+        return {"mean": mean, "zero": np.zeros_like(mean), "ridge": ridge.predict_effect([name])[0] if known else mean}
+
     def add_perturbations(self, names: Sequence[str], embeddings: pd.DataFrame | None = None) -> None:
         """Register perturbations that have no cells, so that ``targets=None`` includes them.
 

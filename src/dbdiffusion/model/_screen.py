@@ -11,7 +11,7 @@ import pandas as pd
 from scvi import REGISTRY_KEYS
 
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion.data import PerturbationField, row_chunks, vectors_from_state
+from dbdiffusion.data import PerturbationField, row_chunks
 from dbdiffusion.embedding import (
     GeneSpace,
     ObservedEffects,
@@ -112,8 +112,8 @@ class ScreenReader:
         """Total counts (N,) that CP10K divides by."""
         return self.library * self.depth_per_library
 
-    def read(self) -> Screen:
-        """Effects, gene space and the covariates of control, in one pass over the counts."""
+    def effects(self) -> tuple[tuple[str, ...], ObservedEffects]:
+        """Names and observed effects of the perturbations with cells, in one pass over the counts."""
         control = self.categories.index(self.control)
         n_batches = int(self.batch.max()) + 1
         moments = grouped_moments(
@@ -122,13 +122,18 @@ class ScreenReader:
         observed = contrast_within_batches(moments, n_batches, control)
         rows = np.array([i for i in np.unique(self.codes) if i != control])
         self._check_batches(observed, rows)
-        pool = np.flatnonzero((self.codes == control) & (self.library > 0))
+        return tuple(self.categories[i] for i in rows), observed.subset(rows)
+
+    def read(self) -> Screen:
+        """Effects, gene space, and library sizes and covariates of control."""
+        names, observed = self.effects()
+        pool = np.flatnonzero((self.codes == self.categories.index(self.control)) & (self.library > 0))
         return Screen(
-            names=tuple(self.categories[i] for i in rows),
+            names=names,
             control=self.control,
             separator=self.separator,
             var_names=np.asarray(self._manager.adata.var_names, dtype=str),
-            observed=observed.subset(rows),
+            observed=observed,
             vectors=self.gene_vectors(),
             library=self.library[pool],
             depth_per_library=self.depth_per_library,

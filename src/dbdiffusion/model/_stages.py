@@ -23,7 +23,6 @@ from dbdiffusion.model._training import (
 )
 
 if TYPE_CHECKING:
-
     from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import PerturbationSpace
 
@@ -163,7 +162,7 @@ class TwoStageTrainingMixin:
             self.module.set_stage("vae")
             self.module.eval()
             self.train_indices, self.validation_indices, self.test_indices = split
-        self.module.diffusion.is_fitted.fill_(True)  # noqa: FBT003
+        self.module.diffusion.is_fitted.fill_(True)
         self.screen_ = screen.to_dict()
         self.is_diffusion_trained_ = True
 
@@ -227,7 +226,7 @@ class TwoStageTrainingMixin:
         plan_kwargs: dict[str, Any] | None,
         accelerator: str,
         devices: int | list[int] | str,
-        enable_progress_bar: bool,  # noqa: FBT001
+        enable_progress_bar: bool,
     ) -> None:
         conditions, origin = self._conditions(space)
         max_epochs = max_epochs or _epochs(data, DIFFUSION_STEPS)
@@ -244,7 +243,7 @@ class TwoStageTrainingMixin:
             self.module.set_stage("vae")
             self.module.eval()
             self.module.to(next(self.module.parameters()).device)
-        diffusion.is_fitted.fill_(True)  # noqa: FBT003
+        diffusion.is_fitted.fill_(True)
 
     @torch.no_grad()
     def _encode(self) -> Latents:
@@ -277,11 +276,11 @@ class TwoStageTrainingMixin:
         self.is_diffusion_trained_ = False
         self.screen_ = self._cached_screen = None
         self._forget_space()
-        self.module.diffusion.is_fitted.fill_(False)  # noqa: FBT003
+        self.module.diffusion.is_fitted.fill_(False)
 
 
 def _with_own_callbacks(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """scvi's trainer appends to the list of callbacks it is given; a user's list stays as it is."""
+    """Scvi's trainer appends to the list of callbacks it is given; a user's list stays as it is."""
     if kwargs.get("callbacks"):
         return {**kwargs, "callbacks": list(kwargs["callbacks"])}
     return kwargs
@@ -299,5 +298,3 @@ def _check_positive(name: str, value: int) -> None:
     if value < 1:
         msg = f"`{name}` must be at least 1, got {value!r}."
         raise ValueError(msg)
-
-

@@ -1,0 +1,6 @@
+"""Plots: matplotlib only. A plot takes a table and an axes, and returns the axes."""
+
+from dbdiffusion.plotting._effects import gene_intervals, predicted_against_observed, volcano
+from dbdiffusion.plotting._training import cell_map, losses
+
+__all__ = ["cell_map", "gene_intervals", "losses", "predicted_against_observed", "volcano"]

@@ -1,0 +1,180 @@
+"""The main job: from counts to a report on perturbations that were not measured."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scvi
+
+from dbdiffusion.data import hold_out, read_screen, simulate_screen
+from dbdiffusion.job._evaluate import HeldOut, observe, score_frame, score_targets
+from dbdiffusion.job._output import check_output, whole_folder
+from dbdiffusion.job._report import cells_to_map, draw_plots, write_report
+from dbdiffusion.model import DBDiffusion
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from anndata import AnnData
+
+logger = logging.getLogger("dbdiffusion")
+
+SIMULATED_HOLD_OUT = 8
+PACKAGES = ("dbdiffusion", "scvi-tools", "torch", "anndata", "diffusers", "numpy")
+
+
+def run_job(arguments: Namespace) -> dict[str, Any]:
+    """Run the main job and write its folder; returns the summary."""
+    check_output(arguments.out, overwrite=arguments.overwrite)
+    clock = _Clock()
+    screen = (
+        simulate_screen(alignment=arguments.alignment, seed=arguments.seed)
+        if arguments.h5ad is None
+        else read_screen(arguments.h5ad)
+    )
+    setup = _setup(arguments)
+    DBDiffusion.setup_anndata(screen.copy(), **setup)  # every complaint about the data comes before any work
+    hidden = _choose_hidden(screen, arguments)
+    if not hidden and not arguments.targets:
+        msg = "Nothing to predict: name `--hold-out`, `--hold-out-n` or `--targets`."
+        raise ValueError(msg)
+    rest, cells = hold_out(screen, hidden, arguments.perturbation_key)
+    scvi.settings.seed = arguments.seed
+    model = _train(rest, setup, arguments, clock)
+    targets = [*hidden, *arguments.targets]
+    with clock.timing("cross_fit"):
+        model.cross_fit(max_epochs=arguments.max_epochs_diffusion, seed=arguments.seed)
+    with clock.timing("predict"):
+        effects = model.predict_effects(targets, seed=arguments.seed)
+        everything = model.differential_expression_ppi(_all_names(model, targets), seed=arguments.seed)
+        generated = model.generate(targets, n_cells=arguments.n_cells, seed=arguments.seed)
+    control = rest[(rest.obs[arguments.perturbation_key].astype(str) == arguments.control).to_numpy()]
+    held_out = _observe(model, control, cells, setup, arguments.seed) if hidden else None
+    effects = _with_observed(effects, held_out, screen.uns.get("true_effects"))
+    scores = score_targets(model, effects, held_out)
+    summary = {
+        "seed": arguments.seed,
+        "versions": {package: version(package) for package in PACKAGES},
+        "seconds": clock.seconds(),
+        "screen": _describe(rest, model, arguments),
+        "strategy": {name: model.strategy_of(name) for name in targets},
+        "weights": effects.attrs.get("weights", {}),
+        "embedding_scores": model.embedding_scores().to_dict(orient="index"),
+        "targets": scores,
+    }
+    with whole_folder(arguments.out, overwrite=arguments.overwrite) as folder:
+        _write(folder, model, effects, everything, generated)
+        mapped = cells_to_map(control, cells if hidden else None, generated, arguments.perturbation_key)
+        plots = draw_plots(model, effects, mapped, folder)
+        summary["seconds"] = clock.seconds()
+        write_report(folder, summary, readable(scores), plots)
+        (folder / "summary.json").write_text(json.dumps(summary, indent=2, default=_jsonable) + "\n")
+    return summary
+
+
+def readable(scores: list[dict[str, Any]]) -> pd.DataFrame:
+    """Scores as people read them."""
+    frame = score_frame(scores)
+    order = ["n_cells", "pearson_effect", "split_half_ceiling", "mse", "mse / mean", "mse / zero", "mse / ridge", "coverage_95",
+             "width_95", "lam", "n_de", "de_precision", "de_recall"]  # fmt: skip
+    return frame[[column for column in order if column in frame]]
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._start, self._parts = time.perf_counter(), {}  # type: ignore[var-annotated]
+
+    @contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._parts[part] = time.perf_counter() - start
+        logger.info("%s: %.1f s", part, self._parts[part])
+
+    def seconds(self) -> dict[str, float]:
+        return {
+            **{k: round(v, 2) for k, v in self._parts.items()},
+            "total": round(time.perf_counter() - self._start, 2),
+        }
+
+
+def _setup(arguments: Namespace) -> dict[str, Any]:
+    batch_key = arguments.batch_key or ("batch" if arguments.h5ad is None else None)
+    keys = ("perturbation_key", "control", "layer", "size_factor_key", "embedding_key")
+    return {**{key: getattr(arguments, key) for key in keys}, "batch_key": batch_key}
+
+
+def _choose_hidden(screen: AnnData, arguments: Namespace) -> list[str]:
+    n = arguments.hold_out_n
+    if n is None:
+        n = SIMULATED_HOLD_OUT if arguments.h5ad is None and not arguments.hold_out and not arguments.targets else 0
+    names = sorted(set(screen.obs[arguments.perturbation_key].astype(str)) - {arguments.control, *arguments.hold_out})
+    candidates = [name for name in names if name in screen.var_names] or names
+    if n > len(candidates) - 1:
+        msg = f"`--hold-out-n` must leave a perturbation to learn from: at most {len(candidates) - 1}, got {n}."
+        raise ValueError(msg)
+    chosen = np.random.default_rng(arguments.seed).choice(candidates, n, replace=False) if n else []
+    return [*arguments.hold_out, *map(str, sorted(chosen))]
+
+
+def _train(rest: AnnData, setup: dict[str, Any], arguments: Namespace, clock: _Clock) -> DBDiffusion:
+    DBDiffusion.setup_anndata(rest, **setup)
+    model = DBDiffusion(rest)
+    model.set_strategy(arguments.strategy)
+    bars = {"enable_progress_bar": not arguments.quiet}
+    with clock.timing("vae"):
+        model.train_vae(max_epochs=arguments.max_epochs, **bars)
+    with clock.timing("diffusion"):
+        model.train_diffusion(max_epochs=arguments.max_epochs_diffusion, **bars)
+    return model
+
+
+def _all_names(model: DBDiffusion, targets: list[str]) -> list[str]:
+    return list(dict.fromkeys([*model.perturbation_names, *targets]))
+
+
+def _observe(model: DBDiffusion, control: AnnData, cells: AnnData, setup: dict[str, Any], seed: int) -> HeldOut:
+    import anndata as ad
+
+    return observe(model, ad.concat([control, cells], join="outer", merge="first", uns_merge="first"), setup, seed)
+
+
+def _with_observed(effects: pd.DataFrame, held_out: HeldOut | None, truth: pd.DataFrame | None) -> pd.DataFrame:
+    attrs = effects.attrs
+    keys = pd.MultiIndex.from_frame(effects[["target", "variable"]])
+    observed = pd.Series(dtype=float) if held_out is None else held_out.observed.set_index(["target", "variable"])["effect"]
+    effects = effects.assign(observed=observed.reindex(keys).to_numpy() if held_out is not None else np.nan)
+    if truth is not None:
+        effects["true_effect"] = truth.stack().reindex(keys).to_numpy()
+    effects.attrs = attrs
+    return effects
+
+
+def _describe(rest: AnnData, model: DBDiffusion, arguments: Namespace) -> dict[str, Any]:
+    source = f"simulated, alignment {arguments.alignment:g}" if arguments.h5ad is None else arguments.h5ad.name
+    return {
+        "n_cells": rest.n_obs,
+        "n_genes": rest.n_vars,
+        "n_perturbations": len(model.perturbation_names),
+        "source": source,
+    }
+
+
+def _write(folder: Path, model: DBDiffusion, effects: pd.DataFrame, everything: pd.DataFrame, generated: AnnData) -> None:
+    effects.to_csv(folder / "effects.csv", index=False, float_format="%.6g")
+    everything.to_csv(folder / "differential_expression.csv", index=False, float_format="%.6g")
+    generated.write_h5ad(folder / "generated.h5ad", compression="gzip")
+    model.save(str(folder / "model"))
+
+
+def _jsonable(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)

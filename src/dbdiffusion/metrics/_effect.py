@@ -1,0 +1,79 @@
+"""Metrics of predicted effects against observed or true ones: pure functions of arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def pearson(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Pearson correlation over genes, one value a row; NaN where a row does not vary.
+
+    Parameters
+    ----------
+    predicted, reference
+        (n, G), NaN entries are left out.
+
+    Examples
+    --------
+    >>> pearson(np.array([[1.0, 2.0, 3.0]]), np.array([[2.0, 4.0, 6.0]])).round(3)
+    array([1.])
+    """
+    known = np.isfinite(predicted) & np.isfinite(reference)
+    count = known.sum(axis=1, keepdims=True)
+
+    def centred(values: np.ndarray) -> np.ndarray:
+        values = np.where(known, values, 0.0)
+        return np.where(known, values - values.sum(axis=1, keepdims=True) / np.maximum(count, 1), 0.0)
+
+    a, b = centred(predicted), centred(reference)
+    norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return np.divide((a * b).sum(axis=1), norm, out=np.full(len(a), np.nan), where=norm > 0)
+
+
+def mean_squared_error(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Mean squared error over genes, one value a row; NaN entries are left out.
+
+    Examples
+    --------
+    >>> mean_squared_error(np.array([[1.0, np.nan]]), np.array([[0.0, 5.0]]))
+    array([1.])
+    """
+    return np.nanmean((predicted - reference) ** 2, axis=1)
+
+
+def discrimination(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Rank of a row's own reference among all references by cosine similarity: 1 is best, .5 is chance.
+
+    Parameters
+    ----------
+    predicted, reference
+        (n, G), finite.
+
+    Examples
+    --------
+    >>> discrimination(np.eye(3), np.eye(3))
+    array([1., 1., 1.])
+    """
+    similarity = _unit(predicted) @ _unit(reference).T
+    own = np.diag(similarity)[:, None]
+    others = ~np.eye(len(similarity), dtype=bool)
+    below = ((similarity < own) & others).sum(axis=1) + 0.5 * ((similarity == own) & others).sum(axis=1)
+    return below / max(len(similarity) - 1, 1)
+
+
+def precision_recall(called: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """Precision and recall of boolean calls; NaN where nothing was called, or nothing is true.
+
+    Examples
+    --------
+    >>> precision_recall(np.array([True, True, False]), np.array([True, False, True]))
+    (0.5, 0.5)
+    """
+    hits = float((called & true).sum())
+    n_called, n_true = int(called.sum()), int(true.sum())
+    return (hits / n_called if n_called else np.nan, hits / n_true if n_true else np.nan)
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    norm = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)

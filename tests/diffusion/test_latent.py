@@ -1,0 +1,48 @@
+import torch
+
+from dbdiffusion.diffusion import LatentDiffusion
+
+D, E = 5, 3
+
+
+def fitted():
+    torch.manual_seed(0)
+    diffusion = LatentDiffusion(D, E, n_hidden=16, n_blocks=1)
+    diffusion.set_linear_part(torch.randn(D), torch.rand(D) + 0.5, torch.randn(E, D), torch.randn(E), torch.ones(E))
+    return diffusion
+
+
+def test_restore_undoes_standardise():
+    diffusion, z, condition = fitted(), torch.randn(7, D), torch.randn(7, E)
+    assert torch.allclose(diffusion.restore(diffusion.standardise(z, condition), condition), z, atol=1e-5)
+
+
+def test_an_untrained_network_leaves_the_linear_part():
+    diffusion, condition = fitted(), torch.randn(1, E)
+    noise = torch.randn(1, 20_000, D)
+    z = diffusion.sample(condition.expand(20_000, -1), noise, n_steps=25)
+    expected = diffusion.mean + ((condition - diffusion.origin) @ diffusion.linear)[0]
+    assert (z.mean(0) - expected).abs().max() < 0.05
+
+
+def test_average_follows_and_is_what_is_sampled():
+    diffusion = fitted()
+    with torch.no_grad():
+        for parameter in diffusion.denoiser.parameters():
+            parameter.add_(1.0)
+    before = diffusion.sample(torch.zeros(4, E), torch.ones(1, 4, D), n_steps=3)
+    diffusion.update_average(decay=0.0)
+    after = diffusion.sample(torch.zeros(4, E), torch.ones(1, 4, D), n_steps=3)
+    assert not torch.allclose(before, after)
+    pairs = zip(diffusion.averaged.parameters(), diffusion.denoiser.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_reset_draws_new_weights():
+    diffusion = fitted()
+    before = diffusion.denoiser.network.inlet.weight.clone()
+    diffusion.is_fitted.fill_(True)  # noqa: FBT003
+    diffusion.reset()
+    assert not torch.equal(before, diffusion.denoiser.network.inlet.weight)
+    assert torch.equal(diffusion.averaged.network.inlet.weight, diffusion.denoiser.network.inlet.weight)
+    assert not diffusion.is_fitted

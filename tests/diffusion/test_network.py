@@ -1,0 +1,27 @@
+import torch
+
+from dbdiffusion.diffusion import ResidualMLP
+
+B, D, E = 7, 5, 3
+
+
+def test_gradient_reaches_every_parameter():
+    torch.manual_seed(0)
+    network = ResidualMLP(D, E, n_hidden=16, n_blocks=2)
+    for parameter in network.parameters():  # film and outlet start at zero, which blocks gradients on purpose
+        torch.nn.init.normal_(parameter)
+    hidden = network.embed_condition(torch.randn(B, E)) + network.null_condition
+    network(torch.randn(B, D), torch.rand(B), hidden).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_starts_as_zero():
+    network = ResidualMLP(D, E, n_hidden=16, n_blocks=2)
+    out = network(torch.randn(B, D), torch.rand(B), network.null_condition.expand(B, -1))
+    assert torch.equal(out, torch.zeros(B, D))
+
+
+def test_null_condition_is_not_the_zero_condition():
+    torch.manual_seed(0)
+    network = ResidualMLP(D, E, n_hidden=16, n_blocks=1)
+    assert not torch.allclose(network.null_condition.expand(B, -1), network.embed_condition(torch.zeros(B, E)))

@@ -1,0 +1,82 @@
+"""The arrows of the house: who may import whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import dbdiffusion
+
+SOURCE = Path(dbdiffusion.__file__).parent
+ROOMS = {
+    "diffusion": set(),
+    "embedding": set(),
+    "inference": set(),
+    "metrics": set(),
+    "plotting": set(),
+    "data": {"embedding", "_keys"},
+    "model": {"diffusion", "embedding", "inference", "data", "_keys"},
+    "job": {"diffusion", "embedding", "inference", "metrics", "data", "model", "plotting", "_keys"},
+}
+FORBIDDEN = {
+    "diffusion": {"scvi", "anndata", "pandas", "scanpy", "sklearn"},
+    "embedding": {"torch", "scvi", "anndata"},
+    "inference": {"torch", "scvi", "anndata", "sklearn"},
+    "metrics": {"torch", "scvi", "anndata"},
+    "plotting": {"torch", "scvi", "anndata", "scanpy", "scipy"},
+}
+
+
+def imports(file: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names.append(node.module)
+    return names
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_imports_follow_the_arrows(room):
+    for file in (SOURCE / room).glob("*.py"):
+        for name in imports(file):
+            top, *rest = name.split(".")
+            if top == "dbdiffusion" and rest:
+                assert rest[0] == room or rest[0] in ROOMS[room], f"{file.name} imports {name}"
+            assert top not in FORBIDDEN.get(room, set()), f"{file.name} imports {name}"
+
+
+def test_every_room_is_on_the_plan():
+    assert {p.name for p in SOURCE.iterdir() if p.is_dir() and p.name != "__pycache__"} == set(ROOMS)
+
+
+def test_other_rooms_are_entered_by_their_door():
+    for file in SOURCE.rglob("*.py"):
+        room = file.relative_to(SOURCE).parts[0]
+        for name in imports(file):
+            parts = name.split(".")
+            if parts[0] == "dbdiffusion" and len(parts) > 2:
+                assert parts[1] == room, f"{file} goes into {name}"
+
+
+def test_files_are_short_and_named():
+    for file in SOURCE.rglob("*.py"):
+        assert file.read_text().count("\n") <= 300, file
+        assert file.stem.strip("_") not in {"utils", "base", "types", "common", "helpers", "misc"}, file
+
+
+def test_doors_hold_no_logic():
+    for door in SOURCE.glob("*/__init__.py"):
+        for node in ast.parse(door.read_text()).body:
+            assert isinstance(node, ast.ImportFrom | ast.Assign | ast.Expr), door
+
+
+def test_tests_mirror_the_source():
+    tests = Path(__file__).parent
+    for file in SOURCE.glob("*/_*.py"):
+        if file.name == "__init__.py":
+            continue
+        expected = tests / file.parent.name / f"test_{file.stem.strip('_')}.py"
+        assert expected.exists(), f"no test file {expected.relative_to(tests)}"
