@@ -8,7 +8,9 @@ D, E = 5, 3
 def fitted():
     torch.manual_seed(0)
     diffusion = LatentDiffusion(D, E, n_hidden=16, n_blocks=1)
-    diffusion.set_linear_part(torch.randn(D), torch.rand(D) + 0.5, torch.randn(E, D), torch.randn(E), torch.ones(E))
+    diffusion.set_linear_part(
+        torch.randn(D), torch.rand(D) + 0.5, torch.randn(E, D), torch.randn(E), torch.ones(E), torch.randn(D)
+    )
     return diffusion
 
 
@@ -23,6 +25,13 @@ def test_an_untrained_network_leaves_the_linear_part():
     z = diffusion.sample(condition.expand(20_000, -1), noise, n_steps=25)
     expected = diffusion.mean + ((condition - diffusion.origin) @ diffusion.linear)[0]
     assert (z.mean(0) - expected).abs().max() < 0.05
+
+
+def test_guidance_moves_the_linear_part_too():
+    diffusion, x, condition = fitted(), torch.randn(7, D), torch.randn(7, E)
+    null, conditional = diffusion.restore(x, condition, 0.0), diffusion.restore(x, condition, 1.0)
+    assert torch.allclose(null, diffusion.restore(x, condition + 1, 0.0))
+    assert torch.allclose(diffusion.restore(x, condition, 2.5), null + 2.5 * (conditional - null), atol=1e-5)
 
 
 def test_average_follows_and_is_what_is_sampled():
@@ -41,7 +50,7 @@ def test_average_follows_and_is_what_is_sampled():
 def test_reset_draws_new_weights():
     diffusion = fitted()
     before = diffusion.denoiser.network.inlet.weight.clone()
-    diffusion.is_fitted.fill_(True)  # noqa: FBT003
+    diffusion.is_fitted.fill_(True)
     diffusion.reset()
     assert not torch.equal(before, diffusion.denoiser.network.inlet.weight)
     assert torch.equal(diffusion.averaged.network.inlet.weight, diffusion.denoiser.network.inlet.weight)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class PerturbationField(CategoricalObsField):
-    """Codes of ``obs[perturbation_key]``; the state also names control and the separator of combinations.
+    """Codes of ``obs[perturbation_key]``; the state also names control, the separator, and what has cells.
 
     Parameters
     ----------
@@ -31,6 +31,7 @@ class PerturbationField(CategoricalObsField):
 
     CONTROL = "control"
     SEPARATOR = "combination_sep"
+    WITH_CELLS = "with_cells"
 
     def __init__(self, attr_key: str, control: str, separator: str) -> None:
         super().__init__(REGISTRY.PERTURBATION, attr_key)
@@ -39,12 +40,15 @@ class PerturbationField(CategoricalObsField):
     def register_field(self, adata: AnnData) -> dict:
         """Check the column, write the codes."""
         check_perturbations(adata.obs, self._original_attr_key, self._extra[self.CONTROL])
-        return {**super().register_field(adata), **self._extra}
+        state = super().register_field(adata)
+        present = set(adata.obs[self._original_attr_key].astype(str))
+        names = [str(name) for name in state[self.CATEGORICAL_MAPPING_KEY] if str(name) in present]
+        return {**state, **self._extra, self.WITH_CELLS: names}
 
     def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs: Any) -> dict:
         """Write the codes of the source registry for other cells."""
         state = super().transfer_field(state_registry, adata_target, **kwargs)
-        return {**state, **{key: state_registry[key] for key in self._extra}}
+        return {**state, **{key: state_registry[key] for key in (*self._extra, self.WITH_CELLS)}}
 
     def view_state_registry(self, state_registry: dict) -> rich.table.Table | None:
         """The codes as scvi shows them, control marked."""

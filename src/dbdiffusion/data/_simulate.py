@@ -118,7 +118,7 @@ def simulate_screen(
         {
             "perturbation": pd.Categorical(np.array(["control", *names])[obs["code"]]),
             "batch": pd.Categorical([f"batch{b}" for b in obs["batch"]]),
-            "escaped": obs["escaped"],
+            "escaped": obs["escaped"].to_numpy(),
         },
         index=[f"cell{i}" for i in range(len(obs))],
     )

@@ -52,7 +52,7 @@ def check_counts(adata: AnnData, layer: str | None) -> None:
         )
         raise ValueError(msg)
     for rows in row_chunks(counts):
-        _check_values(rows.data if sp.issparse(rows) else np.asarray(rows))
+        _check_values(np.asarray(rows.data if sp.issparse(rows) else rows))
 
 
 def _check_values(values: np.ndarray) -> None:

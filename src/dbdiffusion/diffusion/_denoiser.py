@@ -8,6 +8,8 @@ denoiser is :math:`\alpha_t z_t - \sigma_t v`; nobody outside this file hears of
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
@@ -27,7 +29,8 @@ def noise_schedule() -> tuple[Tensor, Tensor]:
     >>> bool(torch.allclose(alpha**2 + sigma**2, torch.ones(1000)))
     True
     """
-    alphas_cumprod = DDPMScheduler(N_TRAIN_STEPS, beta_schedule=BETA_SCHEDULE).alphas_cumprod
+    scheduler: Any = DDPMScheduler(N_TRAIN_STEPS, beta_schedule=BETA_SCHEDULE)
+    alphas_cumprod = scheduler.alphas_cumprod
     return alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
 
 

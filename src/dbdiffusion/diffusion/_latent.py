@@ -39,6 +39,7 @@ class LatentDiffusion(nn.Module):
     linear: Tensor
     origin: Tensor
     condition_scale: Tensor
+    null_shift: Tensor
     is_fitted: Tensor
 
     def __init__(self, n_latent: int, n_condition: int, n_hidden: int = 256, n_blocks: int = 3) -> None:
@@ -50,6 +51,7 @@ class LatentDiffusion(nn.Module):
         self.register_buffer("linear", torch.zeros(n_condition, n_latent))
         self.register_buffer("origin", torch.zeros(n_condition))
         self.register_buffer("condition_scale", torch.ones(n_condition))
+        self.register_buffer("null_shift", torch.zeros(n_latent))
         self.register_buffer("is_fitted", torch.tensor(False))
 
     @torch.no_grad()
@@ -61,8 +63,28 @@ class LatentDiffusion(nn.Module):
         self.is_fitted.fill_(False)
 
     @torch.no_grad()
-    def set_linear_part(self, mean: Tensor, scale: Tensor, linear: Tensor, origin: Tensor, condition_scale: Tensor) -> None:
-        """Fill the buffers: mean and scale (D,) of the remainder, W (E, D), origin and scale (E,) of the condition."""
+    def set_linear_part(
+        self,
+        mean: Tensor,
+        scale: Tensor,
+        linear: Tensor,
+        origin: Tensor,
+        condition_scale: Tensor,
+        null_shift: Tensor,
+    ) -> None:
+        """Fill the buffers.
+
+        Parameters
+        ----------
+        mean, scale
+            (D,) of the remainder.
+        linear
+            W (E, D).
+        origin, condition_scale
+            (E,) of the condition.
+        null_shift
+            (D,) mean linear part of the training cells.
+        """
         for name, value in locals().copy().items():
             if name != "self":
                 getattr(self, name).copy_(value)
@@ -71,9 +93,13 @@ class LatentDiffusion(nn.Module):
         """Latent (B, D) of cells under a condition (B, E) to what the network diffuses (B, D)."""
         return (z - self.mean - (condition - self.origin) @ self.linear) / self.scale
 
-    def restore(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Inverse of :meth:`standardise`."""
-        return x * self.scale + self.mean + (condition - self.origin) @ self.linear
+    def restore(self, x: Tensor, condition: Tensor, guidance_scale: float = 1.0) -> Tensor:
+        """Inverse of :meth:`standardise`; guidance moves the linear part as it moves the remainder.
+
+        The unconditional linear part is the mean one of the training cells.
+        """
+        shift = torch.lerp(self.null_shift, (condition - self.origin) @ self.linear, guidance_scale)
+        return x * self.scale + self.mean + shift
 
     def loss(self, z: Tensor, condition: Tensor, condition_dropout: float) -> Tensor:
         """Training loss of the denoiser for latents (B, D) and conditions (B, E)."""
@@ -97,7 +123,7 @@ class LatentDiffusion(nn.Module):
         """Latents (B, D) for conditions (B, E); ``noise`` as :func:`~dbdiffusion.diffusion.sample` takes it."""
         denoiser = GuidedDenoiser(self.averaged, guidance_scale)
         x = sample(denoiser, self._scaled(condition), noise, sampler, n_steps)
-        return self.restore(x, condition)
+        return self.restore(x, condition, guidance_scale)
 
     def _scaled(self, condition: Tensor) -> Tensor:
         return (condition - self.origin) / self.condition_scale

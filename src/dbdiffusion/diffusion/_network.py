@@ -42,8 +42,9 @@ class ResidualMLP(nn.Module):
         self.null_condition = nn.Parameter(0.02 * torch.randn(n_hidden))
         self.blocks = nn.ModuleList(_Block(n_hidden) for _ in range(n_blocks))
         self.film = nn.Linear(n_hidden, 2 * n_hidden * n_blocks)
-        self.outlet = nn.Sequential(nn.LayerNorm(n_hidden), nn.SiLU(), nn.Linear(n_hidden, n_latent))
-        for layer in (self.film, self.outlet[-1]):
+        last = nn.Linear(n_hidden, n_latent)
+        self.outlet = nn.Sequential(nn.LayerNorm(n_hidden), nn.SiLU(), last)
+        for layer in (self.film, last):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 

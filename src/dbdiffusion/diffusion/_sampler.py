@@ -48,6 +48,9 @@ def check_sampler(sampler: str, n_steps: int) -> None:
     if not 2 <= n_steps <= N_TRAIN_STEPS:
         msg = f"`n_steps` must lie between 2 and {N_TRAIN_STEPS}, got {n_steps!r}."
         raise ValueError(msg)
+    if sampler in ("ddim", "ddpm") and N_TRAIN_STEPS % n_steps:
+        msg = f"`n_steps` of {sampler!r} must divide {N_TRAIN_STEPS} (its steps are equal), got {n_steps!r}."
+        raise ValueError(msg)
 
 
 @torch.no_grad()
@@ -72,7 +75,7 @@ def sample(
     sampler
         One of ``"dpm++"``, ``"sde-dpm++"``, ``"ddim"``, ``"ddpm"``.
     n_steps
-        Steps of the reverse process, each one pass of the denoiser.
+        Steps of the reverse process, each one pass of the denoiser; a divisor of 1,000 for ``"ddim"`` and ``"ddpm"``.
 
     Returns
     -------

@@ -42,13 +42,13 @@ def left_out_error(
     errors = {s: np.full(len(names), np.nan) for s in strategies}
     folds = np.arange(len(names)) % MAX_LEAVE_ONE_OUT
     for fold in np.unique(folds) if len(names) > 2 else ():
-        kept = np.flatnonzero(folds != fold)
+        kept = [int(i) for i in np.flatnonzero(folds != fold)]
         space = fit_space(
-            [names[i] for i in kept], observed.subset(kept), genes, n_embedding, ("ridge",), user_vectors, separator
+            [names[i] for i in kept], observed.subset(np.array(kept)), genes, n_embedding, ("ridge",), user_vectors, separator
         )
         for strategy in strategies:
             candidate = space.with_ranking((strategy,))
-            left_out = [i for i in np.flatnonzero(folds == fold) if len(space.parts(names[i])) == 1]
+            left_out = [i for i in range(len(names)) if folds[i] == fold and len(space.parts(names[i])) == 1]
             _score(candidate, names, observed, left_out, errors[strategy], strategy)
     return _ranked(errors)
 

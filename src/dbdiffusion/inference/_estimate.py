@@ -53,7 +53,8 @@ class Estimate:
     def p_value(self, threshold: float = 0.0) -> np.ndarray:
         """Two-sided p-value of |effect| <= threshold; threshold 0 is the usual test of no effect.
 
-        With a threshold it is the larger of the two one-sided p-values' sum as in limma's ``treat``.
+        With a threshold it is the probability, were the effect just as large as it, of an estimate farther out on either
+        side (limma's ``treat``; McCarthy & Smyth, Bioinformatics 25, 2009).
         """
         if threshold < 0:
             msg = f"`threshold` must not be negative, got {threshold!r}."

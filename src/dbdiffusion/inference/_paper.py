@@ -14,8 +14,8 @@ def paper_estimate(
 
     :math:`\hat\theta = m_t + K^{-1} \sum_i (\delta_i - m_i)` with in-sample :math:`m_i`, and
     :math:`Var = K^{-2} \sum_i (s^2/n_i + t^2)`, :math:`t^2` the variance of the observed means between the K members of the
-    cluster. Normal quantiles. This is the error of a cluster's mean, not of a new member: it covers a new perturbation in 39
-    to 94 % of cases at nominal 95 % (Shang, Wei & Roeder, PNAS 2025, and our docs).
+    cluster. Normal quantiles. This is the error of a cluster's mean, not of a new member, and covers a new perturbation too
+    seldom (``benchmarks/coverage.py``). Source: Shang, Wei & Roeder, PNAS 122(52) e2525268122 (2025).
 
     Parameters
     ----------

@@ -114,13 +114,11 @@ class Rectifier:
             msg = f"`interval` must be 'prediction' or 'mean', got {interval!r}."
             raise ValueError(msg)
         effect = self.rho * self.mean_residual + sum(w * predicted[name] for name, w in self.weights.items())
-        variance = self.mean_variance
+        variance, df = self.mean_variance, float(max(self.n_reference - 1, 1))
         if interval == "prediction":
-            variance = self.law.variance(self.tau**2, effect) + self.control_variance
+            variance, df = self.law.variance(self.tau**2, effect) + self.control_variance, self.law.df
         se = np.sqrt(np.broadcast_to(variance + noise, effect.shape))
-        if self.n_reference < MIN_REFERENCES:
-            se = np.full(effect.shape, np.nan)
-        return Estimate(effect, se, np.full(effect.shape, self.law.df))
+        return Estimate(effect, se, np.full(effect.shape, df))
 
 
 def fit_rectifier(
@@ -151,14 +149,17 @@ def fit_rectifier(
     """
     observed, predicted = _without_own_genes(references)
     n = len(observed)
+    if n < MIN_REFERENCES:
+        return _untuned(references, observed, predicted)
     tuning = _Tuning(observed, predicted, references.control_variance)
     chosen_rho, weight = tuning.choose(lam, rho)
-    loo_error = tuning.leave_one_out_errors(lam, rho, chosen_rho)
+    loo_error = tuning.leave_one_out_errors(lam, rho)
     control_weight = chosen_rho + (1 - chosen_rho) * weight.sum()
     noise = references.variance.mean(axis=0)
     spread, prior_df = _moderated_mean_square(loo_error)
     between = _between_variance(spread, noise)
     residual = observed - np.tensordot(weight, predicted, axes=1)
+    shared = np.maximum((2 * control_weight - 1) * references.control_variance, 0)
     loo_predicted = observed - loo_error
     law = ErrorLaw(float(min(n - 1 + prior_df, 1e6)), 1.0, 0.0)
     if shape == "fitted" and n >= MIN_REFERENCES_FOR_SHAPE:
@@ -167,13 +168,33 @@ def fit_rectifier(
         weights=dict(zip(references.predicted, map(float, weight), strict=True)),
         rho=float(chosen_rho),
         mean_residual=residual.mean(axis=0),
-        mean_variance=residual.var(axis=0, ddof=min(1, n - 1)) / n + references.control_variance,
+        mean_variance=chosen_rho**2 * residual.var(axis=0, ddof=1) / n + shared,
         tau=np.sqrt(between),
-        control_variance=np.maximum((2 * control_weight - 1) * references.control_variance, 0),
+        control_variance=shared,
         law=law,
         n_reference=n,
         loo_error=loo_error,
         loo_predicted=loo_predicted,
+    )
+
+
+def _untuned(references: References, observed: np.ndarray, predicted: np.ndarray) -> Rectifier:
+    """Plain prediction-powered inference with the first predictor: too few references to tune, or for an interval."""
+    n, n_genes = observed.shape
+    weight = np.eye(1, len(predicted))[0]
+    residual = observed - np.tensordot(weight, predicted, axes=1)
+    unknown = np.full(n_genes, np.nan)
+    return Rectifier(
+        weights=dict(zip(references.predicted, map(float, weight), strict=True)),
+        rho=float(n > 0),
+        mean_residual=residual.mean(axis=0) if n else np.zeros(n_genes),
+        mean_variance=unknown,
+        tau=unknown,
+        control_variance=unknown,
+        law=ErrorLaw(np.nan, np.nan, np.nan),
+        n_reference=n,
+        loo_error=np.full(observed.shape, np.nan),
+        loo_predicted=np.full(observed.shape, np.nan),
     )
 
 
@@ -202,21 +223,17 @@ class _Tuning:
         assert best is not None
         return best[1], best[2]
 
-    def leave_one_out_errors(self, lam: float | None, rho: float | None, chosen_rho: float) -> np.ndarray:
+    def leave_one_out_errors(self, lam: float | None, rho: float | None) -> np.ndarray:
         """Error (K, G) of every reference, predicted by the others with weights tuned on the others."""
         errors = np.empty(self._vectors.shape[1:])
         for i in range(self._n):
-            r, weight = (chosen_rho, np.zeros(0)) if self._n < 2 else self.choose(lam, rho, without=i)
-            if self._n < 2:
-                weight = np.zeros(len(self._vectors) - 1)
-            left_out = self._left_out(i, r)
+            chosen, weight = self.choose(lam, rho, without=i)
+            left_out = self._left_out(i, chosen)
             errors[i] = left_out[0] - weight @ left_out[1:]
         return errors
 
     def _factors(self, rho: float) -> tuple[float, float]:
         """Own and mean coefficients of a vector minus rho times the mean of the others."""
-        if self._n < 2:
-            return 1.0, 0.0
         return 1 + rho / (self._n - 1), -rho * self._n / (self._n - 1)
 
     def _left_out(self, i: int, rho: float) -> np.ndarray:
@@ -247,8 +264,8 @@ def _non_negative_minimum(quadratic: np.ndarray, linear: np.ndarray) -> np.ndarr
 def _without_own_genes(references: References) -> tuple[np.ndarray, np.ndarray]:
     """Observed (K, G) and predicted (Q, K, G), a perturbation's own genes replaced by the mean of the others."""
     observed = np.array(references.effect, dtype=float)
-    predicted = np.array([references.predicted[name] for name in references.predicted], dtype=float)
-    predicted = predicted.reshape(-1, *observed.shape)
+    predicted = np.array([np.asarray(values, dtype=float) for values in references.predicted.values()])
+    predicted = predicted.reshape(len(references.predicted), *observed.shape)
     n = len(observed)
     for i, genes in enumerate(references.own_genes):
         if len(genes) and n > 1:

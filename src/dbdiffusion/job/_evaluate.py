@@ -83,7 +83,7 @@ def score_targets(model: DBDiffusion, effects: pd.DataFrame, held_out: HeldOut |
 
     Genes that the target itself perturbs are left out.
     """
-    return [_score(model, name, table, held_out) for name, table in effects.groupby("target", sort=False)]
+    return [_score(model, str(name), table, held_out) for name, table in effects.groupby("target", sort=False)]
 
 
 def _score(model: DBDiffusion, name: str, table: pd.DataFrame, held_out: HeldOut | None) -> dict[str, Any]:
@@ -107,11 +107,12 @@ def _score(model: DBDiffusion, name: str, table: pd.DataFrame, held_out: HeldOut
         return float(mean_squared_error(prediction[None], observed[None])[0])
 
     predicted = table["effect"].to_numpy()[others]
+    own_noise = np.maximum(truth["se"].to_numpy() ** 2 - model.control_variance(table["variable"]), 0)[others]
     pit = two_sided_pit(
         predicted - observed,
         table["se"].to_numpy()[others],
         table["df"].to_numpy()[others],
-        truth["se"].to_numpy()[others] ** 2,
+        own_noise,
     )
     precision, recall = precision_recall(called[others], (truth["adj_p_value"] < LEVEL).to_numpy()[others])
     scores |= {

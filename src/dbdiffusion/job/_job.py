@@ -130,7 +130,7 @@ def _train(rest: AnnData, setup: dict[str, Any], arguments: Namespace, clock: _C
     DBDiffusion.setup_anndata(rest, **setup)
     model = DBDiffusion(rest)
     model.set_strategy(arguments.strategy)
-    bars = {"enable_progress_bar": not arguments.quiet}
+    bars: dict[str, Any] = {"enable_progress_bar": not arguments.quiet}
     with clock.timing("vae"):
         model.train_vae(max_epochs=arguments.max_epochs, **bars)
     with clock.timing("diffusion"):

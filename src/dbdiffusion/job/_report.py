@@ -74,9 +74,9 @@ def write_report(folder: Path, summary: dict[str, Any], table: pd.DataFrame, plo
         lines += [
             "## How good are the predictions?",
             "",
-            f"{len(held_out)} measured perturbations were hidden and predicted. Their squared error is {ratio:.2f} times that of the "
-            f"mean of the measured perturbations (below 1 is better), and the 95 % intervals hold {covered:.1%} of the "
-            "observed effects, the noise of the observation included.",
+            f"Hidden and predicted: {len(held_out)} of the measured perturbations. Their squared error is {ratio:.2f} times "
+            f"that of the mean of the measured perturbations (below 1 is better), and the 95 % intervals hold {covered:.1%} of "
+            "the observed effects, the noise of the observation included.",
             "",
         ]
     lines += ["## Targets", "", _markdown(table), "", _HOW_TO_READ, ""]
@@ -94,8 +94,8 @@ def write_report(folder: Path, summary: dict[str, Any], table: pd.DataFrame, plo
 
 
 _HOW_TO_READ = (
-    "Effects are differences of mean log1p counts per 10,000 (natural log) from control. `mse / mean`, `/ zero`, `/ ridge`: squared "
-    "error over that of the mean of measured perturbations, of predicting no effect, and of ridge regression from gene "
+    "Effects are differences of mean log1p counts per 10,000 (natural log) from control. `mse / mean`, `/ zero`, `/ ridge`: "
+    "squared error over that of the mean of measured perturbations, of predicting no effect, and of ridge regression from gene "
     "space; below 1 is better. `split_half_ceiling`: the correlation a perfect prediction could reach, given the noise of the "
     "observed cells. `lam`: weight of the generated mean; near 0 the generator did not help on this screen. `n_de`: genes "
     "at 5 % false discovery rate. The gene that a perturbation hits is left out of all scores. An interval is a prediction "
@@ -114,7 +114,7 @@ def _what(summary: dict[str, Any]) -> str:
 
 def _markdown(frame: pd.DataFrame) -> str:
     frame = frame.dropna(axis=1, how="all")
-    text = frame.map(lambda v: f"{v:.3g}" if isinstance(v, float) else "" if v is None else str(v))
+    text = frame.map(lambda v: f"{v:.3g}" if isinstance(v, float) and not np.isnan(v) else "" if pd.isna(v) else str(v))
     rows = [["", *map(str, text.columns)], ["---"] * (text.shape[1] + 1)]
     rows += [[str(index), *row] for index, row in zip(text.index, text.to_numpy().tolist(), strict=True)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -14,11 +14,13 @@ import torch
 from scvi.distributions import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
     from torch.distributions import Distribution
 
-_STEP = 0.9
-_LOG_T = torch.arange(-14.0, 2.5, _STEP)
+_STEP = 0.7
+_LOG_T = torch.arange(-16.0, 3.0, _STEP)
 
 
 def expected_log1p(counts: Distribution, scale: Tensor) -> Tensor:
@@ -56,7 +58,7 @@ def expected_log1p(counts: Distribution, scale: Tensor) -> Tensor:
     return total * keep
 
 
-def _laplace_exponent(counts: Distribution):
+def _laplace_exponent(counts: Distribution) -> Callable[[Tensor], Tensor]:
     """Function of 1 - exp(-u), the log of E exp(-uX) without zero inflation."""
     if isinstance(counts, NegativeBinomial):  # the zero-inflated one is a subclass
         ratio, theta = counts.mu / counts.theta, counts.theta

@@ -134,15 +134,16 @@ class Generator:
     def _decode(self, z: Tensor, matched: np.ndarray) -> Distribution:
         library = self._tensor(self._screen.library[matched])[:, None].log()
         context = {key: self._tensor(values[matched]) for key, values in self._screen.context.items()}
-        batch = context[REGISTRY_KEYS.BATCH_KEY].long()
+        codes = {key: values.long() for key, values in context.items() if key != REGISTRY_KEYS.CONT_COVS_KEY}
+        batch = codes[REGISTRY_KEYS.BATCH_KEY]
         if self._options.batch is not None:
             batch = torch.full_like(batch, self._options.batch)
         outputs = self._module.generative(
             z=z,
             library=library,
             batch_index=batch,
-            y=context.get(REGISTRY_KEYS.LABELS_KEY),
-            cat_covs=context.get(REGISTRY_KEYS.CAT_COVS_KEY),
+            y=codes.get(REGISTRY_KEYS.LABELS_KEY),
+            cat_covs=codes.get(REGISTRY_KEYS.CAT_COVS_KEY),
             cont_covs=context.get(REGISTRY_KEYS.CONT_COVS_KEY),
             size_factor=library,
         )

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from scvi.model import SCVI as _Base
+else:
+    _Base = object
 
 
-class GenerationMixin:
+class GenerationMixin(_Base):
     """Cells of measured, unseen and combined perturbations."""
 
     def generate(

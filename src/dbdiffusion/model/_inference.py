@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dbdiffusion._keys import EFFECT_COLUMNS
-from dbdiffusion.inference import (
-    MIN_REFERENCES,
-    Estimate,
-    check_confidence,
-    effects_table,
-    fit_rectifier,
-    paper_estimate,
-    welch_contrast,
-)
+from dbdiffusion.inference import Estimate, check_confidence, effects_table, welch_contrast
+from dbdiffusion.model._answers import Answer, Way, measured_answer, paper_answers, rectified_answers
 from dbdiffusion.model._generate import GenerationOptions
-from dbdiffusion.model._references import (
-    CROSS_FITTING,
-    GENERATED,
-    ReferencePool,
-    predictions,
-    reference_pool,
-    references_of,
-)
+from dbdiffusion.model._references import CROSS_FITTING
 from dbdiffusion.model._screen import ScreenReader
 
 if TYPE_CHECKING:
@@ -34,33 +18,17 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from anndata import AnnData
+    from scvi.model import SCVI as _Base
 
     from dbdiffusion.inference import Rectifier
+else:
+    _Base = object
 
 METHODS = ("cross_fit", "paper")
+INTERVALS = ("prediction", "mean")
 
 
-class FewReferencesWarning(UserWarning):
-    """Fewer than three reference perturbations: a point estimate can be had, an interval cannot.
-
-    Examples
-    --------
-    >>> issubclass(FewReferencesWarning, UserWarning)
-    True
-    """
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """Estimates of some targets and the columns that explain them."""
-
-    estimate: Estimate
-    lam: np.ndarray
-    tau: np.ndarray
-    n_reference: np.ndarray
-
-
-class InferenceMixin:
+class InferenceMixin(_Base):
     """``differential_expression_ppi`` and ``predict_effects``."""
 
     def differential_expression_ppi(
@@ -134,10 +102,9 @@ class InferenceMixin:
         The interval holds on average over perturbations that are like the references; it is no promise about one of them.
         The perturbed gene's own effect is not predicted by others and should be read with care.
         """
-        table = self._effects(
-            targets, method, confidence, interval, cross_fitting, fdr, lfc_threshold, n_cells,
-            GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed),
-        )  # fmt: skip
+        options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed)
+        way = Way(interval, cross_fitting, n_cells, options)
+        table = self._effects(targets, method, confidence, way, fdr, lfc_threshold)
         order = {name: i for i, name in enumerate(table["target"].unique())}
         rank = table["target"].map(order)
         return (
@@ -193,43 +160,52 @@ class InferenceMixin:
         genes = np.asarray(manager.adata.var_names, dtype=str)
         return effects_table(list(names), genes, estimate, observed.mean_control, confidence, columns)[list(EFFECT_COLUMNS)]
 
+    def control_variance(self, variables: Sequence[str]) -> np.ndarray:
+        """Sampling variance of the mean of control cells, which all effects of this screen share, for named genes."""
+        screen = self._screen()
+        return screen.observed.control_variance.mean(axis=0)[screen.genes.names.get_indexer(list(variables))]
+
     def _effects(
-        self, targets: str | Sequence[str] | None, method: str, confidence: float, interval: str, cross_fitting: str,
-        fdr: str, lfc_threshold: float, n_cells: int, options: GenerationOptions,
-    ) -> pd.DataFrame:  # fmt: skip
-        _check_words(method, cross_fitting, n_cells)
+        self,
+        targets: str | Sequence[str] | None,
+        method: str,
+        confidence: float,
+        way: Way,
+        fdr: str,
+        lfc_threshold: float,
+    ) -> pd.DataFrame:
+        _check_words(method, way)
+        if method == "paper":
+            way = Way("mean", "in_sample", way.n_cells, way.options)
         check_confidence(confidence)
         screen, space = self._screen(), self._space()
         names = self._target_names(targets)
         unseen = [name for name in names if not space.is_measured(name)]
-        answers: dict[str, _Answer] = {name: self._measured(name) for name in names if space.is_measured(name)}
         space.embed(unseen)  # raises for what nothing places, before any costly step
-        if unseen:
-            rule = self._by_paper if method == "paper" else self._by_rectifier
-            answers |= rule(unseen, interval, cross_fitting, n_cells, options)
+        answers = {name: measured_answer(self, name) for name in names if space.is_measured(name)}
+        rectifiers: dict[str, Rectifier] = {}
+        if unseen and method == "paper":
+            answers |= paper_answers(self, unseen, way)
+        elif unseen:
+            rectified, rectifiers = rectified_answers(self, unseen, way)
+            answers |= rectified
         table = effects_table(
             names,
             screen.var_names,
             Estimate(*(np.stack([getattr(answers[n].estimate, a) for n in names]) for a in ("effect", "se", "df"))),
             np.stack([self._mean_control(name) for name in names]),
             confidence,
-            {
-                "lam": np.stack([answers[name].lam for name in names])[:, None],
-                "tau": np.stack([np.broadcast_to(answers[name].tau, screen.var_names.shape) for name in names]),
-                "n_reference": np.stack([answers[name].n_reference for name in names])[:, None],
-                "status": np.array(["measured" if space.is_measured(name) else "unseen" for name in names])[:, None],
-                "contrast": np.array([f"{name} vs {screen.control}" for name in names], dtype=object)[:, None],
-            },
+            _explaining_columns([answers[name] for name in names], names, set(unseen), screen.control),
             fdr,
             lfc_threshold * np.log(2),
         )[list(EFFECT_COLUMNS)]
         table.attrs = {
-            "method": method, "confidence": confidence, "interval": interval, "cross_fitting": cross_fitting, "fdr": fdr,
-            "lfc_threshold": lfc_threshold, "scale": "mean log1p CP10K, natural log", "n_cells": n_cells,
-            **self._provenance(**{k: v for k, v in options.__dict__.items() if v is not None}),
+            "method": method, "confidence": confidence, "fdr": fdr, "lfc_threshold": lfc_threshold,
+            "interval": way.interval, "cross_fitting": way.cross_fitting, "n_cells": way.n_cells,
+            "scale": "mean log1p CP10K, natural log",
+            "weights": {kind: {**r.weights, "rho": r.rho} for kind, r in rectifiers.items()},
+            **self._provenance(**{k: v for k, v in way.options.__dict__.items() if v is not None}),
         }  # fmt: skip
-        if unseen and method == "cross_fit":
-            table.attrs["weights"] = {kind: {**r.weights, "rho": r.rho} for kind, r in self._last_rectifiers.items()}
         return table
 
     def _target_names(self, targets: str | Sequence[str] | None) -> list[str]:
@@ -243,86 +219,33 @@ class InferenceMixin:
             raise ValueError(msg)
         return list(dict.fromkeys(names))
 
-    def _measured(self, name: str) -> _Answer:
-        screen = self._screen()
-        observed = screen.observed.subset(np.array([self._space().row(name)]))
-        estimate = welch_contrast(
-            observed.effect, observed.variance, observed.control_variance, observed.df, observed.control_df
-        )
-        nothing = np.array(np.nan)
-        return _Answer(Estimate(estimate.effect[0], estimate.se[0], estimate.df[0]), nothing, nothing, np.array(0))
-
     def _mean_control(self, name: str) -> np.ndarray:
         screen, space = self._screen(), self._space()
         rows = [space.row(name)] if space.is_measured(name) else slice(None)
         return screen.observed.mean_control[rows].mean(axis=0)
 
-    def _pool(self, cross_fitting: str, n_cells: int, options: GenerationOptions) -> ReferencePool:
-        if cross_fitting == "k_fold" and self.cross_fit_ is None:
-            self.cross_fit()
-        key = (cross_fitting, n_cells, options, self.strategy)
-        if key not in self._pools:
-            self._pools = {key: reference_pool(self, cross_fitting, options, n_cells)}
-        return self._pools[key]
 
-    def _by_rectifier(
-        self, unseen: list[str], interval: str, cross_fitting: str, n_cells: int, options: GenerationOptions
-    ) -> dict[str, _Answer]:
-        space = self._space()
-        predicted, noise = predictions(self, space, self.module.diffusion, unseen, options, n_cells)
-        answers: dict[str, _Answer] = {}
-        self._last_rectifiers: dict[str, Rectifier] = {}
-        for combination in (False, True):
-            chosen = [i for i, name in enumerate(unseen) if (len(space.parts(name)) > 1) == combination]
-            if not chosen:
-                continue
-            rectifier = self._rectifier(cross_fitting, n_cells, options, combination=combination)
-            self._last_rectifiers["combination" if combination else "single"] = rectifier
-            lam = rectifier.weights[GENERATED]
-            of_chosen = {name: values[chosen] for name, values in predicted.items()}
-            estimate = rectifier.estimate(of_chosen, lam**2 * noise[chosen], interval)
-            for row, i in enumerate(chosen):
-                one = Estimate(estimate.effect[row], estimate.se[row], estimate.df[row])
-                answers[unseen[i]] = _Answer(one, np.array(lam), rectifier.tau, np.array(rectifier.n_reference))
-        return answers
-
-    def _rectifier(self, cross_fitting: str, n_cells: int, options: GenerationOptions, *, combination: bool) -> Rectifier:
-        pool = self._pool(cross_fitting, n_cells, options)
-        members = pool.select(combination=combination)
-        if len(members) < MIN_REFERENCES:
-            warnings.warn(
-                f"Only {len(members)} reference perturbations could be predicted without their cells; at least "
-                f"{MIN_REFERENCES} are needed for an interval, so effects of unseen perturbations come without errors and "
-                "p-values. Measure more perturbations whose genes are in `var_names`, or give vectors.",
-                FewReferencesWarning,
-                stacklevel=5,
-            )
-        return fit_rectifier(references_of(self, pool, members))
-
-    def _by_paper(
-        self, unseen: list[str], _interval: str, _cross_fitting: str, n_cells: int, options: GenerationOptions
-    ) -> dict[str, _Answer]:
-        screen = self._screen()
-        space = self._space().with_ranking(("cluster",))
-        diffusion = self.module.diffusion
-        generated = predictions(self, space, diffusion, unseen, options, n_cells)[0][GENERATED]
-        in_sample = self._pool("in_sample", n_cells, options)
-        answers = {}
-        for row, name in enumerate(unseen):
-            members = space.located_cluster(name)
-            observed = screen.observed.subset(members)
-            references = in_sample.predicted[GENERATED][np.searchsorted(in_sample.rows, members)]
-            estimate = paper_estimate(generated[row], observed.effect, references, observed.variance)
-            tau = observed.effect.std(axis=0, ddof=1) if len(members) > 1 else np.array(np.nan)
-            answers[name] = _Answer(estimate, np.array(1.0), tau, np.array(len(members)))
-        return answers
+def _explaining_columns(answers: list[Answer], names: list[str], unseen: set[str], control: str) -> dict[str, np.ndarray]:
+    n_genes = len(answers[0].estimate.effect)
+    return {
+        "lam": np.array([answer.lam for answer in answers])[:, None],
+        "tau": np.stack([np.broadcast_to(answer.tau, (n_genes,)) for answer in answers]),
+        "n_reference": np.array([answer.n_reference for answer in answers])[:, None],
+        "status": np.array(["unseen" if name in unseen else "measured" for name in names])[:, None],
+        "contrast": np.array([f"{name} vs {control}" for name in names], dtype=object)[:, None],
+    }
 
 
-def _check_words(method: str, cross_fitting: str, n_cells: int) -> None:
-    for name, value, words in (("method", method, METHODS), ("cross_fitting", cross_fitting, CROSS_FITTING)):
+def _check_words(method: str, way: Way) -> None:
+    choices = (
+        ("method", method, METHODS),
+        ("cross_fitting", way.cross_fitting, CROSS_FITTING),
+        ("interval", way.interval, INTERVALS),
+    )
+    for name, value, words in choices:
         if value not in words:
             msg = f"`{name}` must be one of {list(words)}, got {value!r}."
             raise ValueError(msg)
-    if n_cells < 2:
-        msg = f"`n_cells` must be at least 2 to average over, got {n_cells!r}."
+    if way.n_cells < 2:
+        msg = f"`n_cells` must be at least 2 to average over, got {way.n_cells!r}."
         raise ValueError(msg)

@@ -18,21 +18,18 @@ from scvi.model import SCVI
 
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, UserVectorsField, check_counts, check_perturbations
+from dbdiffusion.model._cross_fit import CrossFittingMixin
 from dbdiffusion.model._generation import GenerationMixin
 from dbdiffusion.model._inference import InferenceMixin
 from dbdiffusion.model._module import DBDiffusionVAE
 from dbdiffusion.model._perturbations import PerturbationMixin
-from dbdiffusion.model._stages import TwoStageTrainingMixin
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from dbdiffusion.embedding import PerturbationSpace
-    from dbdiffusion.model._screen import Screen
 
-
-class DBDiffusion(TwoStageTrainingMixin, PerturbationMixin, GenerationMixin, InferenceMixin, SCVI):
+class DBDiffusion(CrossFittingMixin, PerturbationMixin, GenerationMixin, InferenceMixin, SCVI):
     """Latent diffusion on perturbations, on top of :class:`scvi.model.SCVI`, with prediction-powered inference.
 
     Stage one is scvi's VAE on counts. Stage two diffuses its latent space under the embedding of a perturbation. Effects
@@ -114,10 +111,10 @@ class DBDiffusion(TwoStageTrainingMixin, PerturbationMixin, GenerationMixin, Inf
         self.is_vae_trained_ = False
         self.is_diffusion_trained_ = False
         self._pools: dict = {}
-        self._cached_space: PerturbationSpace | None = None
-        self._cached_screen: Screen | None = None
-        self.screen_: dict | None = None
-        self.cross_fit_: dict | None = None
+        self._cached_space = None
+        self._cached_screen = None
+        self.screen_ = None
+        self.cross_fit_ = None
         self.added_perturbations_: list[str] = []
         self.added_vectors_: pd.DataFrame | None = None
         self._model_summary_string = (
@@ -205,8 +202,7 @@ class DBDiffusion(TwoStageTrainingMixin, PerturbationMixin, GenerationMixin, Inf
     def perturbation_names(self) -> list[str]:
         """Registered perturbations but control: those with cells, then those added."""
         state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
-        measured = [str(name) for name in state[PerturbationField.CATEGORICAL_MAPPING_KEY]]
-        names = [name for name in measured if name != state[PerturbationField.CONTROL]]
+        names = [name for name in state[PerturbationField.WITH_CELLS] if name != state[PerturbationField.CONTROL]]
         return names + [name for name in self.added_perturbations_ if name not in names]
 
 

@@ -15,14 +15,23 @@ from dbdiffusion.embedding import ALL_STRATEGIES, fit_space, left_out_error
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scvi.model import SCVI as _Base
     from torch import Tensor
 
     from dbdiffusion.embedding import GeneSpace, ObservedEffects, PerturbationSpace
     from dbdiffusion.model._screen import Screen
+else:
+    _Base = object
 
 
-class PerturbationMixin:
+class PerturbationMixin(_Base):
     """Embeddings of perturbations."""
+
+    _cached_space: PerturbationSpace | None
+    _pools: dict
+    cross_fit_: dict | None
+    added_perturbations_: list[str]
+    added_vectors_: pd.DataFrame | None
 
     @property
     def strategy(self) -> str:

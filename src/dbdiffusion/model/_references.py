@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import PerturbationSpace
-    from dbdiffusion.model._model import DBDiffusion
 
 CROSS_FITTING = ("k_fold", "embedding", "in_sample")
 GENERATED = "generated"
@@ -47,7 +46,7 @@ class ReferencePool:
         return same if len(same) >= MIN_REFERENCES else np.arange(len(self.rows))
 
 
-def reference_pool(model: DBDiffusion, cross_fitting: str, options: GenerationOptions, n_cells: int) -> ReferencePool:
+def reference_pool(model: Any, cross_fitting: str, options: GenerationOptions, n_cells: int) -> ReferencePool:
     """Predict every measured perturbation that could have been predicted without its cells.
 
     Parameters
@@ -68,11 +67,11 @@ def reference_pool(model: DBDiffusion, cross_fitting: str, options: GenerationOp
         if kept:
             rows += kept
             names = [screen.names[i] for i in kept]
-            blocks.append(predictions(model, space, diffusion, names, options, n_cells)[0])
+            blocks.append(predictions(model, space, diffusion, names, options, n_cells, cross_fitting)[0])
     genes = len(screen.var_names)
     predicted = {
         name: np.concatenate([block[name] for block in blocks]) if blocks else np.zeros((0, genes))
-        for name in predictors(model)
+        for name in predictors(model, cross_fitting)
     }
     order = np.argsort(rows) if rows else np.zeros(0, dtype=int)
     parts = [model._space().parts(screen.names[i]) for i in np.sort(rows)] if rows else []
@@ -83,19 +82,23 @@ def reference_pool(model: DBDiffusion, cross_fitting: str, options: GenerationOp
     )
 
 
-def predictors(model: DBDiffusion) -> tuple[str, ...]:
-    """Predictors that are stacked: the generated mean, and the linear strategies that this screen allows."""
+def predictors(model: Any, cross_fitting: str) -> tuple[str, ...]:
+    """Predictors that are stacked: the generated mean, and the linear strategies that this screen allows.
+
+    In sample there is only the former: a linear strategy would be handed the observed effect itself.
+    """
     ranking = model._space().ranking
-    return (GENERATED, *(strategy for strategy in LINEAR if strategy in ranking))
+    return (GENERATED, *(s for s in LINEAR if s in ranking and cross_fitting != "in_sample"))
 
 
 def predictions(
-    model: DBDiffusion,
+    model: Any,
     space: PerturbationSpace,
     diffusion: LatentDiffusion,
     names: Sequence[str],
     options: GenerationOptions,
     n_cells: int,
+    cross_fitting: str,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Every predictor's effects (n, G) for named perturbations, and the Monte-Carlo variance of the generated ones."""
     generator = Generator(model.module, diffusion, model._screen(), options)
@@ -104,13 +107,13 @@ def predictions(
     generated, noise = generator.effects(conditions, control, n_cells)
     linear = {
         strategy: space.with_ranking((strategy, *(s for s in space.ranking if s != strategy))).predict_effect(names)
-        for strategy in predictors(model)
+        for strategy in predictors(model, cross_fitting)
         if strategy != GENERATED
     }
     return {GENERATED: generated, **linear}, noise
 
 
-def references_of(model: DBDiffusion, pool: ReferencePool, members: np.ndarray) -> References:
+def references_of(model: Any, pool: ReferencePool, members: np.ndarray) -> References:
     """What inference needs of some members of the pool."""
     screen, space = model._screen(), model._space()
     rows = pool.rows[members]
@@ -124,7 +127,7 @@ def references_of(model: DBDiffusion, pool: ReferencePool, members: np.ndarray) 
     )
 
 
-def _ways(model: DBDiffusion, cross_fitting: str) -> list[tuple[PerturbationSpace, LatentDiffusion, list[int]]]:
+def _ways(model: Any, cross_fitting: str) -> list[tuple[PerturbationSpace, LatentDiffusion, list[int]]]:
     """Triples of space, diffusion and the rows that the two predict."""
     screen, space = model._screen(), model._space()
     everyone = list(range(len(screen.names)))
@@ -142,7 +145,7 @@ def _ways(model: DBDiffusion, cross_fitting: str) -> list[tuple[PerturbationSpac
     ]
 
 
-def _fold_space(model: DBDiffusion, stored: dict) -> PerturbationSpace:
+def _fold_space(model: Any, stored: dict) -> PerturbationSpace:
     screen = model._screen()
     kept = stored["kept"]
     return fit_space(

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scvi.train import Trainer
 
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion.data import assign_folds
-from dbdiffusion.embedding import GeneSpace
 from dbdiffusion.model._screen import Screen, ScreenReader
 from dbdiffusion.model._training import (
     DiffusionPlan,
@@ -23,17 +18,22 @@ from dbdiffusion.model._training import (
 )
 
 if TYPE_CHECKING:
-    from dbdiffusion.diffusion import LatentDiffusion
-    from dbdiffusion.embedding import PerturbationSpace
+    from scvi.model import SCVI as _Base
 
-logger = logging.getLogger(__name__)
+else:
+    _Base = object
 
 VAE_STEPS = 2000
 DIFFUSION_STEPS = 1000
 
 
-class TwoStageTrainingMixin:
+class TwoStageTrainingMixin(_Base):
     """``train`` = ``train_vae`` then ``train_diffusion``."""
+
+    _cached_screen: Screen | None
+    screen_: dict | None
+    cross_fit_: dict | None
+    _pools: dict
 
     def train(
         self,
@@ -135,13 +135,13 @@ class TwoStageTrainingMixin:
         latents = self._encode()
         conditions, origin = self._conditions(self._space_of(screen))
         data = LatentDataModule(latents, self.train_indices, self.validation_indices, batch_size)
-        max_epochs = max_epochs or _epochs(data, DIFFUSION_STEPS)
+        max_epochs = max_epochs or epochs_for(data)
         _check_positive("max_epochs", max_epochs)
         self._forget_stage_two()
         self.module.diffusion.reset()
         fit_linear_part(self.module.diffusion, latents.subset(self.train_indices), conditions, origin)
         plan = DiffusionPlan(
-            self.module.diffusion, conditions, max_epochs * _steps(data), **(plan_kwargs or {}), module=self.module
+            self.module.diffusion, conditions, max_epochs * steps_per_epoch(data), **(plan_kwargs or {}), module=self.module
         )
         options = {"early_stopping_monitor": "validation_loss", "checkpointing_monitor": "validation_loss"}
         split = (self.train_indices, self.validation_indices, self.test_indices)
@@ -165,85 +165,6 @@ class TwoStageTrainingMixin:
         self.module.diffusion.is_fitted.fill_(True)
         self.screen_ = screen.to_dict()
         self.is_diffusion_trained_ = True
-
-    def cross_fit(
-        self,
-        max_epochs: int | None = None,
-        batch_size: int = 512,
-        plan_kwargs: dict[str, Any] | None = None,
-        accelerator: str = "auto",
-        devices: int | list[int] | str = "auto",
-        enable_progress_bar: bool = False,
-        seed: int = 0,
-    ) -> None:
-        """Retrain the diffusion once per fold of perturbations, without the fold's cells, effects and embeddings.
-
-        Inference calls it when it is needed; calling it before lets you choose its cost. The folds stay on the model
-        and are saved with it.
-
-        Parameters
-        ----------
-        max_epochs
-            Epochs a fold; None means as many as :meth:`train_diffusion` chooses.
-        batch_size, plan_kwargs, accelerator, devices
-            As in :meth:`train_diffusion`.
-        enable_progress_bar
-            Whether every fold shows one.
-        seed
-            Of the assignment of perturbations to folds.
-
-        Raises
-        ------
-        RuntimeError
-            If stage two was not trained.
-        """
-        screen = self._screen()
-        reader = ScreenReader(self.adata_manager)
-        latents = self._encode()
-        folds = assign_folds([self._space().parts(name) for name in screen.names], len(self.module.folds), seed)
-        started = time.perf_counter()
-        spaces = []
-        for fold, diffusion in enumerate(list(self.module.folds)[: folds.max() + 1]):
-            left_out = tuple(name for name, f in zip(screen.names, folds, strict=True) if f == fold)
-            kept = np.flatnonzero(folds != fold)
-            if len(kept) == 0:
-                continue
-            genes = GeneSpace(screen.genes.names, reader.gene_vectors(left_out))
-            space = self._fit_space([screen.names[i] for i in kept], screen.observed.subset(kept), genes)
-            spaces.append({"vectors": genes.vectors, "ranking": space.ranking, "kept": kept})
-            in_fold = np.isin(reader.codes, [reader.categories.index(name) for name in left_out])
-            data = LatentDataModule(latents, np.flatnonzero(~in_fold), np.empty(0, dtype=int), batch_size)
-            self._fit_fold(diffusion, space, data, max_epochs, plan_kwargs, accelerator, devices, enable_progress_bar)
-        self._pools = {}
-        self.cross_fit_ = {"folds": folds, "spaces": spaces, "seconds": time.perf_counter() - started}
-
-    def _fit_fold(
-        self,
-        diffusion: LatentDiffusion,
-        space: PerturbationSpace,
-        data: LatentDataModule,
-        max_epochs: int | None,
-        plan_kwargs: dict[str, Any] | None,
-        accelerator: str,
-        devices: int | list[int] | str,
-        enable_progress_bar: bool,
-    ) -> None:
-        conditions, origin = self._conditions(space)
-        max_epochs = max_epochs or _epochs(data, DIFFUSION_STEPS)
-        self.module.set_stage("diffusion")
-        diffusion.reset()
-        fit_linear_part(diffusion, data.latents.subset(data.train_idx), conditions, origin)
-        plan = DiffusionPlan(diffusion, conditions, max_epochs * _steps(data), **(plan_kwargs or {}))
-        trainer = Trainer(
-            max_epochs=max_epochs, accelerator=accelerator, devices=devices, enable_progress_bar=enable_progress_bar
-        )
-        try:
-            trainer.fit(plan, data)
-        finally:
-            self.module.set_stage("vae")
-            self.module.eval()
-            self.module.to(next(self.module.parameters()).device)
-        diffusion.is_fitted.fill_(True)
 
     @torch.no_grad()
     def _encode(self) -> Latents:
@@ -269,7 +190,7 @@ class TwoStageTrainingMixin:
     def _screen(self) -> Screen:
         self._require_diffusion()
         if self._cached_screen is None:
-            self._cached_screen = Screen.from_dict(self.screen_)
+            self._cached_screen = Screen.from_dict(self.screen_ or {})
         return self._cached_screen
 
     def _forget_stage_two(self) -> None:
@@ -286,12 +207,14 @@ def _with_own_callbacks(kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs
 
 
-def _steps(data: LatentDataModule) -> int:
+def steps_per_epoch(data: LatentDataModule) -> int:
+    """Optimiser steps of an epoch."""
     return max(1, data.n_train // data.batch_size)
 
 
-def _epochs(data: LatentDataModule, n_steps: int) -> int:
-    return max(1, round(n_steps / _steps(data)))
+def epochs_for(data: LatentDataModule) -> int:
+    """Epochs that make about 1,000 optimiser steps."""
+    return max(1, round(DIFFUSION_STEPS / steps_per_epoch(data)))
 
 
 def _check_positive(name: str, value: int) -> None:

@@ -103,6 +103,8 @@ class DiffusionPlan(pl.LightningModule):
         The model's module, which checkpoints of scvi look for.
     """
 
+    conditions: Tensor
+
     def __init__(
         self,
         diffusion: LatentDiffusion,
@@ -141,7 +143,7 @@ class DiffusionPlan(pl.LightningModule):
         """Move the averaged weights."""
         self.diffusion.update_average(min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step)))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """AdamW with a learning rate per step."""
         parameters = [p for p in self.diffusion.denoiser.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
@@ -221,4 +223,5 @@ def fit_linear_part(diffusion: LatentDiffusion, latents: Latents, conditions: Te
         linear=torch.as_tensor(linear),
         origin=origin,
         condition_scale=torch.full_like(diffusion.condition_scale, rms),
+        null_shift=torch.as_tensor((shifted @ linear)[inverse].mean(axis=0)),
     )

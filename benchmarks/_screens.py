@@ -1,0 +1,85 @@
+"""Screens that benchmarks run on, each with a way to score a held-out perturbation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+
+from dbdiffusion import DBDiffusion
+from dbdiffusion.data import simulate_screen
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESULTS = Path(__file__).parent / "results"
+DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Cells to train on (half of control apart where the truth is unknown) and what held-out effects are compared with."""
+
+    name: str
+    train: ad.AnnData
+    reference: pd.DataFrame  # perturbations x genes: true effects, or observed against the control cells set apart
+    noise: pd.DataFrame  # sampling variance of the reference; zero for the truth
+    setup: dict
+
+    @property
+    def candidates(self) -> list[str]:
+        """Perturbations that can be held out."""
+        return list(self.reference.index)
+
+
+def simulated(alignment: float, n_perturbations: int, seed: int, **options) -> Screen:
+    adata = simulate_screen(alignment=alignment, n_perturbations=n_perturbations, seed=seed, **options)
+    truth = adata.uns.pop("true_effects")
+    return Screen(f"simulated a={alignment:g} P={n_perturbations}", adata, truth, 0 * truth, {"batch_key": "batch"})
+
+
+def real(name: str, seed: int, day: int | None = None) -> Screen:
+    """Renge (pooled, or one day) or norman (single perturbations); control cells are halved, so errors are independent."""
+    adata = ad.read_h5ad(DATA / {"renge": "renge_hipsc.h5ad", "norman": "norman_subset.h5ad"}[name])
+    setup: dict = {"batch_key": "day"} if name == "renge" and day is None else {}
+    if day is not None:
+        adata = adata[adata.obs["day"].astype(str) == str(day)].copy()
+    if name == "norman":
+        setup = {"size_factor_key": "total_counts"}
+        adata = adata[~adata.obs["perturbation"].str.contains("+", regex=False)].copy()
+    control = np.flatnonzero(adata.obs["perturbation"] == "control")
+    apart = np.random.default_rng(seed).permutation(control)[: len(control) // 2]
+    is_apart = np.zeros(adata.n_obs, dtype=bool)
+    is_apart[apart] = True
+    rest = np.ones(adata.n_obs, dtype=bool)
+    rest[np.setdiff1d(control, apart)] = False
+    compared = adata[rest].copy()
+    DBDiffusion.setup_anndata(compared, **setup)
+    table = DBDiffusion(compared, n_latent=2).observed_effects()
+    effect = table.pivot(index="target", columns="variable", values="effect")[adata.var_names]
+    se = table.pivot(index="target", columns="variable", values="se")[adata.var_names]
+    label = name if day is None else f"{name} day {day}"
+    return Screen(label, adata[~is_apart].copy(), effect, se**2, setup)
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="few epochs, one seed: checks that it runs")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/<name>.json")
+    return parser
+
+
+def write(name: str, rows: list[dict], out: Path | None, **facts) -> Path:
+    """Write rows with versions beside them."""
+    file = out or RESULTS / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    versions = {package: version(package) for package in ("dbdiffusion", "scvi-tools", "torch")}
+    file.write_text(json.dumps({"versions": versions, **facts, "rows": rows}, indent=1) + "\n")
+    return file

@@ -1,0 +1,130 @@
+"""Do the intervals of held-out perturbations cover as often as they say, and are the predictions worse than a baseline?
+
+    python benchmarks/coverage.py --screen simulated --alignment 1 0 --n-perturbations 60 --seeds 3
+    python benchmarks/coverage.py --screen renge
+
+Held-out perturbations are never used: not their cells, effects or embeddings. Against simulated truth no noise is added
+to the interval; against real cells the sampling noise of the observation is, and control cells are halved between model
+and observation.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import scvi
+from _screens import Screen, arguments, real, simulated, write
+from scipy import stats
+
+from dbdiffusion import DBDiffusion
+from dbdiffusion.data import hold_out
+from dbdiffusion.metrics import interval_score, two_sided_pit
+
+LEVELS = (0.5, 0.8, 0.95)
+WAYS = {
+    "k_fold": {"cross_fitting": "k_fold"},
+    "embedding": {"cross_fitting": "embedding"},
+    "in_sample": {"cross_fitting": "in_sample"},
+    "paper": {"method": "paper"},
+}
+
+
+def trial(screen: Screen, held_out: list[str], seed: int, ways: list[str], *, quick: bool) -> list[dict]:
+    """Train without some perturbations, predict them every way, score each."""
+    rest, _ = hold_out(screen.train, held_out)
+    scvi.settings.seed = seed
+    DBDiffusion.setup_anndata(rest, **screen.setup)
+    model = DBDiffusion(rest)
+    if screen.name == "norman":
+        model.set_strategy("mean")  # no target gene is measured: nothing else can place a single perturbation
+    epochs = 3 if quick else None
+    model.train(max_epochs=epochs, max_epochs_diffusion=epochs, enable_progress_bar=False)
+    start = time.perf_counter()
+    model.cross_fit(max_epochs=epochs)
+    cost = {"k_fold": time.perf_counter() - start}
+    baselines = [model.baseline_effects(name) for name in held_out]
+    rows = []
+    for way in ways:
+        start = time.perf_counter()
+        table = model.predict_effects(held_out, seed=seed, **WAYS[way])
+        seconds = cost.get(way, 0.0) + time.perf_counter() - start
+        for name, baseline, (_, block) in zip(held_out, baselines, table.groupby("target", sort=False), strict=True):
+            rows.append({"screen": screen.name, "seed": seed, "way": way, "target": name, "seconds": seconds}
+                        | score(screen, name, block, baseline, model))  # fmt: skip
+    return rows
+
+
+def score(screen: Screen, name: str, table: pd.DataFrame, baseline: dict, model: DBDiffusion) -> dict:
+    others = ~table["variable"].isin(model.parts_of(name)).to_numpy()
+    reference, noise = screen.reference.loc[name].to_numpy()[others], screen.noise.loc[name].to_numpy()[others]
+    effect, se, df = (table[column].to_numpy()[others] for column in ("effect", "se", "df"))
+    pit = two_sided_pit(effect - reference, se, df, noise)
+    half = stats.t.ppf(0.975, df) * se
+    detected = noise + se**2 > 1e-8  # a gene that nobody expresses is covered by anything
+    return {
+        **{f"coverage_{level:g}": float(np.mean(pit[detected] <= level)) for level in LEVELS},
+        "width": float(2 * half.mean()),
+        "interval_score": float(interval_score(effect - reference, half, 0.95).mean()),
+        "mse": float(np.mean((effect - reference) ** 2)),
+        **{f"mse_{kind}": float(np.mean((values[others] - reference) ** 2)) for kind, values in baseline.items()},
+        "noise": float(noise.mean()),
+        "lam": float(table["lam"].iloc[0]),
+    }
+
+
+def summarise(rows: list[dict]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows)
+    table = frame.groupby(["screen", "way"], sort=False).agg(
+        targets=("target", "size"),
+        **{f"coverage_{level:g}": (f"coverage_{level:g}", "mean") for level in LEVELS},
+        se_95=("coverage_0.95", "sem"),
+        width=("width", "mean"),
+        interval_score=("interval_score", "mean"),
+        lam=("lam", "mean"),
+        seconds=("seconds", "mean"),
+        **{column: (column, "mean") for column in ("mse", "mse_mean", "mse_zero", "mse_ridge", "noise")},
+    )
+    signal = table["mse"] - table["noise"]  # the noise of the observation is nobody's error
+    for kind in ("mean", "zero", "ridge"):
+        table[f"mse/{kind}"] = signal / (table.pop(f"mse_{kind}") - table["noise"])
+    return table.drop(columns=["noise"])
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--screen", choices=["simulated", "renge", "renge-days", "norman"], default="simulated")
+    parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.5, 0.0])
+    parser.add_argument("--n-perturbations", type=int, nargs="+", default=[60])
+    parser.add_argument("--n-genes", type=int, default=1000)
+    parser.add_argument("--folds", type=int, default=5, help="of the real screens")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    options = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    rows: list[dict] = []
+    for seed in range(1 if options.quick else options.seeds):
+        for screen in screens(options, seed):
+            order = np.random.default_rng(seed).permutation(screen.candidates)
+            n = 12 if options.screen == "simulated" else len(order)
+            folds = 1 if options.screen == "simulated" else options.folds
+            splits = [list(order[k:n:folds]) for k in range(folds)]
+            for held_out in splits[: 1 if options.quick else None]:
+                rows += trial(screen, [str(name) for name in held_out], seed, options.ways, quick=options.quick)
+            print(summarise(rows).round(3).to_string(), flush=True)
+    print("written:", write(f"coverage_{options.screen}", rows, options.out, arguments=vars(options) | {"out": None}).name)
+
+
+def screens(options, seed: int) -> list[Screen]:
+    if options.screen == "simulated":
+        return [simulated(a, p, seed, n_genes=options.n_genes) for p in options.n_perturbations for a in options.alignment]
+    if options.screen == "renge-days":
+        return [real("renge", seed, day) for day in (2, 3, 4, 5)]
+    return [real(options.screen, seed)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from dbdiffusion.embedding import contrast_within_batches, grouped_moments, log1p_cp10k
+
+N, G, P, BATCHES = 60, 11, 4, 3
+CONTROL = 1
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def moments_of(values, perturbation, batch, n_batches=BATCHES, n_perturbations=P):
+    return grouped_moments([(sp.csr_matrix(values), perturbation * n_batches + batch)], n_perturbations * n_batches, G)
+
+
+@pytest.fixture
+def cells(rng):
+    values = rng.poisson(1.0, (N, G)) * rng.random((N, G))
+    perturbation = rng.permutation(np.repeat(np.arange(P), [11, 24, 18, 7]))
+    rank = pd.Series(perturbation).groupby(perturbation).cumcount().to_numpy()
+    return values, perturbation, np.array([0, 1, 2, 0, 0, 1, 2])[rank % 7]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix, sp.csc_matrix, sp.csr_array])
+def test_log1p_cp10k_is_the_dense_formula(rng, kind):
+    counts = rng.poisson(0.7, (7, G)).astype(np.int64)
+    library = counts.sum(axis=1) + 3.0
+    answer = log1p_cp10k(kind(counts), library)
+    assert sp.issparse(answer)
+    np.testing.assert_allclose(answer.toarray(), np.log1p(counts / library[:, None] * 1e4), rtol=1e-5)
+
+
+def test_log1p_cp10k_leaves_the_input_and_empty_cells_alone(rng):
+    before = rng.poisson(0.7, (7, G)).astype(np.float32)
+    before[2] = 0
+    counts = sp.csr_matrix(before)
+    answer = log1p_cp10k(counts, before.sum(axis=1)).toarray()
+    assert np.array_equal(counts.toarray(), before)
+    assert np.isfinite(answer).all()
+    assert not answer[2].any()
+    assert answer[[0, 1, 3, 4, 5, 6]].any(axis=1).all()
+
+
+def test_log1p_cp10k_adds_duplicate_entries_before_the_logarithm():
+    twice = sp.csr_matrix((np.array([2.0, 3.0]), np.array([1, 1]), np.array([0, 2])), shape=(1, 2))
+    once = sp.csr_matrix(np.array([[0.0, 5.0]]))
+    np.testing.assert_allclose(log1p_cp10k(twice, np.array([50.0])).toarray(), log1p_cp10k(once, np.array([50.0])).toarray())
+
+
+def test_grouped_moments_agree_with_pandas(cells):
+    values, perturbation, _ = cells
+    moments = grouped_moments([(sp.csr_matrix(values), perturbation)], P, G)
+    groups = pd.DataFrame(values).groupby(perturbation)
+    assert np.array_equal(moments.n_cells, groups.size())
+    np.testing.assert_allclose(moments.mean, groups.mean())
+    np.testing.assert_allclose(moments.sum_of_squares, groups.var().mul(groups.size() - 1, axis=0), atol=1e-10)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 59])
+def test_chunks_do_not_matter(cells, chunk):
+    values, perturbation, _ = cells
+    whole = grouped_moments([(sp.csr_matrix(values), perturbation)], P, G)
+    pieces = [(sp.csr_matrix(values[i : i + chunk]), perturbation[i : i + chunk]) for i in range(0, N, chunk)]
+    chunked = grouped_moments(pieces, P, G)
+    assert np.array_equal(whole.n_cells, chunked.n_cells)
+    np.testing.assert_allclose(whole.mean, chunked.mean)
+    np.testing.assert_allclose(whole.sum_of_squares, chunked.sum_of_squares, atol=1e-10)
+
+
+def test_code_minus_one_and_empty_groups_do_not_count(cells):
+    values, perturbation, _ = cells
+    out = perturbation == 2
+    moments = grouped_moments([(sp.csr_matrix(values), np.where(out, -1, perturbation))], P, G)
+    kept = grouped_moments([(sp.csr_matrix(values[~out]), perturbation[~out])], P, G)
+    assert moments.n_cells[2] == 0
+    assert not moments.mean[2].any()
+    np.testing.assert_allclose(moments.mean, kept.mean)
+    np.testing.assert_allclose(moments.sum_of_squares, kept.sum_of_squares, atol=1e-10)
+
+
+def test_one_batch_gives_differences_of_means_and_their_variances(cells):
+    values, perturbation, _ = cells
+    observed = contrast_within_batches(moments_of(values, perturbation, 0, n_batches=1), 1, CONTROL)
+    groups = pd.DataFrame(values).groupby(perturbation)
+    mean, variance, size = groups.mean().to_numpy(), groups.var().to_numpy(), groups.size().to_numpy()
+    np.testing.assert_allclose(observed.effect, mean - mean[CONTROL], atol=1e-12)
+    np.testing.assert_allclose(observed.variance, variance / size[:, None])
+    np.testing.assert_allclose(observed.control_variance, np.tile(variance[CONTROL] / size[CONTROL], (P, 1)))
+    np.testing.assert_allclose(observed.mean_control, np.tile(mean[CONTROL], (P, 1)))
+    assert np.array_equal(observed.df, size - 1)
+    assert observed.control_df == size[CONTROL] - 1
+    assert np.array_equal(observed.n_cells, size)
+
+
+def test_control_has_no_effect(cells):
+    values, perturbation, batch = cells
+    observed = contrast_within_batches(moments_of(values, perturbation, batch), BATCHES, CONTROL)
+    np.testing.assert_allclose(observed.effect[CONTROL], 0, atol=1e-12)
+    assert np.abs(observed.effect[[0, 2, 3]]).min() > 0
+
+
+def test_batch_composition_is_no_effect(rng):
+    shift = 5 * rng.standard_normal((BATCHES, G))
+    share = np.array([[0.8, 0.1, 0.1], [0.3, 0.3, 0.4], [0.0, 0.1, 0.9], [0.1, 0.8, 0.1]])
+    perturbation = np.repeat(np.arange(P), 50)
+    batch = np.concatenate([np.repeat(np.arange(BATCHES), np.rint(50 * row).astype(int)) for row in share])
+    values = shift[batch]
+    pooled = contrast_within_batches(moments_of(values, perturbation, 0, n_batches=1), 1, CONTROL)
+    inside = contrast_within_batches(moments_of(values, perturbation, batch), BATCHES, CONTROL)
+    assert np.abs(pooled.effect[[0, 2, 3]]).max() > 1
+    np.testing.assert_allclose(inside.effect, 0, atol=1e-10)
+    np.testing.assert_allclose(inside.variance, 0, atol=1e-10)
+
+
+def test_contrast_over_batches_is_the_weighted_formula(cells):
+    values, perturbation, batch = cells
+    observed = contrast_within_batches(moments_of(values, perturbation, batch), BATCHES, CONTROL)
+    for i in range(P):
+        effect = weight_sum = inverse = inverse_control = squares = squares_control = 0
+        df = df_control = 0
+        for b in range(BATCHES):
+            own, control = (values[(perturbation == p) & (batch == b)] for p in (i, CONTROL))
+            weight = len(own) * len(control) / (len(own) + len(control))
+            weight_sum += weight
+            effect = effect + weight * (own.mean(axis=0) - control.mean(axis=0))
+            inverse += weight**2 / len(own)
+            inverse_control += weight**2 / len(control)
+            squares = squares + ((own - own.mean(axis=0)) ** 2).sum(axis=0)
+            squares_control = squares_control + ((control - control.mean(axis=0)) ** 2).sum(axis=0)
+            df, df_control = df + len(own) - 1, df_control + len(control) - 1
+        np.testing.assert_allclose(observed.effect[i], effect / weight_sum, atol=1e-12)
+        np.testing.assert_allclose(observed.variance[i], squares / df * inverse / weight_sum**2)
+        np.testing.assert_allclose(observed.control_variance[i], squares_control / df_control * inverse_control / weight_sum**2)
+        assert observed.df[i] == df
+
+
+def test_stated_variance_is_the_variance_over_screens(rng):
+    perturbation = np.repeat(np.arange(P), [9, 30, 14, 22])
+    batch = np.concatenate([np.arange(n) % BATCHES for n in (9, 30, 14, 22)])
+    effects, stated = [], []
+    for _ in range(400):
+        observed = contrast_within_batches(
+            moments_of(rng.standard_normal((len(batch), G)), perturbation, batch), BATCHES, CONTROL
+        )
+        effects.append(observed.effect)
+        stated.append(observed.variance + observed.control_variance)
+    others = [0, 2, 3]
+    ratio = np.var(effects, axis=0)[others].mean(axis=1) / np.mean(stated, axis=0)[others].mean(axis=1)
+    np.testing.assert_allclose(ratio, 1, atol=0.1)
+
+
+def test_without_a_shared_batch_there_is_no_effect(rng):
+    perturbation = np.repeat([0, 1, 2, 3], [10, 20, 15, 12])
+    batch = np.where(perturbation == 2, 2, np.arange(len(perturbation)) % 2)
+    observed = contrast_within_batches(moments_of(rng.random((len(batch), G)), perturbation, batch), BATCHES, CONTROL)
+    assert observed.n_cells.tolist() == [10, 20, 0, 12]
+    assert np.isnan(observed.effect[2]).all()
+    assert np.isfinite(observed.effect[[0, 1, 3]]).all()
+
+
+def test_only_cells_of_shared_batches_are_counted(rng):
+    perturbation = np.repeat([0, 1, 2, 3], [10, 20, 15, 12])
+    batch = np.zeros(len(perturbation), dtype=int)
+    batch[:4] = 2
+    values = rng.random((len(batch), G))
+    observed = contrast_within_batches(moments_of(values, perturbation, batch), BATCHES, CONTROL)
+    assert observed.n_cells[0] == 6
+    np.testing.assert_allclose(observed.effect[0], values[4:10].mean(axis=0) - values[perturbation == CONTROL].mean(axis=0))
+
+
+def test_subset_takes_rows_of_everything_per_perturbation(cells):
+    values, perturbation, batch = cells
+    observed = contrast_within_batches(moments_of(values, perturbation, batch), BATCHES, CONTROL)
+    some = observed.subset(np.array([3, 0]))
+    for name in ("effect", "variance", "control_variance", "df", "mean_control", "n_cells"):
+        assert np.array_equal(getattr(some, name), getattr(observed, name)[[3, 0]]), name
+    assert some.control_df == observed.control_df

@@ -1,0 +1,143 @@
+import random
+
+import numpy as np
+import pytest
+
+from dbdiffusion.embedding import _unseen as module
+from dbdiffusion.embedding._unseen import STRATEGIES, UNCLUSTERED, Evidence, cluster, knn, leiden_clusters, mean, ridge
+
+K, R, E, T = 40, 5, 3, 4
+
+
+def evidence(vectors, clusters=None):
+    return Evidence(vectors, np.full(len(vectors), UNCLUSTERED) if clusters is None else np.asarray(clusters))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_a_target_does_not_depend_on_the_other_targets(rng, strategy):
+    known = evidence(rng.standard_normal((K, R)), rng.integers(0, 4, K))
+    target = evidence(rng.standard_normal((T, R)), [0, 3, UNCLUSTERED, 1])
+    embedding = rng.standard_normal((K, E))
+    together = STRATEGIES[strategy](known, embedding, target)
+    alone = np.vstack([STRATEGIES[strategy](known, embedding, target.subset(np.array([i]))) for i in range(T)])
+    assert together.shape == (T, E)
+    np.testing.assert_allclose(together, alone, atol=1e-12)
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_equal_embeddings_are_the_answer(rng, strategy):
+    known, target = evidence(rng.standard_normal((K, R))), evidence(rng.standard_normal((T, R)))
+    answer = STRATEGIES[strategy](known, np.tile([1.0, -2.0, 3.0], (K, 1)), target)
+    np.testing.assert_allclose(answer, np.tile([1.0, -2.0, 3.0], (T, 1)), atol=1e-9)
+
+
+def test_mean(rng):
+    embedding = rng.standard_normal((K, E))
+    answer = mean(evidence(rng.standard_normal((K, R))), embedding, evidence(rng.standard_normal((T, R))))
+    np.testing.assert_allclose(answer, np.tile(embedding.mean(axis=0), (T, 1)))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_ridge_recovers_a_linear_map_on_any_scale(rng, scale):
+    vectors, target, linear = rng.standard_normal((200, R)), rng.standard_normal((T, R)), rng.standard_normal((R, E))
+    embedding = vectors @ linear + 7 + 0.05 * rng.standard_normal((200, E))
+    answer = ridge(evidence(scale * vectors), embedding, evidence(scale * target))
+    np.testing.assert_allclose(answer, target @ linear + 7, atol=0.05)
+
+
+def test_ridge_shrinks_to_the_mean_when_vectors_say_nothing(rng):
+    vectors, embedding = rng.standard_normal((200, R)), rng.standard_normal((200, E))
+    answer = ridge(evidence(vectors), embedding, evidence(rng.standard_normal((T, R))))
+    assert np.abs(answer - embedding.mean(axis=0)).max() < 0.35
+    np.testing.assert_allclose(
+        ridge(evidence(0 * vectors), embedding, evidence(np.ones((T, R)))), np.tile(embedding.mean(axis=0), (T, 1)), atol=1e-9
+    )
+
+
+def test_knn_is_about_an_identical_neighbour(rng):
+    known, embedding = evidence(np.eye(R)), rng.standard_normal((R, E))
+    answer = knn(known, embedding, evidence(5 * np.eye(R)[[2]]))[0]
+    np.testing.assert_allclose(answer, (embedding[2] + 0.2 * embedding.mean(axis=0)) / 1.2)
+    assert np.linalg.norm(answer - embedding[2]) == np.linalg.norm(answer - embedding, axis=1).min()
+
+
+@pytest.mark.parametrize("vector", [-np.ones(R), np.zeros(R)])
+def test_knn_is_the_mean_when_nothing_resembles(rng, vector):
+    embedding = rng.standard_normal((R, E))
+    np.testing.assert_allclose(knn(evidence(np.eye(R)), embedding, evidence(vector[None]))[0], embedding.mean(axis=0))
+
+
+def test_knn_looks_at_the_nearest_only(rng):
+    vectors = np.vstack([np.tile([1.0, 0.05], (5, 1)), np.tile([1.0, 0.5], (30, 1))])
+    embedding = np.repeat([[1.0], [-1.0]], [5, 30], axis=0)
+    answer = knn(evidence(vectors), embedding, evidence(np.array([[1.0, 0.0]])))
+    cosine = 1 / np.hypot(1, 0.05)
+    np.testing.assert_allclose(answer, (5 * cosine + 0.2 * embedding.mean()) / (5 * cosine + 0.2))
+
+
+def test_cluster_scores_shared_members_squared_over_size(rng, monkeypatch):
+    labels = np.repeat([0, 1, 2], [8, 4, 3])
+    monkeypatch.setattr(module, "leiden_clusters", lambda _: labels)
+    genes = np.array([5, 5, 5, 5, 6, 6, 7, 7, 5, 5, 5, 6, 7, 7, 7])
+    embedding = rng.standard_normal((15, E))
+    target = evidence(np.zeros((T, R)), [5, 6, 7, 9])
+    answer = cluster(evidence(np.zeros((15, R)), genes), embedding, target)
+    centre = {c: embedding[labels == c].mean(axis=0) for c in range(3)}
+    np.testing.assert_allclose(answer[0], centre[1])  # 4²/8 < 3²/4: the larger share wins over the larger number
+    np.testing.assert_allclose(answer[1], centre[0])  # 2²/8 > 1²/4
+    np.testing.assert_allclose(answer[2], centre[2])  # 2²/8 < 3²/3
+    np.testing.assert_allclose(answer[3], embedding.mean(axis=0))
+
+
+def test_genes_without_a_cluster_do_not_match_each_other(rng, monkeypatch):
+    monkeypatch.setattr(module, "leiden_clusters", lambda _: np.repeat([0, 1], [4, 3]))
+    known = evidence(np.zeros((7, R)), [UNCLUSTERED] * 4 + [2] * 3)
+    embedding = rng.standard_normal((7, E))
+    answer = cluster(known, embedding, evidence(np.zeros((1, R)), [UNCLUSTERED]))
+    np.testing.assert_allclose(answer[0], embedding.mean(axis=0))
+
+
+def test_cluster_finds_separated_groups_of_effects(rng):
+    group = np.repeat([0, 1], 12)
+    embedding = 5 * np.eye(E)[group] + 0.1 * rng.standard_normal((24, E))
+    answer = cluster(evidence(np.zeros((24, R)), group), embedding, evidence(np.zeros((2, R)), [0, 1]))
+    np.testing.assert_allclose(answer, 5 * np.eye(E)[:2], atol=0.2)
+
+
+def test_leiden_separates_what_is_separate(rng):
+    group = rng.permutation(np.repeat(np.arange(3), 30))
+    labels = leiden_clusters(np.eye(R)[group] + 0.02 * rng.standard_normal((90, R)))
+    assert all(len(set(group[labels == label])) == 1 for label in set(labels))
+
+
+def test_leiden_is_deterministic_and_leaves_the_random_state(rng):
+    vectors = rng.standard_normal((60, R))
+    random.seed(3)
+    first = leiden_clusters(vectors)
+    after_one = random.getstate()
+    random.seed(3)
+    assert after_one == random.getstate()
+    random.seed(99)
+    assert np.array_equal(first, leiden_clusters(vectors))
+
+
+def test_the_random_state_survives_an_error(rng, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(module.igraph.Graph, "community_leiden", refuse)
+    random.seed(3)
+    before = random.getstate()
+    with pytest.raises(RuntimeError, match="no"):
+        leiden_clusters(rng.standard_normal((20, R)))
+    assert random.getstate() == before
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_too_few_to_cluster_are_one_cluster(rng, n):
+    assert leiden_clusters(rng.standard_normal((n, R))).tolist() == [0] * n

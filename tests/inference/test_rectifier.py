@@ -1,0 +1,318 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dbdiffusion.inference import MIN_REFERENCES, References, fit_rectifier
+
+K, G, T = 20, 31, 4
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def make_references(rng, k=K, g=G, noise=0.04, control=0.01, error=0.5):
+    """A predictor with independent errors, and effects seen through their own and the shared control's noise."""
+    truth = rng.standard_normal((k, g)) + 0.5 * rng.standard_normal(g)
+    seen = truth + np.sqrt(noise) * rng.standard_normal((k, g)) - np.sqrt(control) * rng.standard_normal(g)
+    predicted = {"model": truth + error * rng.standard_normal((k, g))}
+    return References(seen, np.full((k, g), noise), np.full(g, control), predicted), truth
+
+
+def outcome(rectifier, predicted, **options):
+    estimate = rectifier.estimate(predicted, **options)
+    return estimate.effect, estimate.se, estimate.df
+
+
+def test_no_weight_and_a_full_mean_is_the_mean_of_the_references(rng):
+    references, _ = make_references(rng)
+    effect = fit_rectifier(references, lam=0, rho=1).estimate({"model": rng.standard_normal((T, G))}).effect
+    np.testing.assert_allclose(effect, np.tile(references.effect.mean(axis=0), (T, 1)))
+
+
+def test_both_one_is_plain_prediction_powered_inference(rng):
+    references, _ = make_references(rng)
+    target = rng.standard_normal((T, G))
+    effect = fit_rectifier(references, lam=1, rho=1).estimate({"model": target}).effect
+    np.testing.assert_allclose(effect, target + (references.effect - references.predicted["model"]).mean(axis=0))
+
+
+def test_both_zero_says_no_effect(rng):
+    references, _ = make_references(rng)
+    estimate = fit_rectifier(references, lam=0, rho=0).estimate({"model": rng.standard_normal((T, G))})
+    assert not estimate.effect.any()
+    assert (estimate.se > 0).all()
+
+
+def test_no_predictor_at_all_leaves_the_mean(rng):
+    references, _ = make_references(rng)
+    rectifier = fit_rectifier(replace(references, predicted={}), rho=1)
+    np.testing.assert_allclose(rectifier.estimate({}).effect, references.effect.mean(axis=0))
+    assert rectifier.weights == {}
+
+
+def test_estimate_is_its_formula(rng):
+    references, truth = make_references(rng)
+    references.predicted["other"] = truth + rng.standard_normal((K, G))
+    rectifier = fit_rectifier(references)
+    target = {"other": rng.standard_normal((T, G)), "model": rng.standard_normal((T, G))}
+    weighted = lambda p: sum(w * p[name] for name, w in rectifier.weights.items())  # noqa: E731
+    residual = references.effect - weighted(references.predicted)
+    expected = weighted(target) + rectifier.rho * residual.mean(axis=0)
+    np.testing.assert_allclose(rectifier.estimate(target).effect, expected)
+    assert min(rectifier.weights.values()) > 0.01
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_an_exact_predictor_gets_all_the_weight(rng, scale):
+    truth = rng.standard_normal((K, G))
+    references = References(truth, np.zeros((K, G)), np.zeros(G), {"exact": truth / scale})
+    rectifier = fit_rectifier(references)
+    target = rng.standard_normal((T, G))
+    np.testing.assert_allclose(rectifier.weights["exact"], scale, rtol=1e-3)
+    assert rectifier.tau.max() < 1e-3
+    np.testing.assert_allclose(rectifier.estimate({"exact": target / scale}).effect, target, atol=0.01)
+
+
+def test_a_biased_predictor_is_rectified(rng):
+    truth, bias = rng.standard_normal((K + T, G)), 3 * rng.standard_normal(G)
+    references = References(truth[T:], np.zeros((K, G)), np.zeros(G), {"biased": truth[T:] + bias})
+    effect = fit_rectifier(references).estimate({"biased": truth[:T] + bias}).effect
+    np.testing.assert_allclose(effect, truth[:T], atol=0.02)
+
+
+def test_a_useless_predictor_gets_no_weight(rng):
+    references, _ = make_references(rng)
+    useless = replace(references, predicted={"noise": rng.standard_normal((K, G))})
+    rectifier = fit_rectifier(useless)
+    assert rectifier.weights["noise"] < 0.06
+    both = fit_rectifier(replace(references, predicted={**references.predicted, **useless.predicted}))
+    assert both.weights["noise"] < 0.06
+    assert both.weights["model"] > 0.5
+
+
+def test_a_harmful_predictor_gets_no_weight(rng):
+    references, _ = make_references(rng)
+    harmful = replace(references, predicted={"harmful": -references.predicted["model"]})
+    assert fit_rectifier(harmful).weights == {"harmful": 0.0}
+
+
+def test_equal_predictors_share(rng):
+    references, _ = make_references(rng)
+    model = references.predicted["model"]
+    alone = fit_rectifier(references)
+    twice = fit_rectifier(replace(references, predicted={"a": model, "b": model.copy()}))
+    np.testing.assert_allclose(twice.weights["a"] + twice.weights["b"], alone.weights["model"], rtol=1e-3)
+    np.testing.assert_allclose(twice.weights["a"], twice.weights["b"], rtol=0.05)
+
+
+def test_weight_falls_as_predictions_get_worse(rng):
+    weights = []
+    for error in (0.1, 0.5, 1.0, 2.0, 5.0):
+        references, _ = make_references(np.random.default_rng(1), error=error)
+        weights.append(fit_rectifier(references, shape="moderated").weights["model"])
+    assert (np.diff(weights) < 0).all()
+    assert weights[0] > 0.9
+    assert weights[-1] < 0.15
+
+
+def test_pure_noise_is_shrunk_to_nothing(rng):
+    rhos, ratios = [], []
+    for _ in range(20):
+        noise = 0.3 * rng.standard_normal((K + T, G))
+        references = References(noise[T:], np.full((K, G), 0.09), np.zeros(G), {"model": rng.standard_normal((K, G))})
+        rectifier = fit_rectifier(references, shape="moderated")
+        effect = rectifier.estimate({"model": rng.standard_normal((T, G))}).effect
+        rhos.append(rectifier.rho)
+        ratios.append(((noise[:T] - effect) ** 2).sum() / (noise[:T] ** 2).sum())
+    assert np.mean(rhos) < 0.3
+    assert np.mean(ratios) < 1.02
+
+
+def test_the_shared_error_of_control_is_not_taken_for_an_effect(rng):
+    shared = 0.5 * rng.standard_normal(G)
+    seen = shared + 0.1 * rng.standard_normal((K, G))
+    told = References(seen, np.full((K, G), 0.01), np.full(G, 0.25), {"model": rng.standard_normal((K, G))})
+    untold = replace(told, control_variance=np.zeros(G))
+    assert fit_rectifier(told).rho < 0.3
+    assert fit_rectifier(untold).rho > 0.9
+
+
+def test_a_shared_effect_is_kept(rng):
+    shared = rng.standard_normal(G)
+    seen = shared + 0.3 * rng.standard_normal((K, G))
+    references = References(seen, np.full((K, G), 0.01), np.full(G, 0.001), {"model": rng.standard_normal((K, G))})
+    rectifier = fit_rectifier(references)
+    assert rectifier.rho > 0.9
+    effect = rectifier.estimate({"model": np.zeros((1, G))}).effect[0]
+    assert ((effect - shared) ** 2).mean() < 0.05 * (shared**2).mean()
+
+
+def test_permuting_genes_permutes_the_answer(rng):
+    references, _ = make_references(rng)
+    references = replace(references, own_genes=tuple(np.array([i]) for i in range(K)))
+    target, order = rng.standard_normal((T, G)), rng.permutation(G)
+    inverse = np.argsort(order)
+    permuted = References(
+        references.effect[:, order],
+        references.variance[:, order],
+        references.control_variance[order],
+        {"model": references.predicted["model"][:, order]},
+        tuple(inverse[genes] for genes in references.own_genes),
+    )
+    first = outcome(fit_rectifier(references), {"model": target})
+    second = outcome(fit_rectifier(permuted), {"model": target[:, order]})
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_allclose(other, one[:, order], rtol=2e-2)
+
+
+@pytest.mark.parametrize("sharing", [False, True])
+def test_order_of_the_references_does_not_matter(rng, sharing):
+    references, _ = make_references(rng)
+    own = tuple(np.array([i, K + i % 5] if sharing else [i]) for i in range(K))
+    references = replace(references, own_genes=own)
+    target, order = rng.standard_normal((T, G)), rng.permutation(K)
+    permuted = References(
+        references.effect[order],
+        references.variance[order],
+        references.control_variance,
+        {"model": references.predicted["model"][order]},
+        tuple(own[i] for i in order),
+    )
+    first, second = (outcome(fit_rectifier(r, shape="moderated"), {"model": target}) for r in (references, permuted))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-6)
+
+
+def test_scale_is_equivariant(rng):
+    references, _ = make_references(rng)
+    target = rng.standard_normal((T, G))
+    larger = References(
+        8 * references.effect,
+        64 * references.variance,
+        64 * references.control_variance,
+        {"model": 8 * references.predicted["model"]},
+    )
+    first = outcome(fit_rectifier(references), {"model": target})
+    second = outcome(fit_rectifier(larger), {"model": 8 * target})
+    np.testing.assert_allclose(second[0], 8 * first[0], rtol=1e-6)
+    np.testing.assert_allclose(second[1], 8 * first[1], rtol=2e-2)
+
+
+@pytest.mark.parametrize("sharing", [False, True])
+def test_own_genes_do_not_influence(rng, sharing):
+    references, _ = make_references(rng)
+    own = tuple(np.array([i, K + i % 5] if sharing else [i]) for i in range(K))
+    references = replace(references, own_genes=own)
+    wild = replace(references, effect=references.effect.copy(), predicted={"model": references.predicted["model"].copy()})
+    for i, genes in enumerate(own):
+        wild.effect[i, genes] = -99.0
+        wild.predicted["model"][i, genes] = 77.0
+    target = {"model": rng.standard_normal((T, G))}
+    tame_outcome, wild_outcome = (outcome(fit_rectifier(r, shape="moderated"), target) for r in (references, wild))
+    for one, other in zip(tame_outcome, wild_outcome, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-6)
+
+
+def test_the_input_is_left_alone(rng):
+    references, _ = make_references(rng)
+    references = replace(references, own_genes=tuple(np.array([i]) for i in range(K)))
+    before = references.effect.copy(), references.predicted["model"].copy()
+    fit_rectifier(references)
+    assert np.array_equal(references.effect, before[0])
+    assert np.array_equal(references.predicted["model"], before[1])
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("k", [1, 2, 3, 9, 10])
+def test_few_references_give_an_estimate_and_from_three_on_an_interval(rng, k):
+    references, _ = make_references(rng, k=k)
+    for options in ({}, {"lam": 1.0, "rho": 1.0}):
+        estimate = fit_rectifier(references, **options).estimate({"model": rng.standard_normal((T, G))})
+        assert np.isfinite(estimate.effect).all()
+        assert np.isfinite(estimate.se).all() == (k >= MIN_REFERENCES)
+        assert np.isnan(estimate.se).all() == (k < MIN_REFERENCES)
+
+
+def test_the_mean_is_known_better_than_a_new_member(rng):
+    references, _ = make_references(rng)
+    rectifier, target = fit_rectifier(references), {"model": rng.standard_normal((T, G))}
+    mean, prediction = (rectifier.estimate(target, interval=kind) for kind in ("mean", "prediction"))
+    assert np.array_equal(mean.effect, prediction.effect)
+    assert (mean.se < 0.6 * prediction.se).all()
+
+
+def test_monte_carlo_noise_adds_to_the_variance(rng):
+    references, _ = make_references(rng)
+    rectifier, target = fit_rectifier(references), {"model": rng.standard_normal((T, G))}
+    noise = rng.uniform(0, 1, (T, G))
+    for kind in ("mean", "prediction"):
+        plain, noisy = (rectifier.estimate(target, noise=n, interval=kind).se for n in (0.0, noise))
+        np.testing.assert_allclose(noisy**2 - plain**2, noise, atol=1e-12)
+
+
+def test_left_out_errors_are_those_of_a_fit_without_the_reference(rng):
+    references, _ = make_references(rng)
+    rectifier = fit_rectifier(references, lam=0.7, rho=0.6)
+    model = references.predicted["model"]
+    for i in (0, 7, K - 1):
+        kept = np.arange(K) != i
+        others = References(
+            references.effect[kept], references.variance[kept], references.control_variance, {"model": model[kept]}
+        )
+        expected = fit_rectifier(others, lam=0.7, rho=0.6).estimate({"model": model[[i]]}).effect[0]
+        np.testing.assert_allclose(rectifier.loo_predicted[i], expected)
+        np.testing.assert_allclose(rectifier.loo_error[i], references.effect[i] - expected)
+
+
+def test_tuning_beats_every_fixed_choice_on_average(rng):
+    errors = {"tuned": 0.0, "mean": 0.0, "plain": 0.0, "zero": 0.0}
+    choices = {"tuned": {}, "mean": {"lam": 0, "rho": 1}, "plain": {"lam": 1, "rho": 1}, "zero": {"lam": 0, "rho": 0}}
+    for _ in range(12):
+        references, truth = make_references(rng, k=K + T, error=1.2, noise=0.5, control=0.2)
+        fitted = References(
+            references.effect[T:],
+            references.variance[T:],
+            references.control_variance,
+            {"model": references.predicted["model"][T:]},
+        )
+        for name, options in choices.items():
+            effect = (
+                fit_rectifier(fitted, shape="moderated", **options)
+                .estimate({"model": references.predicted["model"][:T]})
+                .effect
+            )
+            errors[name] += ((effect - truth[:T]) ** 2).mean()
+    assert errors["tuned"] == min(errors.values())
+
+
+@pytest.mark.parametrize(("shape", "n_screens"), [("fitted", 50), ("moderated", 200)])
+def test_intervals_cover_new_perturbations(shape, n_screens):
+    rng = np.random.default_rng(1)
+    g, covered = 11, []
+    tau = np.exp(0.4 * rng.standard_normal(g))
+    for _ in range(n_screens):
+        common, e_0 = rng.standard_normal(g), 0.2 * rng.standard_normal(g)
+        signal = rng.standard_normal((K + T, g))
+        truth = common + signal + tau * rng.standard_t(6, (K + T, g))
+        seen = truth[T:] + 0.4 * rng.standard_normal((K, g)) - e_0
+        references = References(seen, np.full((K, g), 0.16), np.full(g, 0.04), {"model": signal[T:]})
+        low, high = fit_rectifier(references, shape=shape).estimate({"model": signal[:T]}).interval(0.95)
+        covered.append(((low < truth[:T]) & (truth[:T] < high)).mean())
+    assert 0.92 < np.mean(covered) < 0.98
+
+
+def test_intervals_are_shorter_where_the_predictor_is_good(rng):
+    width = {}
+    for error in (0.2, 3.0):
+        references, _ = make_references(np.random.default_rng(2), error=error)
+        width[error] = fit_rectifier(references).estimate({"model": np.zeros((1, G))}).se.mean()
+    assert width[0.2] < 0.5 * width[3.0]
+
+
+def test_another_interval_is_refused(rng):
+    references, _ = make_references(rng)
+    with pytest.raises(ValueError, match=r"interval.*'confidence'"):
+        fit_rectifier(references).estimate({"model": np.zeros((1, G))}, interval="confidence")

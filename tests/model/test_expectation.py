@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+import torch
+from scvi.distributions import NegativeBinomial, Normal, Poisson, ZeroInflatedNegativeBinomial
+
+from dbdiffusion.data import expected_log1p as reference
+from dbdiffusion.model._expectation import expected_log1p
+
+MEAN = torch.tensor([[0.01, 0.3, 2.0, 20.0, 300.0]])
+
+
+@pytest.mark.parametrize("scale", [0.3, 4.0, 50.0])
+@pytest.mark.parametrize(
+    "counts",
+    [
+        Poisson(rate=MEAN),
+        NegativeBinomial(mu=MEAN, theta=torch.tensor([0.5, 1.0, 2.0, 4.0, 8.0])),
+        ZeroInflatedNegativeBinomial(mu=MEAN, theta=torch.full((5,), 2.0), zi_logits=torch.full((1, 5), -1.0)),
+    ],
+    ids=["poisson", "nb", "zinb"],
+)
+def test_agrees_with_sampled_counts(counts, scale):
+    torch.manual_seed(0)
+    sampled = torch.log1p(scale * counts.sample((100_000,)))
+    error = sampled.std(0) / np.sqrt(100_000)
+    exact = expected_log1p(counts, torch.tensor([[scale]]))
+    assert ((exact - sampled.mean(0)).abs() < 4.5 * error + 3e-4 * exact).all()
+
+
+def test_agrees_with_the_simulator():
+    counts = NegativeBinomial(mu=MEAN, theta=torch.full((5,), 4.0))
+    expected = reference(MEAN.numpy().astype(float), np.array([3.0]), 4.0)
+    assert np.allclose(expected_log1p(counts, torch.tensor([[3.0]])).numpy(), expected, rtol=2e-3)
+
+
+def test_refuses_what_are_no_counts():
+    with pytest.raises(TypeError, match="negative binomial"):
+        expected_log1p(Normal(MEAN, torch.ones_like(MEAN), normal_mu=MEAN), torch.ones(1, 1))

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from tiny import tiny_model, tiny_screen, train_quickly
+
+from dbdiffusion import DBDiffusion
+
+
+def dense(adata):
+    return adata.X.toarray()
+
+
+def test_output_is_counts_with_provenance(trained, unseen):
+    cells = trained.generate(unseen, n_cells=9, seed=3)
+    assert cells.shape == (18, trained.adata.n_vars)
+    assert list(cells.var_names) == list(trained.adata.var_names)
+    assert (dense(cells) == np.round(dense(cells))).all()
+    assert cells.obs["perturbation"].value_counts().to_dict() == dict.fromkeys(unseen, 9)
+    assert cells.uns["dbdiffusion"]["seed"] == 3
+    assert set(cells.obs["strategy"]) <= {"knn", "ridge", "cluster", "mean"}
+
+
+def test_same_seed_same_cells_whatever_else_is_asked(trained, unseen):
+    alone = trained.generate(unseen[1], n_cells=20, seed=5)
+    together = trained.generate([*unseen, trained.perturbation_names[0]], n_cells=20, seed=5)
+    rows = (together.obs["perturbation"] == unseen[1]).to_numpy()
+    assert np.array_equal(dense(alone), dense(together)[rows])
+    longer = trained.generate(unseen[1], n_cells=700, seed=5)
+    assert np.array_equal(dense(longer)[:20], dense(alone))
+    other = trained.generate(unseen[1], n_cells=20, seed=6)
+    assert not np.array_equal(dense(alone), dense(other))
+
+
+def test_generation_leaves_the_global_generator_alone(trained, unseen):
+    import torch
+
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    trained.generate(unseen[0], n_cells=3)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_control_can_be_generated_and_matches_control(trained):
+    cells = trained.generate("control", n_cells=600)
+    observed = trained.adata[trained.adata.obs["perturbation"] == "control"]
+    depth, observed_depth = dense(cells).sum(1).mean(), observed.X.sum(1).mean()
+    assert abs(depth / observed_depth - 1) < 0.1
+    assert abs((dense(cells) == 0).mean() - 1 + observed.X.nnz / np.prod(observed.shape)) < 0.1  # 15 epochs of a 16-unit VAE
+
+
+def test_library_of_matched_cells_is_given(trained, unseen):
+    cells = trained.generate(unseen[0], n_cells=50)
+    observed = trained.adata[trained.adata.obs["perturbation"] == "control"].X.sum(1)
+    assert set(np.round(cells.obs["library_size"])) <= set(np.round(np.asarray(observed).ravel()))
+
+
+def test_batch_can_be_chosen(trained, unseen):
+    one = trained.generate(unseen[0], n_cells=5, batch="batch0")
+    other = trained.generate(unseen[0], n_cells=5, batch="batch1")
+    assert not np.array_equal(dense(one), dense(other))
+
+
+def test_guidance_zero_forgets_the_target(trained, unseen):
+    from dbdiffusion.model._generate import GenerationOptions, Generator
+
+    screen, space = trained._screen(), trained._space()
+    conditions = trained._as_condition(space.embed(unseen))
+    control = trained._as_condition(space.control[None])[0]
+    generator = Generator(trained.module, trained.module.diffusion, screen, GenerationOptions(guidance_scale=0.0))
+    effects, _ = generator.effects(conditions, control, 64)
+    assert np.abs(effects).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"n_cells": 0}, "n_cells"),
+        ({"guidance_scale": -1.0}, "guidance_scale"),
+        ({"n_steps": 1}, "n_steps"),
+        ({"sampler": "euler"}, "sampler"),
+        ({"batch": "bacth0"}, "batch0"),
+    ],
+)
+def test_impossible_options_are_refused(trained, unseen, options, match):
+    with pytest.raises(ValueError, match=match):
+        trained.generate(unseen[0], **options)
+
+
+def test_misspelt_target_gets_a_suggestion(trained):
+    with pytest.raises(KeyError, match="Did you mean 'GENE"):
+        trained.generate("GENE1x")
+
+
+def test_stages_are_named_when_missing(unseen):
+    adata = tiny_screen()
+    DBDiffusion.setup_anndata(adata)
+    model = tiny_model(adata)
+    with pytest.raises(RuntimeError, match="train_vae"):
+        model.generate(unseen[0])
+    with pytest.raises(RuntimeError, match="train_vae"):
+        model.train_diffusion()
+    model.train_vae(max_epochs=1, enable_progress_bar=False)
+    with pytest.raises(RuntimeError, match="train_diffusion"):
+        model.generate(unseen[0])
+
+
+def test_combinations_in_any_order():
+    adata = tiny_screen(n_combinations=4)
+    DBDiffusion.setup_anndata(adata)
+    model = train_quickly(tiny_model(adata), 2, 2)
+    measured = next(name for name in model.perturbation_names if "+" in name)
+    swapped = "+".join(reversed(measured.split("+")))
+    space = model._space()
+    assert np.array_equal(space.embed([measured]), space.embed([swapped]))
+    singles = [name for name in model.perturbation_names if "+" not in name]
+    new = next(f"{a}+{b}" for a in singles for b in singles if a < b and not space.is_measured(f"{a}+{b}"))
+    a, b = new.split("+")
+    assert np.allclose(space.embed([new]), space.embed([a]) + space.embed([b]) - space.control)
+    assert model.generate(new, n_cells=3).n_obs == 3
+    assert model.strategy_of(new) == "measured+measured"

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from scipy import stats
+from tiny import tiny_model, tiny_screen, train_quickly
+
+from dbdiffusion import DBDiffusion
+from dbdiffusion._keys import EFFECT_COLUMNS
+from dbdiffusion.model._answers import FewReferencesWarning
+
+
+def test_columns_order_and_status(trained, unseen):
+    table = trained.differential_expression_ppi([unseen[0], trained.perturbation_names[0]])
+    assert tuple(table.columns) == EFFECT_COLUMNS
+    assert table.groupby("target", sort=False)["status"].first().tolist() == ["unseen", "measured"]
+    assert (table["log_fc"] == table["effect"] / np.log(2)).all()
+    assert table.groupby("target")["p_value"].apply(lambda p: p.is_monotonic_increasing).all()
+    assert np.allclose(table["mean_target"] - table["mean_control"], table["effect"])
+
+
+def test_none_means_every_registered_perturbation(trained):
+    assert set(trained.differential_expression_ppi()["target"]) == set(trained.perturbation_names)
+
+
+def test_measured_path_is_welch(trained):
+    name = trained.perturbation_names[0]
+    adata = trained.adata.copy()
+    DBDiffusion.setup_anndata(adata)
+    table = tiny_model(adata).observed_effects().query("target == @name")
+    values = np.log1p(adata.X.toarray() * 1e4 / adata.X.sum(1))
+    values = np.asarray(values)
+    rows = adata.obs["perturbation"].astype(str)
+    expected = stats.ttest_ind(values[rows == name], values[rows == "control"], equal_var=False)
+    assert np.allclose(table["p_value"], expected.pvalue, rtol=1e-4, atol=1e-12)
+    assert np.allclose(table["df"], expected.df, rtol=1e-4)
+
+
+def test_order_of_targets_and_company_change_nothing(trained, unseen):
+    forward = trained.predict_effects(unseen)
+    backward = trained.predict_effects(list(reversed(unseen)))
+    for name in unseen:
+        a, b = (t[t["target"] == name].set_index("variable") for t in (forward, backward))
+        assert np.allclose(a["effect"], b["effect"], atol=1e-5)
+        assert np.allclose(a["p_value"], b["p_value"], atol=1e-4)
+
+
+def test_same_seed_same_table(trained, unseen):
+    trained._pools = {}
+    first = trained.predict_effects(unseen, seed=1)
+    trained._pools = {}
+    assert first.equals(trained.predict_effects(unseen, seed=1))
+
+
+def test_interval_and_p_value_agree(trained, unseen):
+    table = trained.predict_effects(unseen, confidence=0.9)
+    excludes_zero = (table["ci_low"] > 0) | (table["ci_high"] < 0)
+    assert (excludes_zero == (table["p_value"] < 0.1)).all()
+
+
+def test_weights_and_options_are_told(trained, unseen):
+    attrs = trained.predict_effects(unseen).attrs
+    assert set(attrs["weights"]["single"]) >= {"generated", "rho"}
+    assert attrs["scale"].startswith("mean log1p CP10K")
+
+
+@pytest.mark.parametrize("options", [{"method": "paper"}, {"cross_fitting": "embedding"}, {"cross_fitting": "in_sample"}])
+def test_other_ways_answer(trained, unseen, options):
+    table = trained.predict_effects(unseen, **options)
+    assert np.isfinite(table["se"]).all()
+    if "method" in options:
+        assert (table["lam"] == 1).all()
+        assert np.isinf(table["df"]).all()
+
+
+def test_mean_interval_is_narrower(trained, unseen):
+    prediction = trained.predict_effects(unseen)
+    mean = trained.predict_effects(unseen, interval="mean")
+    assert mean["se"].mean() < prediction["se"].mean()
+    assert np.allclose(mean["effect"], prediction["effect"])
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"method": "magic"}, "method"),
+        ({"interval": "wide"}, "interval"),
+        ({"cross_fitting": "none"}, "cross_fitting"),
+        ({"confidence": 1.0}, "confidence"),
+        ({"fdr": "some"}, "fdr"),
+        ({"lfc_threshold": -1.0}, "threshold"),
+        ({"n_cells": 1}, "n_cells"),
+        ({"targets": ["control"]}, "Control"),
+        ({"targets": []}, "empty"),
+    ],
+)
+def test_impossible_options_are_refused(trained, unseen, options, match):
+    with pytest.raises(ValueError, match=match):
+        trained.differential_expression_ppi(**{"targets": unseen, **options})
+
+
+@pytest.mark.parametrize("n_perturbations", [1, 2])
+def test_too_few_references_give_no_interval(n_perturbations):
+    adata = tiny_screen(n_perturbations=n_perturbations)
+    DBDiffusion.setup_anndata(adata)
+    model = train_quickly(tiny_model(adata), 2, 2)
+    model.set_strategy("mean")
+    target = next(gene for gene in adata.var_names if gene not in model.perturbation_names)
+    with pytest.warns(FewReferencesWarning, match="at least 3"):
+        table = model.predict_effects(target)
+    assert np.isfinite(table["effect"]).all()
+    assert table[["se", "ci_low", "ci_high", "p_value", "adj_p_value"]].isna().all(axis=None)
+    measured = model.predict_effects(model.perturbation_names[0])
+    assert np.isfinite(measured["p_value"]).all()
+
+
+def test_added_perturbations_join_the_default_targets(screen):
+    adata = tiny_screen()
+    DBDiffusion.setup_anndata(adata)
+    model = train_quickly(tiny_model(adata), 2, 2)
+    new = next(gene for gene in adata.var_names if gene not in model.perturbation_names)
+    model.add_perturbations([new])
+    table = model.differential_expression_ppi()
+    assert table.query("target == @new")["status"].eq("unseen").all()
+    with pytest.raises(ValueError, match="registered already"):
+        model.add_perturbations([new])
+    with pytest.raises(KeyError, match="nothing places"):
+        model.add_perturbations(["not a gene"])
+    assert new in model.perturbation_names
+    assert "not a gene" not in model.perturbation_names

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from tiny import QUIET, tiny_model, tiny_screen
+
+from dbdiffusion import DBDiffusion
+
+
+def same_tables(a, b):
+    assert list(a.columns) == list(b.columns)
+    numbers = a.select_dtypes("number").columns
+    assert np.allclose(a[numbers], b[numbers], equal_nan=True, rtol=1e-6, atol=1e-9)
+
+
+def test_save_load_same_tables_and_cells(trained, unseen, tmp_path):
+    before = trained.differential_expression_ppi([*unseen, trained.perturbation_names[0]])
+    cells = trained.generate(unseen, n_cells=7)
+    trained.save(tmp_path / "model")
+    loaded = DBDiffusion.load(tmp_path / "model", adata=trained.adata)
+    same_tables(before, loaded.differential_expression_ppi([*unseen, trained.perturbation_names[0]]))
+    assert np.array_equal(cells.X.toarray(), loaded.generate(unseen, n_cells=7).X.toarray())
+    assert loaded.history.keys() == trained.history.keys()
+
+
+def test_load_without_data_still_predicts(trained, unseen, tmp_path):
+    before = trained.predict_effects(unseen)
+    trained.save(tmp_path / "model")
+    loaded = DBDiffusion.load(tmp_path / "model", adata=False)
+    same_tables(before, loaded.predict_effects(unseen))
+
+
+def test_save_with_data(trained, unseen, tmp_path):
+    trained.save(tmp_path / "model", save_anndata=True)
+    loaded = DBDiffusion.load(tmp_path / "model")
+    assert loaded.adata.n_obs == trained.adata.n_obs
+    same_tables(trained.predict_effects(unseen), loaded.predict_effects(unseen))
+
+
+def test_after_stage_one_only(tmp_path):
+    adata = tiny_screen()
+    DBDiffusion.setup_anndata(adata)
+    model = tiny_model(adata)
+    model.train_vae(max_epochs=1, **QUIET)
+    model.save(tmp_path / "model")
+    loaded = DBDiffusion.load(tmp_path / "model", adata=adata)
+    assert np.array_equal(model.get_latent_representation(), loaded.get_latent_representation())
+    with pytest.raises(RuntimeError, match="train_diffusion"):
+        loaded.generate("GENE01")
+    loaded.train_diffusion(max_epochs=1, **QUIET)
+    assert loaded.generate(loaded.perturbation_names[0], n_cells=3).n_obs == 3
+
+
+def test_a_failed_second_stage_leaves_the_first(tmp_path):
+    adata = tiny_screen()
+    DBDiffusion.setup_anndata(adata)
+    model = tiny_model(adata)
+    model.train_vae(max_epochs=1, **QUIET)
+    latent = model.get_latent_representation()
+    with pytest.raises(FloatingPointError, match="Lower `lr`"):
+        model.train_diffusion(max_epochs=3, plan_kwargs={"lr": float("inf")}, **QUIET)
+    assert np.array_equal(latent, model.get_latent_representation())
+    with pytest.raises(RuntimeError, match="train_diffusion"):
+        model.generate(model.perturbation_names[0])
+    model.train_diffusion(max_epochs=1, **QUIET)
+    assert model.generate(model.perturbation_names[0], n_cells=2).n_obs == 2
+
+
+def test_another_anndata(trained, unseen):
+    other = tiny_screen(seed=2)
+    other = other[other.obs["perturbation"].isin([*trained.perturbation_names, "control"])].copy()
+    assert trained.get_latent_representation(other).shape == (other.n_obs, 5)

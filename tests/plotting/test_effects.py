@@ -1,0 +1,129 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from dbdiffusion.plotting import gene_intervals, predicted_against_observed, volcano
+
+G = 11
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    effect = rng.standard_normal(G)
+    p_value = np.linspace(1e-6, 0.9, G)[rng.permutation(G)]
+    return pd.DataFrame(
+        {
+            "variable": [f"GENE{i:02d}" for i in range(G)],
+            "effect": effect,
+            "ci_low": effect - 0.5,
+            "ci_high": effect + 0.7,
+            "observed": effect + 0.1 * rng.standard_normal(G),
+            "p_value": p_value,
+            "adj_p_value": np.where(p_value < 0.3, 0.01, 0.8),
+        },
+        index=np.arange(100, 100 + G),
+    )
+
+
+def points(ax, collection=-1):
+    return np.asarray(ax.collections[collection].get_offsets())
+
+
+def test_predicted_against_observed_draws_every_gene_and_interval(table, ax):
+    assert predicted_against_observed(table, ax, title="MYC") is ax
+    np.testing.assert_allclose(points(ax), table[["observed", "effect"]])
+    segments = np.array(ax.collections[0].get_segments())
+    np.testing.assert_allclose(segments[:, :, 0], np.tile(table["observed"].to_numpy()[:, None], 2))
+    np.testing.assert_allclose(segments[:, :, 1], table[["ci_low", "ci_high"]])
+    assert ax.get_title() == "MYC"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("observed effect", "predicted effect")
+
+
+def test_predicted_against_observed_is_square_around_zero(table, ax):
+    predicted_against_observed(table, ax)
+    assert ax.get_xlim() == ax.get_ylim() == (-ax.get_xlim()[1], ax.get_xlim()[1])
+    assert ax.get_xlim()[1] > table[["observed", "effect"]].abs().max(axis=None)
+
+
+@pytest.mark.parametrize("observed", [0.0, np.nan])
+def test_predicted_against_observed_survives_nothing_to_see(table, ax, observed):
+    predicted_against_observed(table.assign(effect=0.0, observed=observed), ax)
+    assert ax.get_xlim() == (-1, 1)
+
+
+def test_gene_intervals_shows_the_smallest_p_values_in_order_of_effect(table, ax):
+    assert gene_intervals(table, ax, n_genes=4, title="MYC") is ax
+    top = table.nsmallest(4, "p_value").sort_values("effect")
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(top["variable"])
+    predicted = next(line for line in ax.lines if line.get_label() == "predicted")
+    np.testing.assert_allclose(predicted.get_xdata(), top["effect"])
+    segments = np.array(ax.collections[0].get_segments())
+    np.testing.assert_allclose(segments[:, :, 0], top[["ci_low", "ci_high"]])
+    crosses = next(line for line in ax.lines if line.get_label() == "observed")
+    np.testing.assert_allclose(crosses.get_xdata(), top["observed"])
+    assert ax.get_title() == "MYC"
+
+
+@pytest.mark.parametrize("drop", [True, False])
+def test_gene_intervals_without_observations(table, ax, drop):
+    table = table.drop(columns="observed") if drop else table.assign(observed=np.nan)
+    gene_intervals(table, ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["predicted"]
+    assert len(ax.get_yticklabels()) == G
+
+
+def test_gene_intervals_puts_unknown_p_values_last(table, ax):
+    table.loc[103, "p_value"] = np.nan
+    gene_intervals(table, ax, n_genes=G - 1)
+    assert table.loc[103, "variable"] not in [label.get_text() for label in ax.get_yticklabels()]
+
+
+def test_volcano_colours_what_is_significant(table, ax):
+    assert volcano(table, ax, title="MYC") is ax
+    called = (table["adj_p_value"] < 0.05).to_numpy()
+    expected = np.column_stack([table["effect"], -np.log10(table["p_value"])])
+    assert 1 < called.sum() < G
+    np.testing.assert_allclose(points(ax, 0), expected[~called])
+    np.testing.assert_allclose(points(ax, 1), expected[called])
+    assert ax.get_title() == f"MYC\n{called.sum()} genes at 5% FDR"
+
+
+def test_volcano_names_the_strongest_significant_genes(table, ax):
+    volcano(table, ax, n_labels=2)
+    assert {text.get_text() for text in ax.texts} == set(table.nsmallest(2, "p_value")["variable"])
+    for text in ax.texts:
+        row = table[table["variable"] == text.get_text()].iloc[0]
+        np.testing.assert_allclose(text.xy, (row["effect"], -np.log10(row["p_value"])))
+
+
+def test_volcano_never_names_what_is_not_significant(table, ax):
+    called = table["adj_p_value"] < 0.05
+    volcano(table, ax, n_labels=G)
+    assert {text.get_text() for text in ax.texts} == set(table.loc[called, "variable"])
+
+
+@pytest.mark.parametrize("adjusted", [0.9, np.nan])
+def test_volcano_of_nothing(table, ax, adjusted):
+    volcano(table.assign(adj_p_value=adjusted), ax)
+    assert len(ax.texts) == 0
+    assert ax.get_title() == "0 genes at 5% FDR"
+    assert len(points(ax, 0)) == G
+
+
+def test_volcano_draws_p_values_of_zero(table, ax):
+    volcano(table.assign(p_value=0.0, adj_p_value=0.0), ax, level=0.1)
+    np.testing.assert_allclose(points(ax, 1)[:, 1], 300)
+    assert ax.get_title() == f"{G} genes at 10% FDR"
+
+
+@pytest.mark.parametrize(("level", "text"), [(0.001, "0.1%"), (0.025, "2.5%")])
+def test_volcano_states_small_levels(table, ax, level, text):
+    volcano(table, ax, level=level)
+    assert ax.get_title().endswith(f"genes at {text} FDR")
