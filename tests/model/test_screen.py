@@ -1,0 +1,49 @@
+import numpy as np
+from tiny import tiny_model, tiny_screen
+
+from dbdiffusion import DBDiffusion
+from dbdiffusion.model._screen import Screen, ScreenReader
+
+
+def reader(adata, **setup):
+    DBDiffusion.setup_anndata(adata, **setup)
+    return ScreenReader(tiny_model(adata).adata_manager)
+
+
+def test_dictionary_round_trip():
+    screen = reader(tiny_screen(), batch_key="batch").read()
+    again = Screen.from_dict(screen.to_dict())
+    assert again.names == screen.names
+    assert np.array_equal(again.observed.effect, screen.observed.effect)
+    assert np.array_equal(again.context["batch"], screen.context["batch"])
+
+
+def test_pool_is_control_cells():
+    adata = tiny_screen()
+    screen = reader(adata, batch_key="batch").read()
+    control = (adata.obs["perturbation"] == "control").to_numpy()
+    assert np.array_equal(screen.library, np.asarray(adata.X.sum(1)).ravel()[control])
+    assert np.array_equal(screen.context["batch"].ravel(), adata.obs["batch"].cat.codes[control])
+
+
+def test_gene_space_without_a_perturbation_ignores_its_cells():
+    adata = tiny_screen()
+    name = str(adata.obs["perturbation"].iloc[-1])
+    without = reader(adata).gene_vectors((name,))
+    spoiled = adata.copy()
+    rows = np.flatnonzero(spoiled.obs["perturbation"] == name)
+    x = spoiled.X.tolil()
+    x[rows] = 7
+    spoiled.X = x.tocsr()
+    again = reader(spoiled).gene_vectors((name,))
+    assert np.allclose(without @ without.T, again @ again.T, atol=1e-5)
+    assert not np.allclose(reader(spoiled).gene_vectors() @ again.T, again @ again.T, atol=1e-3)
+
+
+def test_effects_of_a_batch_effect_alone_are_small():
+    adata = tiny_screen(effect_size=0.0)
+    rng = np.random.default_rng(0)
+    adata.obs["side"] = np.where(rng.random(adata.n_obs) < 0.5, "a", "b")
+    _, observed = reader(adata, batch_key="side").effects()
+    z = observed.effect / np.sqrt(observed.variance + observed.control_variance)
+    assert 0.8 < np.median(np.abs(z)) / 0.6745 < 1.2

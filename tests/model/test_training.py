@@ -1,0 +1,71 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dbdiffusion.diffusion import LatentDiffusion
+from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, Latents, _appended, fit_linear_part
+
+B, D, E = 240, 5, 3
+
+
+@pytest.fixture
+def latents():
+    """Latents whose mean is linear in the condition, three conditions and control."""
+    torch.manual_seed(0)
+    conditions = torch.tensor([[0.5, 0.5, 0.5], [1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
+    weights = torch.randn(E, D)
+    code = torch.arange(B) % 4
+    mean = (conditions[code] - conditions[0]) @ weights + 0.01 * torch.randn(B, D)
+    return Latents(mean, torch.full((B, D), 0.3), code), conditions, weights
+
+
+def test_linear_part_recovers_a_linear_map(latents):
+    cells, conditions, weights = latents
+    diffusion = LatentDiffusion(D, E, n_hidden=8, n_blocks=1)
+    fit_linear_part(diffusion, cells, conditions, conditions[0])
+    shift = (conditions - conditions[0]) @ diffusion.linear
+    assert torch.allclose(shift, (conditions - conditions[0]) @ weights, atol=0.05)
+    remainder = diffusion.standardise(cells.mean, conditions[cells.code])
+    assert (remainder.mean(0).abs() < 0.02).all()
+
+
+def test_standardised_remainder_has_unit_variance_with_posterior(latents):
+    cells, conditions, _ = latents
+    diffusion = LatentDiffusion(D, E, n_hidden=8, n_blocks=1)
+    fit_linear_part(diffusion, cells, conditions, conditions[0])
+    z = cells.mean.repeat(50, 1) + 0.3 * torch.randn(50 * B, D)
+    remainder = diffusion.standardise(z, conditions[cells.code].repeat(50, 1))
+    assert torch.allclose(remainder.std(0), torch.ones(D), atol=0.03)
+
+
+def test_minibatches_cover_every_training_cell_once(latents):
+    cells, _, _ = latents
+    data = LatentDataModule(cells, np.arange(200), np.arange(200, 240), batch_size=50)
+    seen = torch.cat([batch[0] for batch in data.train_dataloader()])
+    assert len(seen) == 200
+    assert torch.equal(seen.sort(dim=0).values, cells.mean[:200].sort(dim=0).values)
+    assert sum(len(batch[0]) for batch in data.val_dataloader()) == 40
+
+
+def test_learning_rate_warms_up_and_ends_at_zero(latents):
+    _, conditions, _ = latents
+    plan = DiffusionPlan(LatentDiffusion(D, E, 8, 1), conditions, max_steps=1000)
+    rates = [plan._learning_rate(step) for step in range(1001)]
+    assert rates[0] < 0.05
+    assert max(rates) > 0.95
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    assert np.argmax(rates) < 110
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0])
+def test_condition_dropout_is_a_share(latents, dropout):
+    with pytest.raises(ValueError, match="condition_dropout"):
+        DiffusionPlan(LatentDiffusion(D, E, 8, 1), latents[1], 10, condition_dropout=dropout)
+
+
+def test_history_is_appended_under_a_prefix():
+    first = _appended({}, {"train_loss": pd.DataFrame({"train_loss": [1.0, 2.0]})})
+    again = _appended(first, {"train_loss": pd.DataFrame({"train_loss": [3.0]})})
+    assert again["diffusion_train_loss"]["diffusion_train_loss"].tolist() == [1.0, 2.0, 3.0]
+    assert again["diffusion_train_loss"].index.tolist() == [0, 1, 2]
