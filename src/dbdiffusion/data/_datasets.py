@@ -32,6 +32,6 @@ def read_screen(file: Path) -> AnnData:
         raise FileNotFoundError(msg)
     try:
         return ad.read_h5ad(file)
-    except OSError as error:
-        msg = f"{str(file)!r} is not an h5ad file: {error}."
+    except (OSError, TypeError, KeyError) as error:
+        msg = f"{str(file)!r} is not an h5ad file ({error})."
         raise ValueError(msg) from error

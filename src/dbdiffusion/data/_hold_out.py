@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def hold_out(adata: AnnData, perturbations: Sequence[str], perturbation_key: str = "perturbation") -> tuple[AnnData, AnnData]:
+def hold_out(adata: AnnData, perturbations: str | Sequence[str], perturbation_key: str = "perturbation") -> tuple[AnnData, AnnData]:
     """Split a screen into the cells to train on and the cells of held-out perturbations.
 
     Parameters
@@ -43,6 +43,7 @@ def hold_out(adata: AnnData, perturbations: Sequence[str], perturbation_key: str
     >>> name in set(rest.obs["perturbation"]), set(held_out.obs["perturbation"]) == {name}
     (False, True)
     """
+    perturbations = [perturbations] if isinstance(perturbations, str) else list(perturbations)
     column = adata.obs[perturbation_key].astype(str)
     unknown = [name for name in perturbations if name not in set(column)]
     if unknown:

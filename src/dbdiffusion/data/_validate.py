@@ -127,8 +127,9 @@ def check_vectors(table: object, where: str) -> pd.DataFrame:
     if table.shape[0] == 0 or table.shape[1] == 0:
         msg = f"{where} is empty (shape {table.shape}); it needs a row per perturbation or gene and a column per dimension."
         raise ValueError(msg)
-    if table.index.has_duplicates:
-        repeated = list(table.index[table.index.duplicated()][:3])
+    index = table.index.astype(str)
+    if index.has_duplicates:
+        repeated = list(index[index.duplicated()][:3])
         msg = f"{where} has {repeated!r} more than once in its index; keep one row a name."
         raise ValueError(msg)
     numeric = table.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
@@ -136,4 +137,4 @@ def check_vectors(table: object, where: str) -> pd.DataFrame:
     if bad.any():
         msg = f"{where} must hold finite numbers only, but {list(table.index[bad][:3])!r} has others. Fill or drop those rows."
         raise ValueError(msg)
-    return pd.DataFrame(numeric, index=table.index.astype(str), columns=[str(column) for column in table.columns])
+    return pd.DataFrame(numeric, index=index, columns=[str(column) for column in table.columns])

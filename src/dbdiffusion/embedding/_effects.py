@@ -86,6 +86,7 @@ def log1p_cp10k(counts: sp.spmatrix | np.ndarray, library: np.ndarray) -> sp.csr
     array([[0.693, 0.   ]], dtype=float32)
     """
     scaled = sp.csr_matrix(counts, dtype=np.float32, copy=True)
+    scaled.sum_duplicates()
     factor = np.divide(TARGET_SUM, library, out=np.zeros(len(library)), where=library > 0)
     scaled.data *= np.repeat(factor, np.diff(scaled.indptr)).astype(np.float32)
     np.log1p(scaled.data, out=scaled.data)

@@ -39,9 +39,10 @@ def gene_vectors(values: sp.csr_matrix, n_components: int = N_GENE_COMPONENTS, s
     >>> gene_vectors(cells, n_components=3).shape
     (11, 3)
     """
+    values = values.astype(np.float64)  # sums of squares cancel in single precision
     n_cells, n_genes = values.shape
-    mean = np.asarray(values.mean(axis=0, dtype=np.float64)).ravel()
-    variance = np.asarray(values.multiply(values).mean(axis=0, dtype=np.float64)).ravel() - mean**2
+    mean = np.asarray(values.mean(axis=0)).ravel()
+    variance = np.asarray(values.multiply(values).mean(axis=0)).ravel() - mean**2
     inverse_sd = np.divide(1.0, np.sqrt(np.maximum(variance, 0)), out=np.zeros(n_genes), where=variance > 1e-10)
     k = max(1, min(n_components, min(n_cells, n_genes) - 1))
     decompose = _by_correlation if n_genes <= MAX_DENSE_GENES else _by_lanczos

@@ -62,8 +62,9 @@ class Estimate:
         if threshold == 0:
             return 2 * stats.t.sf(np.abs(self.statistic), self.df)
         magnitude = np.abs(self.effect)
-        upper = stats.t.sf((magnitude - threshold) / self.se, self.df)
-        return np.minimum(1.0, upper + stats.t.sf((magnitude + threshold) / self.se, self.df))
+        known = np.where(self.se == 0, 1.0, self.se)
+        p_value = stats.t.sf((magnitude - threshold) / known, self.df) + stats.t.sf((magnitude + threshold) / known, self.df)
+        return np.where(self.se == 0, (magnitude <= threshold).astype(float), np.minimum(p_value, 1.0))
 
     def subset(self, rows: np.ndarray) -> Self:
         """Rows of the first axis."""

@@ -262,15 +262,17 @@ def _non_negative_minimum(quadratic: np.ndarray, linear: np.ndarray) -> np.ndarr
 
 
 def _without_own_genes(references: References) -> tuple[np.ndarray, np.ndarray]:
-    """Observed (K, G) and predicted (Q, K, G), a perturbation's own genes replaced by the mean of the others."""
+    """Observed (K, G) and predicted (Q, K, G), own genes replaced by the mean of those that do not hit them."""
     observed = np.array(references.effect, dtype=float)
     predicted = np.array([np.asarray(values, dtype=float) for values in references.predicted.values()])
     predicted = predicted.reshape(len(references.predicted), *observed.shape)
-    n = len(observed)
+    hit = np.zeros(observed.shape, dtype=bool)
     for i, genes in enumerate(references.own_genes):
-        if len(genes) and n > 1:
-            observed[i, genes] = (observed[:, genes].sum(axis=0) - observed[i, genes]) / (n - 1)
-            predicted[:, i, genes] = (predicted[:, :, genes].sum(axis=1) - predicted[:, i, genes]) / (n - 1)
+        hit[i, genes] = True
+    if hit.any():
+        others = ~hit / np.maximum((~hit).sum(axis=0), 1)
+        observed = np.where(hit, (others * observed).sum(axis=0), observed)
+        predicted = np.where(hit, (others * predicted).sum(axis=1, keepdims=True), predicted)
     return observed, predicted
 
 

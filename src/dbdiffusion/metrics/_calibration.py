@@ -42,7 +42,8 @@ def two_sided_pit(error: np.ndarray, se: np.ndarray, df: np.ndarray | float, noi
     for q in (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES:
         precision = stats.gamma.ppf(q, finite_df / 2, scale=2 / finite_df)
         sd = np.sqrt(se**2 / precision + noise)
-        answer += 1 - 2 * stats.norm.sf(np.divide(error, sd, out=np.zeros(error.shape), where=sd > 0))
+        certain = np.where(error > 0, np.inf, 0.0)
+        answer += 1 - 2 * stats.norm.sf(np.divide(error, sd, out=certain, where=sd > 0))
     return np.where(np.isnan(se), np.nan, answer / N_QUANTILES)
 
 
@@ -61,12 +62,13 @@ def coverage(pit: np.ndarray, levels: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95))
     >>> coverage(np.array([[0.1, 0.9], [0.3, 0.2]]), levels=(0.5,))[0.5][0]
     0.75
     """
+    pit = pit[np.isfinite(pit).any(axis=1)]
     answer = {}
     for level in levels:
         per_perturbation = np.nanmean(np.where(np.isnan(pit), np.nan, pit <= level), axis=1)
         n = len(per_perturbation)
         error = per_perturbation.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
-        answer[level] = (float(per_perturbation.mean()), float(error))
+        answer[level] = (float(per_perturbation.mean()) if n else np.nan, float(error))
     return answer
 
 

@@ -27,7 +27,13 @@ def pearson(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
     a, b = centred(predicted), centred(reference)
     norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return np.divide((a * b).sum(axis=1), norm, out=np.full(len(a), np.nan), where=norm > 0)
+    varies = _varies(predicted, known) & _varies(reference, known)
+    return np.divide((a * b).sum(axis=1), norm, out=np.full(len(a), np.nan), where=varies & (norm > 0))
+
+
+def _varies(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Whether a row has two different known values; rounding leaves a constant row a variance above zero."""
+    return np.where(known, values, -np.inf).max(axis=1) > np.where(known, values, np.inf).min(axis=1)
 
 
 def mean_squared_error(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -38,7 +44,10 @@ def mean_squared_error(predicted: np.ndarray, reference: np.ndarray) -> np.ndarr
     >>> mean_squared_error(np.array([[1.0, np.nan]]), np.array([[0.0, 5.0]]))
     array([1.])
     """
-    return np.nanmean((predicted - reference) ** 2, axis=1)
+    squared = (predicted - reference) ** 2
+    known = np.isfinite(squared)
+    total, count = np.where(known, squared, 0.0).sum(axis=1), known.sum(axis=1)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
 def discrimination(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -88,6 +88,6 @@ def volcano(table: pd.DataFrame, ax: Axes, level: float = 0.05, n_labels: int = 
     ax.set(
         xlabel="effect (mean log1p CP10K)",
         ylabel="-log10 p",
-        title=f"{title}\n{count} genes at {level:.0%} FDR".strip(),
+        title=f"{title}\n{count} genes at {100 * level:g}% FDR".strip(),
     )
     return ax
