@@ -76,7 +76,7 @@ def test_error_law_recovers_what_drew_the_errors(df, scale, kappa):
     true = ErrorLaw(df, scale, kappa)
     error = np.sqrt(true.variance(between, predicted)) * rng.standard_t(df, N) + np.sqrt(noise) * rng.standard_normal(N)
     law = fit_error_law(error, between, predicted, noise)
-    assert 0.6 * df < law.df < 1.8 * df
+    assert abs(1 / law.df - 1 / df) < 0.06
     np.testing.assert_allclose(law.scale, scale, rtol=0.12)
     np.testing.assert_allclose(law.kappa, kappa, atol=0.2)
 

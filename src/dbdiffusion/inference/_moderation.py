@@ -8,6 +8,9 @@ import numpy as np
 from scipy import optimize, special, stats
 
 
+N_QUANTILES = 20
+
+
 @dataclass(frozen=True)
 class VariancePrior:
     """Scaled inverse chi-squared prior of gene variances.
@@ -114,13 +117,14 @@ def fit_error_law(
     if len(usable) < 100:
         return ErrorLaw(100.0, 1.0, 0.0)
     error, between, predicted, noise = (x[usable, None] for x in (error, between, predicted, noise))
-    quantiles = (np.arange(16) + 0.5) / 16
+    grid = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
+    quantiles, weights = grid**3, grid**2 / (grid**2).sum()  # denser where the precision is small: there lie the tails
 
     def loss(log_parameters: np.ndarray) -> float:
         law = ErrorLaw(*map(float, np.exp(log_parameters)))
         precision = stats.gamma.ppf(quantiles, law.df / 2, scale=2 / law.df)
         variance = law.variance(between, predicted) / precision + noise
-        return -special.logsumexp(-0.5 * (np.log(variance) + error**2 / variance), axis=1).mean()
+        return -special.logsumexp(-0.5 * (np.log(variance) + error**2 / variance), b=weights, axis=1).mean()
 
     bounds = [(np.log(2.1), np.log(100.0)), (np.log(0.1), np.log(5.0)), (np.log(0.01), np.log(5.0))]
     fit = optimize.minimize(loss, np.log([8.0, 0.9, 0.3]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})

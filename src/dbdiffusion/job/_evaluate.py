@@ -137,7 +137,7 @@ def score_frame(scores: list[dict[str, Any]]) -> pd.DataFrame:
 
     Examples
     --------
-    >>> score_frame([{"target": "A", "mse": 1.0, "mse_mean_baseline": 2.0}]).loc["A", "mse / mean"]
+    >>> float(score_frame([{"target": "A", "mse": 1.0, "mse_mean_baseline": 2.0}]).loc["A", "mse / mean"])
     0.5
     """
     frame = pd.DataFrame(scores).set_index("target")
