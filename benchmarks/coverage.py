@@ -26,8 +26,8 @@ from dbdiffusion.metrics import interval_score, two_sided_pit
 
 LEVELS = (0.5, 0.8, 0.95)
 WAYS = {
-    "k_fold": {"cross_fitting": "k_fold"},
     "embedding": {"cross_fitting": "embedding"},
+    "k_fold": {"cross_fitting": "k_fold"},
     "in_sample": {"cross_fitting": "in_sample"},
     "paper": {"method": "paper"},
 }
@@ -44,7 +44,8 @@ def trial(screen: Screen, held_out: list[str], seed: int, ways: list[str], *, qu
     epochs = 3 if quick else None
     model.train(max_epochs=epochs, max_epochs_diffusion=epochs, enable_progress_bar=False)
     start = time.perf_counter()
-    model.cross_fit(max_epochs=epochs)
+    if "k_fold" in ways:
+        model.cross_fit(max_epochs=epochs)
     cost = {"k_fold": time.perf_counter() - start}
     baselines = [model.baseline_effects(name) for name in held_out]
     rows = []
@@ -65,7 +66,9 @@ def score(screen: Screen, name: str, table: pd.DataFrame, baseline: dict, model:
     pit = two_sided_pit(effect - reference, se, df, noise)
     half = stats.t.ppf(0.975, df) * se
     detected = noise + se**2 > 1e-8  # a gene that nobody expresses is covered by anything
+    signal = max(float(np.mean((baseline["mean"][others] - reference) ** 2)) - float(noise.mean()), 1e-12)
     return {
+        "ratio_to_mean": (float(np.mean((effect - reference) ** 2)) - float(noise.mean())) / signal,
         **{f"coverage_{level:g}": float(np.mean(pit[detected] <= level)) for level in LEVELS},
         "width": float(2 * half.mean()),
         "interval_score": float(interval_score(effect - reference, half, 0.95).mean()),
@@ -85,6 +88,7 @@ def summarise(rows: list[dict]) -> pd.DataFrame:
         width=("width", "mean"),
         interval_score=("interval_score", "mean"),
         lam=("lam", "mean"),
+        mean_ratio=("ratio_to_mean", "mean"),
         seconds=("seconds", "mean"),
         **{column: (column, "mean") for column in ("mse", "mse_mean", "mse_zero", "mse_ridge", "noise")},
     )

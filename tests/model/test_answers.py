@@ -16,7 +16,7 @@ def test_rectified_estimate_is_the_formula(trained, unseen):
     way = Way("prediction", "k_fold", 64, GenerationOptions())
     answers, rectifiers = rectified_answers(trained, unseen, way)
     rectifier = rectifiers["single"]
-    predicted, _ = predictions(trained, trained._space(), trained.module.diffusion, unseen, way.options, 64, "k_fold")
+    predicted, _ = predictions(trained, trained.module.diffusion, [(trained._space(), unseen)], way.options, 64, "k_fold")
     for row, name in enumerate(unseen):
         weighted = sum(weight * predicted[kind][row] for kind, weight in rectifier.weights.items())
         assert np.allclose(answers[name].estimate.effect, weighted + rectifier.rho * rectifier.mean_residual)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anndata as ad
+import h5py
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +31,12 @@ def read_screen(file: Path) -> AnnData:
     if not file.is_file():
         msg = f"{str(file)!r} does not exist."
         raise FileNotFoundError(msg)
-    try:
-        return ad.read_h5ad(file)
-    except (OSError, TypeError, KeyError) as error:
-        msg = f"{str(file)!r} is not an h5ad file ({error})."
-        raise ValueError(msg) from error
+    if not h5py.is_hdf5(file):
+        msg = f"{str(file)!r} is not an h5ad file: it is not HDF5."
+        raise ValueError(msg)
+    with h5py.File(file) as groups:
+        missing = {"obs", "var"} - set(groups)
+    if missing:
+        msg = f"{str(file)!r} is not an h5ad file: it has no {' and no '.join(sorted(missing))}."
+        raise ValueError(msg)
+    return ad.read_h5ad(file)

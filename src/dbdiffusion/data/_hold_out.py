@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def hold_out(adata: AnnData, perturbations: str | Sequence[str], perturbation_key: str = "perturbation") -> tuple[AnnData, AnnData]:
+def hold_out(
+    adata: AnnData, perturbations: str | Sequence[str], perturbation_key: str = "perturbation"
+) -> tuple[AnnData, AnnData]:
     """Split a screen into the cells to train on and the cells of held-out perturbations.
 
     Parameters

@@ -39,7 +39,7 @@ def check_counts(adata: AnnData, layer: str | None) -> None:
         msg = f"At least 2 genes are needed, got {adata.n_vars}."
         raise ValueError(msg)
     if layer is not None and layer not in adata.layers:
-        msg = f"`layer` {layer!r} is not in adata.layers, which has {sorted(adata.layers)}."
+        msg = f"`layer` {layer!r} is not in adata.layers, which has {[name for name in adata.layers if name is not None]}."
         raise KeyError(msg)
     counts = adata.X if layer is None else adata.layers[layer]
     if counts is None:

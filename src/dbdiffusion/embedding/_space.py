@@ -132,9 +132,9 @@ class PerturbationSpace:
         labels, chosen = locate_cluster(evidence, self.embedding[known], self._evidence([name], "cluster"))
         return known if chosen[0] == UNCLUSTERED else known[labels == chosen[0]]
 
-    def leave_out(self, name: str) -> PerturbationSpace:
-        """The same axes without one perturbation's row: where it would lie, had it not been measured."""
-        kept = [i for i, other in enumerate(self.names) if other != name]
+    def leave_out(self, *left_out: str) -> PerturbationSpace:
+        """The same axes without the rows of some perturbations: where they would lie, had they not been measured."""
+        kept = [i for i, name in enumerate(self.names) if name not in left_out]
         names = tuple(self.names[i] for i in kept)
         return replace(self, names=names, embedding=self.embedding[kept], _rows={})
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special, stats
 
-
 N_QUANTILES = 20
 
 

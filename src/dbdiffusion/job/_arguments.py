@@ -32,12 +32,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     what.add_argument("--hold-out-n", type=int, metavar="N", help="hide this many, at random; simulated screen: 8")
     what.add_argument("--targets", nargs="+", default=[], metavar="NAME", help="unmeasured perturbations to predict")
     what.add_argument("--strategy", default="auto", metavar="S", help="how unseen perturbations are placed (%(default)s)")
+    what.add_argument(
+        "--cross-fitting", choices=["embedding", "k_fold"], default="embedding", help="of the references (%(default)s)"
+    )
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="output folder (%(default)s)")
     run.add_argument("--overwrite", action="store_true", help="replace a folder that is not empty")
     run.add_argument("--seed", type=int, default=0, help="of everything (%(default)s)")
     run.add_argument("--max-epochs", type=int, metavar="N", help="of the VAE; default by the number of cells")
-    run.add_argument("--max-epochs-diffusion", type=int, metavar="N", help="of the diffusion and of each fold")
+    run.add_argument("--max-epochs-diffusion", type=int, metavar="N", help="of the diffusion, and of each fold")
     run.add_argument("--n-cells", type=int, default=500, metavar="N", help="generated cells a target to write (%(default)s)")
     run.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser.parse_args(arguments)

@@ -52,10 +52,13 @@ def run_job(arguments: Namespace) -> dict[str, Any]:
     model = _train(rest, setup, arguments, clock)
     targets = [*hidden, *arguments.targets]
     with clock.timing("cross_fit"):
-        model.cross_fit(max_epochs=arguments.max_epochs_diffusion, seed=arguments.seed)
+        if arguments.cross_fitting == "k_fold":
+            model.cross_fit(max_epochs=arguments.max_epochs_diffusion, seed=arguments.seed)
+        model.reference_predictions(arguments.cross_fitting, seed=arguments.seed)
     with clock.timing("predict"):
-        effects = model.predict_effects(targets, seed=arguments.seed)
-        everything = model.differential_expression_ppi(_all_names(model, targets), seed=arguments.seed)
+        way = {"cross_fitting": arguments.cross_fitting, "seed": arguments.seed}
+        effects = model.predict_effects(targets, **way)
+        everything = model.differential_expression_ppi(_all_names(model, targets), **way)
         generated = model.generate(targets, n_cells=arguments.n_cells, seed=arguments.seed)
     control = rest[(rest.obs[arguments.perturbation_key].astype(str) == arguments.control).to_numpy()]
     held_out = _observe(model, control, cells, setup, arguments.seed) if hidden else None

@@ -82,7 +82,9 @@ def measured_answer(model: Any, name: str) -> Answer:
 def rectified_answers(model: Any, unseen: list[str], way: Way) -> tuple[dict[str, Answer], dict[str, Rectifier]]:
     """Rectified predictions, and the rectifiers of single perturbations and of combinations that made them."""
     space = model._space()
-    predicted, noise = predictions(model, space, model.module.diffusion, unseen, way.options, way.n_cells, way.cross_fitting)
+    predicted, noise = predictions(
+        model, model.module.diffusion, [(space, unseen)], way.options, way.n_cells, way.cross_fitting
+    )
     answers: dict[str, Answer] = {}
     rectifiers: dict[str, Rectifier] = {}
     for kind in ("single", "combination"):
@@ -103,7 +105,9 @@ def paper_answers(model: Any, unseen: list[str], way: Way) -> dict[str, Answer]:
     """The published estimator: in-sample residuals of the located cluster, weight one."""
     observed_all = model._screen().observed
     space = model._space().with_ranking(("cluster",))
-    generated = predictions(model, space, model.module.diffusion, unseen, way.options, way.n_cells, "in_sample")[0][GENERATED]
+    generated = predictions(model, model.module.diffusion, [(space, unseen)], way.options, way.n_cells, "in_sample")[0][
+        GENERATED
+    ]
     in_sample = pool_of(model, Way(way.interval, "in_sample", way.n_cells, way.options))
     answers = {}
     for row, name in enumerate(unseen):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from dbdiffusion._keys import EFFECT_COLUMNS
 from dbdiffusion.inference import Estimate, check_confidence, effects_table, welch_contrast
-from dbdiffusion.model._answers import Answer, Way, measured_answer, paper_answers, rectified_answers
+from dbdiffusion.model._answers import Answer, Way, measured_answer, paper_answers, pool_of, rectified_answers
 from dbdiffusion.model._generate import GenerationOptions
 from dbdiffusion.model._references import CROSS_FITTING
 from dbdiffusion.model._screen import ScreenReader
@@ -16,7 +17,6 @@ from dbdiffusion.model._screen import ScreenReader
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     from anndata import AnnData
     from scvi.model import SCVI as _Base
 
@@ -37,7 +37,7 @@ class InferenceMixin(_Base):
         method: str = "cross_fit",
         confidence: float = 0.95,
         interval: str = "prediction",
-        cross_fitting: str = "k_fold",
+        cross_fitting: str = "embedding",
         fdr: str = "target",
         lfc_threshold: float = 0.0,
         n_cells: int = 512,
@@ -66,7 +66,9 @@ class InferenceMixin(_Base):
             ``"prediction"``: for a new perturbation. ``"mean"``: for the mean of the references, which is narrower and says
             nothing about one perturbation.
         cross_fitting
-            ``"k_fold"``, ``"embedding"`` or ``"in_sample"``, see :func:`~dbdiffusion.model._references.reference_pool`.
+            How references are predicted as if they had not been measured. ``"embedding"`` (the same networks, the embedding
+            they would have had), ``"k_fold"`` (the diffusion retrained without them, see :meth:`cross_fit`) or
+            ``"in_sample"`` (not at all; for comparison).
         fdr
             Benjamini-Hochberg inside each ``"target"``, or over ``"all"``.
         lfc_threshold
@@ -159,6 +161,29 @@ class InferenceMixin(_Base):
         }  # fmt: skip
         genes = np.asarray(manager.adata.var_names, dtype=str)
         return effects_table(list(names), genes, estimate, observed.mean_control, confidence, columns)[list(EFFECT_COLUMNS)]
+
+    def reference_predictions(self, cross_fitting: str = "embedding", n_cells: int = 512, seed: int = 0) -> pd.DataFrame:
+        """Measured perturbations, predicted as if they had not been measured: what the rectifier learns from.
+
+        Parameters
+        ----------
+        cross_fitting, n_cells, seed
+            As in :meth:`differential_expression_ppi`.
+
+        Returns
+        -------
+        DataFrame
+            One row per reference and gene: ``target, variable, observed``, then one column a predictor.
+        """
+        way = Way("prediction", cross_fitting, n_cells, GenerationOptions(seed=seed))
+        _check_words("cross_fit", way)
+        pool, screen = pool_of(self, way), self._screen()
+        shape = (len(pool.rows), len(screen.var_names))
+        columns = {"observed": screen.observed.effect[pool.rows], **pool.predicted}
+        table = pd.DataFrame({name: np.broadcast_to(values, shape).ravel() for name, values in columns.items()})
+        table.insert(0, "variable", np.tile(screen.var_names, shape[0]))
+        table.insert(0, "target", np.repeat([screen.names[row] for row in pool.rows], shape[1]))
+        return table
 
     def control_variance(self, variables: Sequence[str]) -> np.ndarray:
         """Sampling variance of the mean of control cells, which all effects of this screen share, for named genes."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dbdiffusion.data import assign_folds
 from dbdiffusion.embedding import GeneSpace, fit_space
 from dbdiffusion.inference import MIN_REFERENCES, References
 from dbdiffusion.model._generate import GenerationOptions, Generator
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import PerturbationSpace
 
-CROSS_FITTING = ("k_fold", "embedding", "in_sample")
+CROSS_FITTING = ("embedding", "k_fold", "in_sample")
+MAX_LEAVE_ONE_OUT = 80  # above it, so many groups of perturbations are left out together
+MIN_LEFT = 2  # perturbations that a strategy needs to learn from
 GENERATED = "generated"
 LINEAR = ("knn", "ridge", "table", "table_knn")  # strategies whose effects are predictors beside the generated mean
 
@@ -54,31 +57,29 @@ def reference_pool(model: Any, cross_fitting: str, options: GenerationOptions, n
     model
         With both stages trained, and folds for ``"k_fold"``.
     cross_fitting
-        ``"k_fold"``: the diffusion retrained without the fold's cells, effects and embeddings. ``"embedding"``: the same
-        networks, but the embedding that the perturbation would have had. ``"in_sample"``: as measured (the paper).
+        ``"embedding"``: the same networks, but the embedding that the perturbation would have had. ``"k_fold"``: the diffusion
+        retrained without the fold's cells, effects and embeddings. ``"in_sample"``: as measured (the paper). The VAE has
+        seen all measured cells in every case.
     options, n_cells
         How means are generated.
     """
-    screen = model._screen()
-    rows: list[int] = []
-    blocks: list[dict[str, np.ndarray]] = []
-    for space, diffusion, left_out in _ways(model, cross_fitting):
-        kept = [i for i in left_out if space.can_embed(screen.names[i])]
-        if kept:
-            rows += kept
-            names = [screen.names[i] for i in kept]
-            blocks.append(predictions(model, space, diffusion, names, options, n_cells, cross_fitting)[0])
-    genes = len(screen.var_names)
-    predicted = {
-        name: np.concatenate([block[name] for block in blocks]) if blocks else np.zeros((0, genes))
-        for name in predictors(model, cross_fitting)
-    }
-    order = np.argsort(rows) if rows else np.zeros(0, dtype=int)
-    parts = [model._space().parts(screen.names[i]) for i in np.sort(rows)] if rows else []
+    screen, space = model._screen(), model._space()
+    blocks: list[tuple[list[int], dict[str, np.ndarray]]] = []
+    for diffusion, placed in _ways(model, cross_fitting):
+        rows = [row for way, kept in placed for row in kept if way.can_embed(screen.names[row])]
+        if rows:
+            groups = [(way, [screen.names[row] for row in kept if way.can_embed(screen.names[row])]) for way, kept in placed]
+            blocks.append((rows, predictions(model, diffusion, groups, options, n_cells, cross_fitting)[0]))
+    rows = [row for block, _ in blocks for row in block]
+    order = np.argsort(rows)
+    none = np.zeros((0, len(screen.var_names)))
     return ReferencePool(
-        rows=np.sort(np.array(rows, dtype=int)),
-        predicted={name: values[order] for name, values in predicted.items()},
-        is_combination=np.array([len(p) > 1 for p in parts], dtype=bool),
+        rows=np.array(rows, dtype=int)[order],
+        predicted={
+            name: np.concatenate([none, *(values[name] for _, values in blocks)])[order]
+            for name in predictors(model, cross_fitting)
+        },
+        is_combination=np.array([len(space.parts(screen.names[row])) > 1 for row in sorted(rows)], dtype=bool),
     )
 
 
@@ -93,24 +94,34 @@ def predictors(model: Any, cross_fitting: str) -> tuple[str, ...]:
 
 def predictions(
     model: Any,
-    space: PerturbationSpace,
     diffusion: LatentDiffusion,
-    names: Sequence[str],
+    groups: Sequence[tuple[PerturbationSpace, Sequence[str]]],
     options: GenerationOptions,
     n_cells: int,
     cross_fitting: str,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Every predictor's effects (n, G) for named perturbations, and the Monte-Carlo variance of the generated ones."""
+    """Every predictor's effects (n, G), and the Monte-Carlo variance of the generated ones.
+
+    Parameters
+    ----------
+    groups
+        Names and the space that places them; all spaces share their axes.
+    """
+    groups = [(space, names) for space, names in groups if len(names)]
     generator = Generator(model.module, diffusion, model._screen(), options)
-    conditions = model._as_condition(space.embed(names)).to(model.device)
-    control = model._as_condition(space.control[None])[0].to(model.device)
-    generated, noise = generator.effects(conditions, control, n_cells)
+    conditions = model._as_condition(np.concatenate([space.embed(names) for space, names in groups]))
+    control = model._as_condition(groups[0][0].control[None])[0]
+    generated, noise = generator.effects(conditions.to(model.device), control.to(model.device), n_cells)
     linear = {
-        strategy: space.with_ranking((strategy, *(s for s in space.ranking if s != strategy))).predict_effect(names)
+        strategy: np.concatenate([_preferring(space, strategy).predict_effect(names) for space, names in groups])
         for strategy in predictors(model, cross_fitting)
         if strategy != GENERATED
     }
     return {GENERATED: generated, **linear}, noise
+
+
+def _preferring(space: PerturbationSpace, strategy: str) -> PerturbationSpace:
+    return space.with_ranking((strategy, *(other for other in space.ranking if other != strategy)))
 
 
 def references_of(model: Any, pool: ReferencePool, members: np.ndarray) -> References:
@@ -127,20 +138,19 @@ def references_of(model: Any, pool: ReferencePool, members: np.ndarray) -> Refer
     )
 
 
-def _ways(model: Any, cross_fitting: str) -> list[tuple[PerturbationSpace, LatentDiffusion, list[int]]]:
-    """Triples of space, diffusion and the rows that the two predict."""
+def _ways(model: Any, cross_fitting: str) -> list[tuple[LatentDiffusion, list[tuple[PerturbationSpace, list[int]]]]]:
+    """Diffusions, and for each the spaces and the rows that they place without their cells."""
     screen, space = model._screen(), model._space()
-    everyone = list(range(len(screen.names)))
+    n = len(screen.names)
     if cross_fitting == "in_sample":
-        return [(space, model.module.diffusion, everyone)]
+        return [(model.module.diffusion, [(space, list(range(n)))])]
     if cross_fitting == "embedding":
-        return [(space.leave_out(screen.names[i]), model.module.diffusion, [i]) for i in everyone] if len(everyone) > 2 else []
-    if cross_fitting != "k_fold":
-        msg = f"`cross_fitting` must be one of {list(CROSS_FITTING)}, got {cross_fitting!r}."
-        raise ValueError(msg)
+        groups = assign_folds([space.parts(name) for name in screen.names], MAX_LEAVE_ONE_OUT)
+        left_out = [np.flatnonzero(groups == group).tolist() for group in range(groups.max() + 1)] if n > MIN_LEFT else []
+        return [(model.module.diffusion, [(space.leave_out(*(screen.names[i] for i in rows)), rows) for rows in left_out])]
     folds = model.cross_fit_["folds"]
     return [
-        (_fold_space(model, stored), diffusion, list(np.flatnonzero(folds == fold)))
+        (diffusion, [(_fold_space(model, stored), np.flatnonzero(folds == fold).tolist())])
         for fold, (stored, diffusion) in enumerate(zip(model.cross_fit_["spaces"], model.module.folds, strict=False))
     ]
 
