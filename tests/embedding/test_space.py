@@ -105,8 +105,12 @@ def test_can_embed_says_what_embed_does(space, name, answer):
             space.embed([name])
 
 
+def test_an_unknown_name_is_not_placed_by_default(space):
+    assert not space.with_ranking(("mean",)).can_embed("OTHER DRUG")
+
+
 def test_mean_alone_places_anything(space):
-    anything = space.with_ranking(("mean",))
+    anything = space.with_ranking(("mean",), places_anything=True)
     np.testing.assert_allclose(
         anything.embed(["OTHER DRUG", "GENE20"]), np.tile(space.embedding.mean(axis=0), (2, 1)), atol=1e-12
     )

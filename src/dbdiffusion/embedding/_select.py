@@ -47,7 +47,7 @@ def left_out_error(
             [names[i] for i in kept], observed.subset(np.array(kept)), genes, n_embedding, ("ridge",), user_vectors, separator
         )
         for strategy in strategies:
-            candidate = space.with_ranking((strategy,))
+            candidate = space.with_ranking((strategy,), places_anything=True)
             left_out = [i for i in range(len(names)) if folds[i] == fold and len(space.parts(names[i])) == 1]
             _score(candidate, names, observed, left_out, errors[strategy], strategy)
     return _ranked(errors)

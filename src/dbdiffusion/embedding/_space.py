@@ -56,6 +56,8 @@ class PerturbationSpace:
         Between the parts of a combination.
     ranking
         Strategies, best first; a target gets the first that can place it.
+    places_anything
+        Whether ``"mean"`` places names that nothing is known of. Only a user can want that: a misspelt name would pass.
     """
 
     names: tuple[str, ...]
@@ -65,6 +67,7 @@ class PerturbationSpace:
     user_vectors: pd.DataFrame | None = None
     separator: str = "+"
     ranking: tuple[str, ...] = ("ridge",)
+    places_anything: bool = False
     _rows: dict[str, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -75,9 +78,10 @@ class PerturbationSpace:
         """Embedding of control, (E,)."""
         return self.effects.control
 
-    def with_ranking(self, ranking: Sequence[str]) -> PerturbationSpace:
+    def with_ranking(self, ranking: Sequence[str], *, places_anything: bool | None = None) -> PerturbationSpace:
         """The same space with other strategies."""
-        return replace(self, ranking=tuple(ranking), _rows={})
+        anything = self.places_anything if places_anything is None else places_anything
+        return replace(self, ranking=tuple(ranking), places_anything=anything, _rows={})
 
     def parts(self, name: str) -> tuple[str, ...]:
         """Parts of a combination; a name that stands for itself is its only part."""
@@ -159,7 +163,7 @@ class PerturbationSpace:
             if strategy in TABLE_STRATEGIES:
                 if self.user_vectors is not None and part in self.user_vectors.index:
                     return strategy
-            elif part in self.genes.names or self.ranking == ("mean",):
+            elif part in self.genes.names or (strategy == "mean" and self.places_anything):
                 return strategy
         return None
 
@@ -233,8 +237,10 @@ def fit_space(
     ranking: Sequence[str],
     user_vectors: pd.DataFrame | None = None,
     separator: str = "+",
+    *,
+    places_anything: bool = False,
 ) -> PerturbationSpace:
     """Embed K measured perturbations by the principal components of their effects."""
     effects = fit_effect_space(observed.effect, observed.variance + observed.control_variance, n_embedding)
     embedding = effects.to_embedding(observed.effect)
-    return PerturbationSpace(tuple(names), embedding, effects, genes, user_vectors, separator, tuple(ranking))
+    return PerturbationSpace(tuple(names), embedding, effects, genes, user_vectors, separator, tuple(ranking), places_anything)

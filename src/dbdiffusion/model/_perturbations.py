@@ -152,7 +152,8 @@ class PerturbationMixin(_Base):
         if self.strategy == "auto":
             scores = left_out_error(names, observed, genes, n_embedding, vectors, separator)
             ranking = tuple(scores.index) or ("ridge",)
-        return fit_space(names, observed, genes, n_embedding, ranking, vectors, separator)
+        anything = self.strategy == "mean"
+        return fit_space(names, observed, genes, n_embedding, ranking, vectors, separator, places_anything=anything)
 
     def _conditions(self, space: PerturbationSpace) -> tuple[Tensor, Tensor]:
         """Conditions (codes, E) of the registered codes that the space measured, and control's (E,)."""

@@ -84,12 +84,16 @@ def reference_pool(model: Any, cross_fitting: str, options: GenerationOptions, n
 
 
 def predictors(model: Any, cross_fitting: str) -> tuple[str, ...]:
-    """Predictors that are stacked: the generated mean, and the linear strategies that this screen allows.
+    """Predictors that are stacked: the generated mean, and the effects that the strategies of this screen read off.
+
+    For a combination of measured parts every strategy says the same: the sum of the parts' effects.
 
     In sample there is only the former: a linear strategy would be handed the observed effect itself.
     """
+    if cross_fitting == "in_sample":
+        return (GENERATED,)
     ranking = model._space().ranking
-    return (GENERATED, *(s for s in LINEAR if s in ranking and cross_fitting != "in_sample"))
+    return (GENERATED, *(tuple(s for s in LINEAR if s in ranking) or ranking[:1]))
 
 
 def predictions(
@@ -166,4 +170,5 @@ def _fold_space(model: Any, stored: dict) -> PerturbationSpace:
         stored["ranking"],
         model._user_vectors(),
         screen.separator,
+        places_anything=model.strategy == "mean",
     )
