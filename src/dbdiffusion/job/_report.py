@@ -94,13 +94,14 @@ def write_report(folder: Path, summary: dict[str, Any], table: pd.DataFrame, plo
 
 
 _HOW_TO_READ = (
-    "Effects are differences of mean log1p counts per 10,000 (natural log) from control. `mse / mean`, `/ zero`, `/ ridge`: "
-    "squared error over that of the mean of measured perturbations, of predicting no effect, and of ridge regression from gene "
-    "space (for a combination of measured parts: of the sum of their effects); below 1 is better. `split_half_ceiling`: the correlation a perfect prediction could reach, given the noise of the "
-    "observed cells. `lam`: weight of the generated mean; near 0 the generator did not help on this screen. `n_de`: genes "
-    "at 5 % false discovery rate. The gene that a perturbation hits is left out of all scores. An interval is a prediction "
-    "interval: over perturbations like the measured ones it holds the effect of a new one in 95 % of cases; it promises "
-    "nothing about a single perturbation of another kind."
+    "Effects are differences of mean log1p counts per 10,000 (natural log) from control. `mse / mean`, `/ zero`, `/ ridge`:"
+    " squared error over that of the mean of measured perturbations, of predicting no effect, and of ridge regression from "
+    "gene space (for a combination of measured parts: of the sum of their effects); below 1 is better. "
+    "`split_half_ceiling`: the correlation a perfect prediction could reach, given the noise of the observed cells. `lam`: "
+    "weight of the generated mean; near 0 the generator did not help on this screen. `n_de`: genes at 5 % false discovery "
+    "rate. The gene that a perturbation hits is left out of all scores. An interval is a prediction interval: over "
+    "perturbations like the measured ones it holds the effect of a new one in 95 % of cases; it promises nothing about a "
+    "single perturbation of another kind."
 )
 
 
