@@ -68,3 +68,22 @@ def test_another_anndata(trained, unseen):
     other = tiny_screen(seed=2)
     other = other[other.obs["perturbation"].isin([*trained.perturbation_names, "control"])].copy()
     assert trained.get_latent_representation(other).shape == (other.n_obs, 5)
+
+
+def test_a_checkpoint_of_either_stage_can_be_taken_up(tmp_path, monkeypatch):
+    import scvi
+
+    monkeypatch.setattr(scvi.settings, "logging_dir", str(tmp_path))
+    adata = tiny_screen(n_perturbations=4)
+    DBDiffusion.setup_anndata(adata)
+    model = tiny_model(adata)
+    model.train_vae(max_epochs=1, enable_checkpointing=True, **QUIET)
+    model.train_diffusion(max_epochs=1, enable_checkpointing=True, check_val_every_n_epoch=1, **QUIET)
+    checkpoints = sorted(tmp_path.rglob("model.pt"))
+    assert len(checkpoints) == 2
+    for checkpoint in checkpoints:
+        loaded = DBDiffusion.load(checkpoint.parent, adata=adata)
+        with pytest.raises(RuntimeError, match="train_diffusion"):
+            loaded.generate(model.perturbation_names[0])
+        loaded.train_diffusion(max_epochs=1, **QUIET)
+        assert loaded.generate(model.perturbation_names[0], n_cells=2).n_obs == 2

@@ -131,6 +131,9 @@ class TwoStageTrainingMixin(_Base):
             If stage one was not trained.
         """
         self._require_vae()
+        if self.train_indices is None:  # a checkpoint of stage one knows no split
+            self.train_indices = np.arange(self.adata.n_obs)
+            self.validation_indices = self.test_indices = np.empty(0, dtype=int)
         screen = ScreenReader(self.adata_manager).read()
         latents = self._encode()
         conditions, origin = self._conditions(self._space_of(screen))
@@ -177,7 +180,7 @@ class TwoStageTrainingMixin(_Base):
         )
 
     def _require_vae(self) -> None:
-        if not self.is_vae_trained_:
+        if not (self.is_vae_trained_ or self.is_trained_):  # a checkpoint of stage one has the latter only
             msg = "Stage one (the VAE) is not trained. Call `model.train()`, or `model.train_vae()` first."
             raise RuntimeError(msg)
 
