@@ -43,15 +43,14 @@ class HeldOut:
 
 def observe(model: DBDiffusion, cells: AnnData, setup: dict[str, Any], seed: int) -> HeldOut:
     """Observed effects of the perturbations in ``cells``, which holds control cells too."""
-    key, control = setup["perturbation_key"], setup["control"]
     model.setup_anndata(cells, **setup)
     observed = model.observed_effects(cells)
-    sizes = cells.obs[key].astype(str).value_counts()
+    sizes = cells.obs[setup["perturbation_key"]].astype(str).value_counts()
     names = list(observed["target"].unique())
-    return HeldOut(observed, {name: int(sizes[name]) for name in names}, split_half_ceiling(model, cells, setup, seed, control))
+    return HeldOut(observed, {name: int(sizes[name]) for name in names}, split_half_ceiling(model, cells, setup, seed))
 
 
-def split_half_ceiling(model: DBDiffusion, cells: AnnData, setup: dict[str, Any], seed: int, control: str) -> dict[str, float]:
+def split_half_ceiling(model: DBDiffusion, cells: AnnData, setup: dict[str, Any], seed: int) -> dict[str, float]:
     """Square root of the reliability of every observed effect.
 
     The cells of each perturbation, and of control, are halved at random; r is the correlation of the two halves' effects,
@@ -63,7 +62,7 @@ def split_half_ceiling(model: DBDiffusion, cells: AnnData, setup: dict[str, Any]
     for name in np.unique(column):
         rows = rng.permutation(np.flatnonzero(column == name))
         half[rows[: len(rows) // 2]] = 1
-    names = [name for name in np.unique(column) if name != control]
+    names = [name for name in np.unique(column) if name != setup["control"]]
     effects = []
     for side in (0, 1):
         part = cells[half == side].copy()

@@ -66,9 +66,10 @@ def reference_pool(model: Any, cross_fitting: str, options: GenerationOptions, n
     screen, space = model._screen(), model._space()
     blocks: list[tuple[list[int], dict[str, np.ndarray]]] = []
     for diffusion, placed in _ways(model, cross_fitting):
-        rows = [row for way, kept in placed for row in kept if way.can_embed(screen.names[row])]
+        embeddable = [(way, [row for row in kept if way.can_embed(screen.names[row])]) for way, kept in placed]
+        rows = [row for _, kept in embeddable for row in kept]
         if rows:
-            groups = [(way, [screen.names[row] for row in kept if way.can_embed(screen.names[row])]) for way, kept in placed]
+            groups = [(way, [screen.names[row] for row in kept]) for way, kept in embeddable]
             blocks.append((rows, predictions(model, diffusion, groups, options, n_cells, cross_fitting)[0]))
     rows = [row for block, _ in blocks for row in block]
     order = np.argsort(rows)

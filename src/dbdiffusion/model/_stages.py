@@ -136,7 +136,8 @@ class TwoStageTrainingMixin(_Base):
             self.validation_indices = self.test_indices = np.empty(0, dtype=int)
         screen = ScreenReader(self.adata_manager).read()
         latents = self._encode()
-        conditions, origin = self._conditions(self._space_of(screen))
+        space = self._space_of(screen)
+        conditions, origin = self._conditions(space)
         data = LatentDataModule(latents, self.train_indices, self.validation_indices, batch_size)
         max_epochs = max_epochs or epochs_for(data)
         _check_positive("max_epochs", max_epochs)
@@ -167,6 +168,7 @@ class TwoStageTrainingMixin(_Base):
             self.train_indices, self.validation_indices, self.test_indices = split
         self.module.diffusion.is_fitted.fill_(True)
         self.screen_ = screen.to_dict()
+        self._cached_screen, self._cached_space = screen, space
         self.is_diffusion_trained_ = True
 
     @torch.no_grad()
