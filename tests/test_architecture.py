@@ -15,7 +15,7 @@ ROOMS = {
     "metrics": set(),
     "plotting": set(),
     "data": {"embedding", "_keys"},
-    "model": {"diffusion", "embedding", "inference", "data", "_keys"},
+    "model": {"diffusion", "embedding", "inference", "metrics", "data", "_keys"},
     "job": {"diffusion", "embedding", "inference", "metrics", "data", "model", "plotting", "_keys"},
 }
 FORBIDDEN = {
@@ -25,6 +25,7 @@ FORBIDDEN = {
     "metrics": {"torch", "scvi", "anndata"},
     "plotting": {"torch", "scvi", "anndata", "scanpy", "scipy"},
 }
+ALLOWED = {"_hierarchical.py": {"torch"}}  # Pyro, in one file
 
 
 def imports(file: Path) -> list[str]:
@@ -45,7 +46,7 @@ def test_imports_follow_the_arrows(room):
             top, *rest = name.split(".")
             if top == "dbdiffusion" and rest:
                 assert rest[0] == room or rest[0] in ROOMS[room], f"{file.name} imports {name}"
-            assert top not in FORBIDDEN.get(room, set()), f"{file.name} imports {name}"
+            assert top not in FORBIDDEN.get(room, set()) - ALLOWED.get(file.name, set()), f"{file.name} imports {name}"
 
 
 def test_every_room_is_on_the_plan():

@@ -4,6 +4,7 @@ import pytest
 import scipy.sparse as sp
 
 from dbdiffusion.embedding import contrast_within_batches, grouped_moments, log1p_cp10k
+from dbdiffusion.embedding._effects import PRIOR_DF
 
 N, G, P, BATCHES = 60, 11, 4, 3
 CONTROL = 1
@@ -83,18 +84,44 @@ def test_code_minus_one_and_empty_groups_do_not_count(cells):
     np.testing.assert_allclose(moments.sum_of_squares, kept.sum_of_squares, atol=1e-10)
 
 
+def drawn_together(variance, df, values, groups):
+    """Moderated variance and its degrees of freedom, from the cells themselves."""
+    pooled = sum(((values[groups == g] - values[groups == g].mean(axis=0)) ** 2).sum(axis=0) for g in np.unique(groups))
+    pooled = pooled / (len(values) - len(np.unique(groups)))
+    df = df * values.sum(axis=0) ** 2 / (len(values) * (values**2).sum(axis=0))
+    return (df * variance + PRIOR_DF * pooled) / (df + PRIOR_DF), df + PRIOR_DF
+
+
 def test_one_batch_gives_differences_of_means_and_their_variances(cells):
     values, perturbation, _ = cells
     observed = contrast_within_batches(moments_of(values, perturbation, 0, n_batches=1), 1, CONTROL)
     groups = pd.DataFrame(values).groupby(perturbation)
     mean, variance, size = groups.mean().to_numpy(), groups.var().to_numpy(), groups.size().to_numpy()
     np.testing.assert_allclose(observed.effect, mean - mean[CONTROL], atol=1e-12)
-    np.testing.assert_allclose(observed.variance, variance / size[:, None])
-    np.testing.assert_allclose(observed.control_variance, np.tile(variance[CONTROL] / size[CONTROL], (P, 1)))
+    expected, df = drawn_together(variance, size[:, None] - 1, values, perturbation)
+    np.testing.assert_allclose(observed.variance, expected / size[:, None])
+    np.testing.assert_allclose(observed.control_variance, np.tile(expected[CONTROL] / size[CONTROL], (P, 1)))
     np.testing.assert_allclose(observed.mean_control, np.tile(mean[CONTROL], (P, 1)))
-    assert np.array_equal(observed.df, size - 1)
+    np.testing.assert_allclose(observed.df, df)
     assert observed.control_df == size[CONTROL] - 1
     assert np.array_equal(observed.n_cells, size)
+
+
+def test_a_gene_that_no_cell_of_a_perturbation_expresses_still_has_a_variance(rng):
+    values = rng.poisson(0.3, (400, G)).astype(float)
+    perturbation = np.repeat(np.arange(P), 100)
+    values[perturbation == 2, 0] = 0
+    observed = contrast_within_batches(moments_of(values, perturbation, 0, n_batches=1), 1, CONTROL)
+    assert 0.2 < observed.variance[2, 0] / observed.variance[0, 0] < 1
+    assert observed.df[2, 0] < 60
+
+
+def test_many_cells_speak_for_themselves(rng):
+    values = 3 + rng.standard_normal((P * 20_000, G)) * rng.uniform(0.5, 2, G)
+    perturbation = np.repeat(np.arange(P), 20_000)
+    observed = contrast_within_batches(moments_of(values, perturbation, 0, n_batches=1), 1, CONTROL)
+    raw = pd.DataFrame(values).groupby(perturbation).var().to_numpy() / 20_000
+    np.testing.assert_allclose(observed.variance, raw, rtol=1e-3)
 
 
 def test_control_has_no_effect(cells):
@@ -134,9 +161,12 @@ def test_contrast_over_batches_is_the_weighted_formula(cells):
             squares_control = squares_control + ((control - control.mean(axis=0)) ** 2).sum(axis=0)
             df, df_control = df + len(own) - 1, df_control + len(control) - 1
         np.testing.assert_allclose(observed.effect[i], effect / weight_sum, atol=1e-12)
-        np.testing.assert_allclose(observed.variance[i], squares / df * inverse / weight_sum**2)
-        np.testing.assert_allclose(observed.control_variance[i], squares_control / df_control * inverse_control / weight_sum**2)
-        assert observed.df[i] == df
+        groups = perturbation * BATCHES + batch
+        variance, df = drawn_together(squares / df, df, values, groups)
+        control_variance, _ = drawn_together(squares_control / df_control, df_control, values, groups)
+        np.testing.assert_allclose(observed.variance[i], variance * inverse / weight_sum**2)
+        np.testing.assert_allclose(observed.control_variance[i], control_variance * inverse_control / weight_sum**2)
+        np.testing.assert_allclose(observed.df[i], df)
 
 
 def test_stated_variance_is_the_variance_over_screens(rng):

@@ -218,6 +218,6 @@ def test_located_cluster_shares_genes_with_the_target(rng):
     effect = 5 * np.eye(24)[measured] + 0.1 * rng.standard_normal((20, 24))
     space = fit_space(names, observed_effects(effect), genes, 2, ("cluster",))
     for target, expected in (("G11", 0), ("G23", 1)):
-        rows = space.located_cluster(target)
+        rows = np.flatnonzero(space.located([target])[0])
         assert len(rows) >= 2
         assert set(measured[rows]) == {expected}

@@ -8,12 +8,15 @@ from dbdiffusion.embedding._effects import (
     log1p_cp10k,
 )
 from dbdiffusion.embedding._gene_space import gene_vectors
+from dbdiffusion.embedding._null_contrasts import null_contrasts
+from dbdiffusion.embedding._reference_sets import REFERENCE_SETS, reference_weights
 from dbdiffusion.embedding._select import left_out_error
 from dbdiffusion.embedding._space import ALL_STRATEGIES, GeneSpace, PerturbationSpace, fit_space
 from dbdiffusion.embedding._table import EffectSpace, fit_effect_space
 
 __all__ = [
     "ALL_STRATEGIES",
+    "REFERENCE_SETS",
     "EffectSpace",
     "GeneSpace",
     "GroupMoments",
@@ -26,4 +29,6 @@ __all__ = [
     "grouped_moments",
     "left_out_error",
     "log1p_cp10k",
+    "null_contrasts",
+    "reference_weights",
 ]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TARGET_SUM = 1e4
+PRIOR_DF = 10.0  # of the variance that all cells share; with it p-values hold from 10 cells on (benchmarks/null_calibration.py)
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ class ObservedEffects:
     effect
         (P, G).
     variance
-        (P, G) sampling variance from the perturbation's own cells, s²/n.
+        (P, G) sampling variance from the perturbation's own cells, s²/n, s² moderated.
     control_variance
         (P, G) sampling variance from the control cells, which all perturbations share.
     df, control_df
-        (P,) and scalar: degrees of freedom of the two variances.
+        (P, G) and scalar: degrees of freedom of the two variances; 0 for a perturbation with a single cell.
     mean_control
         (P, G) mean of the control cells, weighted over batches as the effect is.
     n_cells
@@ -120,6 +121,11 @@ def grouped_moments(chunks: Iterable[tuple[sp.csr_matrix, np.ndarray]], n_groups
         values = values.astype(np.float64)
         total += (member @ values).toarray()
         squares += (member @ values.multiply(values)).toarray()
+    return moments_of_sums(n_cells, total, squares)
+
+
+def moments_of_sums(n_cells: np.ndarray, total: np.ndarray, squares: np.ndarray) -> GroupMoments:
+    """Moments of groups from their numbers of cells, sums and sums of squares."""
     mean = total / np.maximum(n_cells, 1)[:, None]
     return GroupMoments(n_cells, mean, np.maximum(squares - n_cells[:, None] * mean**2, 0.0))
 
@@ -129,7 +135,7 @@ def contrast_within_batches(moments: GroupMoments, n_batches: int, control: int)
 
     The contrast of batch b is weighted by :math:`n_{ib} n_{0b} / (n_{ib} + n_{0b})`, the inverse of its sampling
     variance up to the common within-variance, so that the batch composition of a perturbation is no effect. The
-    within-variances are pooled over batches.
+    within-variances are pooled over batches and moderated, see :func:`moderated_variance`.
 
     Parameters
     ----------
@@ -154,8 +160,7 @@ def contrast_within_batches(moments: GroupMoments, n_batches: int, control: int)
     with np.errstate(invalid="ignore", divide="ignore"):
         weight = weight / weight.sum(axis=1, keepdims=True)
         used = weight > 0
-        df = np.maximum(n - 1, 0).sum(axis=1)
-        within = squares.sum(axis=1) / df[:, None]
+        within, df = moderated_variance(n, mean, squares)
         inverse_n = np.where(used, weight**2 / n, 0).sum(axis=1)
         inverse_n_control = np.where(used, weight**2 / n_control, 0).sum(axis=1)
     mean_control = np.einsum("pb,bg->pg", weight, mean[control])
@@ -164,7 +169,45 @@ def contrast_within_batches(moments: GroupMoments, n_batches: int, control: int)
         variance=within * inverse_n[:, None],
         control_variance=within[control] * inverse_n_control[:, None],
         df=df,
-        control_df=float(df[control]),
+        control_df=float(np.maximum(n_control - 1, 0).sum()),
         mean_control=mean_control,
         n_cells=np.where(used, n, 0).sum(axis=1).astype(int),
     )
+
+
+def moderated_variance(n_cells: np.ndarray, mean: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""Within-variances of perturbations, drawn towards the variance that all cells share.
+
+    A gene that few cells express has a variance that rests on those few, and none at all where by chance no cell does:
+    Welch's test then calls nothing something. So the degrees of freedom of a variance count the cells only as far as they
+    express the gene, :math:`d = (n - 1) (\sum x)^2 / (N \sum x^2)`, and the common variance of the gene enters with ten,
+    :math:`\tilde s^2 = (d s^2 + 10 s_{all}^2) / (d + 10)`.
+
+    Parameters
+    ----------
+    n_cells
+        (P, batches).
+    mean, squares
+        (P, batches, G) means and summed squared deviations.
+
+    Returns
+    -------
+    tuple
+        Variances and degrees of freedom, (P, G); NaN and 0 with a single cell.
+
+    Examples
+    --------
+    >>> n, mean = np.array([[100.0], [20.0]]), np.ones((2, 1, 1))
+    >>> variance, df = moderated_variance(n, mean, np.array([[[99.0]], [[0.0]]]))
+    >>> bool(0 < variance[1, 0] < variance[0, 0]), df.round(1).ravel().tolist()
+    (True, [64.2, 20.4])
+    """
+    own_df = np.maximum(n_cells - 1, 0).sum(axis=1)[:, None]
+    pooled = squares.sum(axis=(0, 1)) / max(own_df.sum(), 1.0)
+    total = np.einsum("pb,pbg->g", n_cells, mean)
+    second_moment = squares.sum(axis=(0, 1)) + np.einsum("pb,pbg->g", n_cells, mean**2)
+    share = np.divide(total**2, n_cells.sum() * second_moment, out=np.zeros_like(total), where=second_moment > 0)
+    df = own_df * share
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = (df * squares.sum(axis=1) / own_df + PRIOR_DF * pooled) / (df + PRIOR_DF)
+    return variance, np.where(own_df > 0, df + PRIOR_DF, 0.0)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dbdiffusion.embedding._effects import ObservedEffects
 
 TABLE_STRATEGIES = {"table": "ridge", "table_knn": "knn"}
+MIN_KNOWN = 2  # measured perturbations that a strategy learns from
 ALL_STRATEGIES = ("cluster", "knn", "ridge", "mean", *TABLE_STRATEGIES)
 
 
@@ -130,11 +131,32 @@ class PerturbationSpace:
         """Effects (n, G) read off the embeddings by the principal components."""
         return self.effects.to_effect(self.embed(names))
 
-    def located_cluster(self, name: str) -> np.ndarray:
-        """Rows of the effect cluster in which the paper's rule locates an unseen gene; all rows if it locates it nowhere."""
-        known, evidence = self._known("cluster")
-        labels, chosen = locate_cluster(evidence, self.embedding[known], self._evidence([name], "cluster"))
-        return known if chosen[0] == UNCLUSTERED else known[labels == chosen[0]]
+    def located(self, names: Sequence[str]) -> np.ndarray:
+        """Members (n, K) of the effect clusters in which the paper's rule locates genes; all where it locates them nowhere."""
+        member = np.ones((len(names), len(self.names)), dtype=bool)
+        placed = [i for i, name in enumerate(names) if all(part in self.genes.names for part in self.parts(name))]
+        if placed and len(self._rows_with_vectors("cluster")) >= MIN_KNOWN:
+            known, evidence = self._known("cluster")
+            targets = self._evidence([names[i] for i in placed], "cluster")
+            labels, chosen = locate_cluster(evidence, self.embedding[known], targets)
+            for i, cluster in zip(placed, chosen, strict=True):
+                if cluster != UNCLUSTERED:
+                    member[i] = np.isin(np.arange(len(self.names)), known[labels == cluster])
+        return member
+
+    def similarity(self, names: Sequence[str]) -> np.ndarray:
+        """Cosines (n, K) of vectors (gene space, or a user's own) with those of the measured; NaN where one has none."""
+        strategy = next((s for s in self.ranking if s in TABLE_STRATEGIES), "knn")
+        index = self._features(strategy)[0]
+        units = []
+        for group in (names, self.names):
+            known = [i for i, name in enumerate(group) if all(part in index for part in self.parts(name))]
+            unit = np.full((len(group), self._features(strategy)[1].shape[1]), np.nan)
+            if known:
+                vectors = self._evidence([group[i] for i in known], strategy).vectors
+                unit[known] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-300)
+            units.append(unit)
+        return units[0] @ units[1].T
 
     def leave_out(self, *left_out: str) -> PerturbationSpace:
         """The same axes without the rows of some perturbations: where they would lie, had they not been measured."""
@@ -186,15 +208,18 @@ class PerturbationSpace:
         if strategy == "mean":
             rows = np.arange(len(self.names))
             return rows, Evidence(np.zeros((len(rows), 1)), np.full(len(rows), UNCLUSTERED))
-        index = self._features(strategy)[0]
-        rows = np.array([i for i, name in enumerate(self.names) if all(p in index for p in self.parts(name))], dtype=int)
-        if len(rows) < 2:
+        rows = self._rows_with_vectors(strategy)
+        if len(rows) < MIN_KNOWN:
             msg = (
-                f"Strategy {strategy!r} needs at least 2 measured perturbations with a vector, got {len(rows)}. "
+                f"Strategy {strategy!r} needs at least {MIN_KNOWN} measured perturbations with a vector, got {len(rows)}. "
                 "Give vectors for the measured perturbations (`embedding_key`), or use strategy 'mean'."
             )
             raise ValueError(msg)
         return rows, self._evidence([self.names[i] for i in rows], strategy)
+
+    def _rows_with_vectors(self, strategy: str) -> np.ndarray:
+        index = self._features(strategy)[0]
+        return np.array([i for i, name in enumerate(self.names) if all(p in index for p in self.parts(name))], dtype=int)
 
     def _evidence(self, names: Sequence[str], strategy: str) -> Evidence:
         if strategy == "mean":

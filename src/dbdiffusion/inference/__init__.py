@@ -3,23 +3,36 @@
 from dbdiffusion.inference._contrast import welch_contrast
 from dbdiffusion.inference._effects_table import effects_table
 from dbdiffusion.inference._estimate import Estimate, adjust_p_values, check_confidence
+from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
+from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
+from dbdiffusion.inference._leave_one_out import leave_one_out
 from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._paper import paper_estimate
-from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, References, fit_rectifier
+from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, fit_rectifier
+from dbdiffusion.inference._references import ALL, References, effective_number
+from dbdiffusion.inference._shrinkage import shrunk_contrast
 
 __all__ = [
+    "ALL",
     "MIN_REFERENCES",
     "ErrorLaw",
     "Estimate",
+    "HierarchicalRectifier",
     "Rectifier",
     "References",
     "VariancePrior",
     "adjust_p_values",
     "check_confidence",
+    "effective_number",
     "effects_table",
     "fit_error_law",
+    "fit_hierarchical",
     "fit_rectifier",
     "fit_variance_prior",
+    "leave_one_out",
     "paper_estimate",
+    "shrunk_contrast",
+    "to_cell_eval",
+    "to_pertpy",
     "welch_contrast",
 ]

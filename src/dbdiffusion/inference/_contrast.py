@@ -19,7 +19,7 @@ def welch_contrast(
     variance, control_variance
         (n, G) sampling variances of the perturbation's and of control's mean.
     df
-        (n,) degrees of freedom of the former; 0 (a single cell) gives no interval.
+        (n,) or (n, G) degrees of freedom of the former; 0 (a single cell) gives no interval.
     control_df
         Of the latter.
 
@@ -38,8 +38,8 @@ def welch_contrast(
     >>> float(estimate.se[0, 0].round(3)), float(estimate.df[0, 0])
     (1.414, 20.0)
     """
-    total = variance + control_variance
+    total, df = variance + control_variance, np.reshape(df, (len(effect), -1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        welch_df = total**2 / (variance**2 / np.asarray(df)[:, None] + control_variance**2 / control_df)
-    known = (np.asarray(df) > 0)[:, None] & np.isfinite(total)
+        welch_df = total**2 / (variance**2 / df + control_variance**2 / control_df)
+    known = (df > 0) & np.isfinite(total)
     return Estimate(effect, np.where(known, np.sqrt(total), np.nan), np.where(welch_df > 0, welch_df, np.inf))

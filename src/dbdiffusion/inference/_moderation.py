@@ -85,6 +85,11 @@ class ErrorLaw:
         """Squared scale of the error."""
         return self.scale**2 * (between + self.kappa**2 * predicted**2)
 
+    def components(self) -> tuple[np.ndarray, np.ndarray]:
+        """Precisions and weights of the normals whose scale mixture the t is; denser in the tails, where precision is small."""
+        grid = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
+        return stats.gamma.ppf(grid**3, self.df / 2, scale=2 / self.df), grid**2 / (grid**2).sum()
+
 
 def fit_error_law(
     error: np.ndarray, between: np.ndarray, predicted: np.ndarray, noise: np.ndarray, max_values: int = 10_000
@@ -108,7 +113,10 @@ def fit_error_law(
     >>> bool(3 < law.df < 5.5), bool(1.85 < law.scale < 2.15)
     (True, True)
     """
-    error, between, predicted, noise = (np.broadcast_to(x, error.shape).ravel() for x in (error, between, predicted, noise))
+    sample = _subset(error.shape, 10 * max_values)
+    error, between, predicted, noise = (
+        np.broadcast_to(x, error.shape)[sample].astype(float) for x in (error, between, predicted, noise)
+    )
     total = between + noise
     positive = total[total > 0]
     usable = np.flatnonzero((between > 0) & (total > 1e-6 * (np.median(positive) if len(positive) else 1.0)))
@@ -116,18 +124,23 @@ def fit_error_law(
     if len(usable) < 100:
         return ErrorLaw(100.0, 1.0, 0.0)
     error, between, predicted, noise = (x[usable, None] for x in (error, between, predicted, noise))
-    grid = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
-    quantiles, weights = grid**3, grid**2 / (grid**2).sum()  # denser where the precision is small: there lie the tails
 
     def loss(log_parameters: np.ndarray) -> float:
         law = ErrorLaw(*map(float, np.exp(log_parameters)))
-        precision = stats.gamma.ppf(quantiles, law.df / 2, scale=2 / law.df)
+        precision, weights = law.components()
         variance = law.variance(between, predicted) / precision + noise
         return -special.logsumexp(-0.5 * (np.log(variance) + error**2 / variance), b=weights, axis=1).mean()
 
     bounds = [(np.log(2.1), np.log(100.0)), (np.log(0.1), np.log(5.0)), (np.log(0.01), np.log(5.0))]
     fit = optimize.minimize(loss, np.log([8.0, 0.9, 0.3]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
     return ErrorLaw(*map(float, np.exp(fit.x)))
+
+
+def _subset(shape: tuple[int, ...], max_values: int) -> tuple[np.ndarray, ...]:
+    """Indices of all entries, or of so many drawn at random."""
+    size = int(np.prod(shape))
+    flat = np.arange(size) if size <= max_values else np.random.default_rng(0).integers(0, size, max_values)
+    return np.unravel_index(flat, shape)
 
 
 def _inverse_trigamma(x: float) -> float:

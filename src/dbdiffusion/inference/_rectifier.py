@@ -8,6 +8,8 @@ not been measured (cross-fitted), the effect of an unmeasured target is
 Weights :math:`w \ge 0` are tuned on the references, each predicted by the others (power tuning, pooled over genes);
 :math:`\rho \in [0, 1]` shrinks the rectifier's mean towards "no effect". :math:`w = 0, \rho = 1` is the mean of the
 references, one predictor with :math:`w = \rho = 1` is plain prediction-powered inference, :math:`w = \rho = 0` says zero.
+The mean may give some references more weight than others (a reference set), which is tuned likewise. What is tuned is
+optimistic when references are few, so all of it is multiplied by the slope of the truth on left-out predictions, at most 1.
 
 All effects share the sampling error :math:`e_0` of the control mean. An error against an *observed* effect hides it, an
 error against the truth does not: with :math:`a` the total weight of :math:`e_0` in the estimate, the risk against the truth
@@ -17,41 +19,20 @@ is the leave-one-out risk, minus the reference's own noise, plus :math:`(2a - 1)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import optimize
 
 from dbdiffusion.inference._estimate import Estimate
 from dbdiffusion.inference._moderation import ErrorLaw, fit_error_law, fit_variance_prior
+from dbdiffusion.inference._references import ALL, References, effective_number
+from dbdiffusion.inference._tuning import Tuning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MIN_REFERENCES = 3  # below it no interval is given
 MIN_REFERENCES_FOR_SHAPE = 10  # below it the t distribution's shape is not read off the references
-RHO_GRID = tuple(np.linspace(0, 1, 11))
-
-
-@dataclass(frozen=True)
-class References:
-    """K reference perturbations.
-
-    Parameters
-    ----------
-    effect
-        (K, G) observed.
-    variance
-        (K, G) sampling variance of the perturbation's own mean.
-    control_variance
-        (G,) sampling variance of the control mean, shared by all.
-    predicted
-        Predictor to (K, G), made as if the reference had not been measured.
-    own_genes
-        For every reference the columns of the genes it perturbs, which teach nothing about others.
-    """
-
-    effect: np.ndarray
-    variance: np.ndarray
-    control_variance: np.ndarray
-    predicted: dict[str, np.ndarray]
-    own_genes: tuple[np.ndarray, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,13 +42,15 @@ class Rectifier:
     Parameters
     ----------
     weights
-        Predictor to weight w.
+        Predictor to weight, the slope included.
     rho
-        Weight of the rectifier's mean.
-    mean_residual
-        (G,) mean over references of observed minus weighted prediction.
-    mean_variance
-        (G,) error variance of the rectifier's mean alone.
+        Weight of the rectifier's mean, the slope included.
+    reference_set
+        Over which it is taken.
+    residual
+        (K, G) observed minus weighted prediction, the slope not included.
+    residual_variance
+        (G,) of one residual.
     tau
         (G,) standard deviation between perturbations around the prediction.
     control_variance
@@ -76,23 +59,30 @@ class Rectifier:
         Of the error of a new perturbation.
     n_reference
         K.
-    loo_error, loo_predicted
-        (K, G) leave-one-out errors against observed effects, and the predictions they belong to.
+    loo_error, loo_predicted, loo_between
+        (K, G) leave-one-out errors against observed effects, the predictions they belong to, and the variance between
+        perturbations as it is estimated without each reference.
     """
 
     weights: dict[str, float]
     rho: float
-    mean_residual: np.ndarray
-    mean_variance: np.ndarray
+    reference_set: str
+    residual: np.ndarray
+    residual_variance: np.ndarray
     tau: np.ndarray
     control_variance: np.ndarray
     law: ErrorLaw
     n_reference: int
     loo_error: np.ndarray
     loo_predicted: np.ndarray
+    loo_between: np.ndarray
 
     def estimate(
-        self, predicted: dict[str, np.ndarray], noise: np.ndarray | float = 0.0, interval: str = "prediction"
+        self,
+        predicted: dict[str, np.ndarray],
+        noise: np.ndarray | float = 0.0,
+        interval: str = "prediction",
+        sets: Mapping[str, np.ndarray | None] | None = None,
     ) -> Estimate:
         """Rectified effects of T targets.
 
@@ -104,6 +94,13 @@ class Rectifier:
             Monte-Carlo variance of the predictions, broadcast to (T, G).
         interval
             ``"prediction"``: of a new perturbation. ``"mean"``: of the mean that the references estimate.
+        sets
+            Weights (T, K) of the references by reference set, as in :class:`References`; not needed for ``"all"``.
+
+        Returns
+        -------
+        Estimate
+            Without an error where the effective number of references is below three.
 
         Raises
         ------
@@ -113,12 +110,24 @@ class Rectifier:
         if interval not in ("prediction", "mean"):
             msg = f"`interval` must be 'prediction' or 'mean', got {interval!r}."
             raise ValueError(msg)
-        effect = self.rho * self.mean_residual + sum(w * predicted[name] for name, w in self.weights.items())
-        variance, df = self.mean_variance, float(max(self.n_reference - 1, 1))
+        weights = (sets or {ALL: None})[self.reference_set]
+        n_effective = self.effective_references(sets)
+        mean = self._mean_residual() if weights is None else weights @ self.residual
+        effect = self.rho * mean + sum(w * predicted[name] for name, w in self.weights.items())
+        variance = self.rho**2 * self.residual_variance / n_effective[:, None] + self.control_variance
+        df = float(max(self.n_reference - 1, 1))
         if interval == "prediction":
             variance, df = self.law.variance(self.tau**2, effect) + self.control_variance, self.law.df
         se = np.sqrt(np.broadcast_to(variance + noise, effect.shape))
-        return Estimate(effect, se, np.full(effect.shape, df))
+        return Estimate(effect, np.where(n_effective[:, None] < MIN_REFERENCES, np.nan, se), np.full(effect.shape, df))
+
+    def effective_references(self, sets: Mapping[str, np.ndarray | None] | None = None) -> np.ndarray:
+        """K_eff of every target, (T,), or (1,) if all references weigh alike."""
+        weights = (sets or {ALL: None})[self.reference_set]
+        return np.array([float(self.n_reference)]) if weights is None else effective_number(weights)
+
+    def _mean_residual(self) -> np.ndarray:
+        return self.residual.mean(axis=0) if self.n_reference else np.zeros(self.residual.shape[1])
 
 
 def fit_rectifier(
@@ -131,9 +140,10 @@ def fit_rectifier(
     references
         What was measured, and its cross-fitted predictions.
     lam
-        Weight of every predictor if not to be tuned: 0 is the mean of the references, 1 plain prediction-powered inference.
+        Weight of the first predictor if not to be tuned: 0 is the mean of the references, 1 plain prediction-powered
+        inference. The other predictors are then left out.
     rho
-        Weight of the rectifier's mean if not to be tuned.
+        Weight of the rectifier's mean if not to be tuned; 1 if only ``lam`` is given.
     shape
         ``"fitted"``: degrees of freedom and scale are read off the standardised leave-one-out errors (from 10 references
         on). ``"moderated"``: degrees of freedom are those of the moderated variance, scale 1.
@@ -147,133 +157,83 @@ def fit_rectifier(
     >>> round(rectifier.weights["exact"], 3), bool(rectifier.tau.max() < 1e-4)
     (1.0, True)
     """
-    observed, predicted = _without_own_genes(references)
-    n = len(observed)
+    references = references.without_own_genes()
+    n = len(references.effect)
     if n < MIN_REFERENCES:
-        return _untuned(references, observed, predicted)
-    tuning = _Tuning(observed, predicted, references.control_variance)
-    chosen_rho, weight = tuning.choose(lam, rho)
-    loo_error = tuning.leave_one_out_errors(lam, rho)
-    control_weight = chosen_rho + (1 - chosen_rho) * weight.sum()
+        return _untuned(references)
+    tuning = Tuning(references, lam, rho)
+    tuned = tuning.choose()
+    loo_predicted = references.effect - tuning.leave_one_out_errors()
+    residual = _residual(references, tuned.weight)
+    control_weight = tuned.rho + (1 - tuned.rho) * tuned.weight.sum()
+    shrinkage = 1.0
+    if lam is None and rho is None:
+        shrinkage, loo_shrinkage = _calibrated_slope(references, loo_predicted, control_weight)
+        loo_predicted *= loo_shrinkage[:, None]
+    loo_error = references.effect - loo_predicted
     noise = references.variance.mean(axis=0)
     spread, prior_df = _moderated_mean_square(loo_error)
-    between = _between_variance(spread, noise)
-    residual = observed - np.tensordot(weight, predicted, axes=1)
-    shared = np.maximum((2 * control_weight - 1) * references.control_variance, 0)
-    loo_predicted = observed - loo_error
+    loo_between = _left_out_between(loo_error, noise)
     law = ErrorLaw(float(min(n - 1 + prior_df, 1e6)), 1.0, 0.0)
     if shape == "fitted" and n >= MIN_REFERENCES_FOR_SHAPE:
-        law = fit_error_law(loo_error, _left_out_between(loo_error, noise), loo_predicted, references.variance)
+        law = fit_error_law(loo_error, loo_between, loo_predicted, references.variance)
     return Rectifier(
-        weights=dict(zip(references.predicted, map(float, weight), strict=True)),
-        rho=float(chosen_rho),
-        mean_residual=residual.mean(axis=0),
-        mean_variance=chosen_rho**2 * residual.var(axis=0, ddof=1) / n + shared,
-        tau=np.sqrt(between),
-        control_variance=shared,
+        weights=dict(zip(references.predicted, map(float, shrinkage * tuned.weight), strict=True)),
+        rho=shrinkage * tuned.rho,
+        reference_set=tuned.reference_set,
+        residual=residual,
+        residual_variance=residual.var(axis=0, ddof=1),
+        tau=np.sqrt(_between_variance(spread, noise)),
+        control_variance=np.maximum((2 * shrinkage * control_weight - 1) * references.control_variance, 0),
         law=law,
         n_reference=n,
         loo_error=loo_error,
         loo_predicted=loo_predicted,
+        loo_between=loo_between,
     )
 
 
-def _untuned(references: References, observed: np.ndarray, predicted: np.ndarray) -> Rectifier:
+def _untuned(references: References) -> Rectifier:
     """Plain prediction-powered inference with the first predictor: too few references to tune, or for an interval."""
-    n, n_genes = observed.shape
-    weight = np.eye(1, len(predicted))[0]
-    residual = observed - np.tensordot(weight, predicted, axes=1)
-    unknown = np.full(n_genes, np.nan)
+    n, n_genes = references.effect.shape
+    weight = np.eye(1, len(references.predicted))[0]
+    unknown, unknown_each = np.full(n_genes, np.nan), np.full((n, n_genes), np.nan)
     return Rectifier(
         weights=dict(zip(references.predicted, map(float, weight), strict=True)),
         rho=float(n > 0),
-        mean_residual=residual.mean(axis=0) if n else np.zeros(n_genes),
-        mean_variance=unknown,
+        reference_set=next(iter(references.sets)),
+        residual=_residual(references, weight),
+        residual_variance=unknown,
         tau=unknown,
         control_variance=unknown,
         law=ErrorLaw(np.nan, np.nan, np.nan),
         n_reference=n,
-        loo_error=np.full(observed.shape, np.nan),
-        loo_predicted=np.full(observed.shape, np.nan),
+        loo_error=unknown_each,
+        loo_predicted=unknown_each,
+        loo_between=unknown_each,
     )
 
 
-class _Tuning:
-    """Risk of (w, rho) against the truth, summed over genes, from Gram matrices: nothing of size K x G per candidate."""
+def _calibrated_slope(
+    references: References, loo_predicted: np.ndarray, control_weight: float
+) -> tuple[float, np.ndarray]:
+    """Slope in [0, 1] of the truth on left-out predictions, and the same without each reference.
 
-    def __init__(self, observed: np.ndarray, predicted: np.ndarray, control_variance: np.ndarray) -> None:
-        self._n = len(observed)
-        self._vectors = np.concatenate([observed[None], predicted])  # (1 + Q, K, G)
-        self._means = self._vectors.mean(axis=1)  # (1 + Q, G)
-        self._control = float(control_variance.sum())
-        self._own = np.einsum("akg,bkg->kab", self._vectors, self._vectors, optimize=True)
-        self._cross = np.einsum("akg,bg->kab", self._vectors, self._means, optimize=True)
-        self._mean_gram = self._means @ self._means.T
-
-    def choose(self, lam: float | None, rho: float | None, without: int | None = None) -> tuple[float, np.ndarray]:
-        """The (rho, w) of least risk, optionally without one reference."""
-        best: tuple[float, float, np.ndarray] | None = None
-        for candidate in RHO_GRID if rho is None else (rho,):
-            gram = self._gram(candidate)
-            total = gram.sum(axis=0) - (gram[without] if without is not None else 0)
-            count = self._n - (without is not None)
-            risk, weight = self._minimise(total, count, candidate, lam)
-            if best is None or risk < best[0]:
-                best = (risk, candidate, weight)
-        assert best is not None
-        return best[1], best[2]
-
-    def leave_one_out_errors(self, lam: float | None, rho: float | None) -> np.ndarray:
-        """Error (K, G) of every reference, predicted by the others with weights tuned on the others."""
-        errors = np.empty(self._vectors.shape[1:])
-        for i in range(self._n):
-            chosen, weight = self.choose(lam, rho, without=i)
-            left_out = self._left_out(i, chosen)
-            errors[i] = left_out[0] - weight @ left_out[1:]
-        return errors
-
-    def _factors(self, rho: float) -> tuple[float, float]:
-        """Own and mean coefficients of a vector minus rho times the mean of the others."""
-        return 1 + rho / (self._n - 1), -rho * self._n / (self._n - 1)
-
-    def _left_out(self, i: int, rho: float) -> np.ndarray:
-        own, mean = self._factors(rho)
-        return own * self._vectors[:, i] + mean * self._means
-
-    def _gram(self, rho: float) -> np.ndarray:
-        own, mean = self._factors(rho)
-        cross = self._cross + self._cross.transpose(0, 2, 1)
-        return own**2 * self._own + own * mean * cross + mean**2 * self._mean_gram
-
-    def _minimise(self, gram: np.ndarray, count: int, rho: float, lam: float | None) -> tuple[float, np.ndarray]:
-        quadratic, linear = gram[1:, 1:], gram[1:, 0] - count * (1 - rho) * self._control
-        weight = np.full(len(linear), lam) if lam is not None else _non_negative_minimum(quadratic, linear)
-        risk = gram[0, 0] - 2 * weight @ linear + weight @ quadratic @ weight + 2 * count * rho * self._control
-        return float(risk), weight
+    Tuning is optimistic when references are few; its left-out predictions say by how much. The control's noise, which
+    prediction and observation share, is taken out of their product.
+    """
+    product = np.einsum("kg,kg->k", references.effect, loo_predicted) - control_weight * references.control_variance.sum()
+    square = np.einsum("kg,kg->k", loo_predicted, loo_predicted)
+    tiny = 1e-300
+    others = (product.sum() - product) / np.maximum(square.sum() - square, tiny)
+    return float(np.clip(product.sum() / max(square.sum(), tiny), 0, 1)), np.clip(others, 0, 1)
 
 
-def _non_negative_minimum(quadratic: np.ndarray, linear: np.ndarray) -> np.ndarray:
-    """Minimiser of w'Aw - 2 w'b over w >= 0, with a whiff of ridge so that equal predictors share their weight."""
-    if len(linear) == 0:
-        return np.zeros(0)
-    quadratic = quadratic + 1e-6 * max(np.trace(quadratic), 1e-300) * np.eye(len(linear))
-    root = np.linalg.cholesky(quadratic)
-    return optimize.nnls(root.T, np.linalg.solve(root, linear))[0]
-
-
-def _without_own_genes(references: References) -> tuple[np.ndarray, np.ndarray]:
-    """Observed (K, G) and predicted (Q, K, G), own genes replaced by the mean of those that do not hit them."""
-    observed = np.array(references.effect, dtype=float)
-    predicted = np.array([np.asarray(values, dtype=float) for values in references.predicted.values()])
-    predicted = predicted.reshape(len(references.predicted), *observed.shape)
-    hit = np.zeros(observed.shape, dtype=bool)
-    for i, genes in enumerate(references.own_genes):
-        hit[i, genes] = True
-    if hit.any():
-        others = ~hit / np.maximum((~hit).sum(axis=0), 1)
-        observed = np.where(hit, (others * observed).sum(axis=0), observed)
-        predicted = np.where(hit, (others * predicted).sum(axis=1, keepdims=True), predicted)
-    return observed, predicted
+def _residual(references: References, weight: np.ndarray) -> np.ndarray:
+    residual = np.array(references.effect)
+    for w, values in zip(weight, references.predicted.values(), strict=True):
+        residual -= (w * values).astype(residual.dtype)
+    return residual
 
 
 def _moderated_mean_square(errors: np.ndarray) -> tuple[np.ndarray, float]:
@@ -292,7 +252,9 @@ def _between_variance(spread: np.ndarray, noise: np.ndarray) -> np.ndarray:
 def _left_out_between(errors: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Between-perturbation variance (K, G) as it would be estimated without each reference."""
     n = len(errors)
-    squares = errors**2
-    total = squares.sum(axis=0)
+    total = (errors**2).sum(axis=0)
     prior = fit_variance_prior(total / n, n - 1)
-    return np.stack([_between_variance(prior.moderate((total - square) / (n - 1), n - 2), noise) for square in squares])
+    between = np.empty_like(errors)
+    for i, error in enumerate(errors):
+        between[i] = _between_variance(prior.moderate((total - error**2) / (n - 1), n - 2), noise)
+    return between

@@ -1,24 +1,31 @@
-"""What is said of one target and why: the observed contrast, the rectified prediction, or the paper's estimate."""
+"""What is said of targets and why: the observed contrast, shrunk or not, the rectified prediction, or the paper's estimate."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dbdiffusion.embedding import reference_weights
 from dbdiffusion.inference import (
     MIN_REFERENCES,
     Estimate,
+    HierarchicalRectifier,
     Rectifier,
+    fit_hierarchical,
     fit_rectifier,
     paper_estimate,
+    shrunk_contrast,
     welch_contrast,
 )
+from dbdiffusion.model._reference_sets import restricted_sets
 from dbdiffusion.model._references import GENERATED, ReferencePool, predictions, reference_pool, references_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from dbdiffusion.model._generate import GenerationOptions
 
 
@@ -45,13 +52,13 @@ class Answer:
     tau
         (G,) or NaN: standard deviation between perturbations around the prediction.
     n_reference
-        Perturbations that rectified it.
+        Effective number of perturbations that rectified it.
     """
 
     estimate: Estimate
     lam: float
     tau: np.ndarray
-    n_reference: int
+    n_reference: float
 
 
 @dataclass(frozen=True)
@@ -60,58 +67,94 @@ class Way:
 
     Parameters
     ----------
-    interval, cross_fitting, n_cells
+    method, interval, cross_fitting, reference_set, lam, n_cells
         As there.
     options
         How cells are drawn.
     """
 
-    interval: str
-    cross_fitting: str
-    n_cells: int
     options: GenerationOptions
+    method: str = "cross_fit"
+    interval: str = "prediction"
+    cross_fitting: str = "embedding"
+    reference_set: str = "auto"
+    lam: float | None = None
+    n_cells: int = 512
 
 
-def measured_answer(model: Any, name: str) -> Answer:
-    """Observed contrast of a perturbation with cells."""
-    observed = model._screen().observed.subset(np.array([model._space().row(name)]))
+def measured_answers(model: Any, names: Sequence[str]) -> dict[str, Answer]:
+    """Observed contrasts of perturbations with cells."""
+    space, observed = model._space(), model._screen().observed
+    observed = observed.subset(np.array([space.row(name) for name in names], dtype=int))
     estimate = welch_contrast(observed.effect, observed.variance, observed.control_variance, observed.df, observed.control_df)
-    return Answer(Estimate(estimate.effect[0], estimate.se[0], estimate.df[0]), np.nan, np.array(np.nan), 0)
+    return {name: Answer(_row(estimate, i), np.nan, np.array(np.nan), 0) for i, name in enumerate(names)}
 
 
-def rectified_answers(model: Any, unseen: list[str], way: Way) -> tuple[dict[str, Answer], dict[str, Rectifier]]:
+def shrunk_answers(model: Any, names: Sequence[str], way: Way) -> dict[str, Answer]:
+    """Observed contrasts shrunk towards each perturbation's own cross-fitted prediction.
+
+    The genes that a perturbation hits, and perturbations that could not be predicted without their cells, stay as observed.
+    """
+    plain = measured_answers(model, names)
+    space, pool = model._space(), pool_of(model, way)
+    wanted = {space.row(name): name for name in names}
+    for kind, chosen in _by_kind(space, names):
+        members = pool.select(combination=kind == "combination")
+        inside = [i for i, row in enumerate(pool.rows[members]) if wanted.get(row) in chosen]
+        if not inside or len(members) < MIN_REFERENCES:
+            continue
+        rectifier = fit_rectifier(references_of(model, pool, members, way.reference_set), way.lam)
+        observed = model._screen().observed.subset(pool.rows[members][inside])
+        shrunk = shrunk_contrast(
+            **{key: getattr(observed, key) for key in ("effect", "variance", "control_variance", "df", "control_df")},
+            predicted=rectifier.loo_predicted[inside],
+            between=rectifier.loo_between[inside],
+            law=rectifier.law,
+        )
+        for i, row in enumerate(pool.rows[members][inside]):
+            name = wanted[row]
+            estimate = _with_genes_of(_row(shrunk, i), plain[name].estimate, space.own_genes(name))
+            plain[name] = Answer(estimate, rectifier.weights[GENERATED], rectifier.tau, rectifier.n_reference - 1)
+    return plain
+
+
+def rectified_answers(
+    model: Any, unseen: Sequence[str], way: Way
+) -> tuple[dict[str, Answer], dict[str, Rectifier | HierarchicalRectifier]]:
     """Rectified predictions, and the rectifiers of single perturbations and of combinations that made them."""
-    space = model._space()
+    space, pool = model._space(), pool_of(model, way)
     predicted, noise = predictions(
         model, model.module.diffusion, [(space, unseen)], way.options, way.n_cells, way.cross_fitting
     )
     answers: dict[str, Answer] = {}
-    rectifiers: dict[str, Rectifier] = {}
-    for kind in ("single", "combination"):
-        chosen = [i for i, name in enumerate(unseen) if (len(space.parts(name)) > 1) == (kind == "combination")]
-        if not chosen:
-            continue
-        rectifier = rectifiers[kind] = _fit(model, way, combination=kind == "combination")
+    rectifiers: dict[str, Rectifier | HierarchicalRectifier] = {}
+    for kind, names in _by_kind(space, unseen):
+        members = pool.select(combination=kind == "combination")
+        rectifier = rectifiers[kind] = _fit(model, way, pool, members)
         lam = rectifier.weights[GENERATED]
-        of_chosen = {name: values[chosen] for name, values in predicted.items()}
-        estimate = rectifier.estimate(of_chosen, lam**2 * noise[chosen], way.interval)
-        for row, i in enumerate(chosen):
-            one = Estimate(estimate.effect[row], estimate.se[row], estimate.df[row])
-            answers[unseen[i]] = Answer(one, lam, rectifier.tau, rectifier.n_reference)
+        rows = [unseen.index(name) for name in names]
+        sets = restricted_sets(reference_weights(space, names, pool.names), members, way.reference_set)
+        of_names = {name: values[rows] for name, values in predicted.items()}
+        estimate = rectifier.estimate(of_names, lam**2 * noise[rows], way.interval, sets)
+        n_effective = np.broadcast_to(rectifier.effective_references(sets), len(names))
+        for i, name in enumerate(names):
+            answers[name] = Answer(_row(estimate, i), lam, rectifier.tau, float(n_effective[i]))
+    _warn_of_few(answers)
     return answers, rectifiers
 
 
-def paper_answers(model: Any, unseen: list[str], way: Way) -> dict[str, Answer]:
+def paper_answers(model: Any, unseen: Sequence[str], way: Way) -> dict[str, Answer]:
     """The published estimator: in-sample residuals of the located cluster, weight one."""
     observed_all = model._screen().observed
-    space = model._space().with_ranking(("cluster",))
-    generated = predictions(model, model.module.diffusion, [(space, unseen)], way.options, way.n_cells, "in_sample")[0][
-        GENERATED
-    ]
-    in_sample = pool_of(model, Way(way.interval, "in_sample", way.n_cells, way.options))
+    space = model._space()
+    space = space.with_ranking(("cluster", *space.ranking))
+    way = replace(way, interval="mean", cross_fitting="in_sample")
+    groups = [(space, unseen)]
+    generated = predictions(model, model.module.diffusion, groups, way.options, way.n_cells, "in_sample")[0][GENERATED]
+    in_sample = pool_of(model, way)
     answers = {}
-    for row, name in enumerate(unseen):
-        members = space.located_cluster(name)
+    for row, (name, located) in enumerate(zip(unseen, space.located(unseen), strict=True)):
+        members = np.flatnonzero(located)
         observed = observed_all.subset(members)
         references = in_sample.predicted[GENERATED][np.searchsorted(in_sample.rows, members)]
         estimate = paper_estimate(generated[row], observed.effect, references, observed.variance)
@@ -130,15 +173,45 @@ def pool_of(model: Any, way: Way) -> ReferencePool:
     return model._pools[key]
 
 
-def _fit(model: Any, way: Way, *, combination: bool) -> Rectifier:
-    pool = pool_of(model, way)
-    members = pool.select(combination=combination)
-    if len(members) < MIN_REFERENCES:
+def _fit(model: Any, way: Way, pool: ReferencePool, members: np.ndarray) -> Rectifier | HierarchicalRectifier:
+    references = references_of(model, pool, members, way.reference_set)
+    if way.method == "hierarchical" and len(members) >= MIN_REFERENCES:
+        fitted = fit_hierarchical(references, seed=way.options.seed)
+        if not fitted.converged:
+            warnings.warn(
+                "The hierarchical model has not converged: its evidence bound still moves. Compare with `method='cross_fit'`.",
+                UserWarning,
+                stacklevel=5,
+            )
+        return fitted
+    return fit_rectifier(references, way.lam)
+
+
+def _warn_of_few(answers: dict[str, Answer]) -> None:
+    few = {name: answer.n_reference for name, answer in answers.items() if answer.n_reference < MIN_REFERENCES}
+    if few:
+        name, n = next(iter(few.items()))
         warnings.warn(
-            f"Only {len(members)} reference perturbations could be predicted without their cells; at least "
-            f"{MIN_REFERENCES} are needed for an interval, so effects of unseen perturbations come without errors and "
-            "p-values. Measure more perturbations whose genes are in `var_names`, or give vectors.",
+            f"{len(few)} unseen perturbations ({name!r}, ...) have fewer than {MIN_REFERENCES} effective reference "
+            f"perturbations ({n:.1f}), at least {MIN_REFERENCES} are needed for an interval, so their effects come without "
+            "errors and p-values. Measure more perturbations whose genes are in `var_names`, give vectors, or use "
+            "`reference_set='all'`.",
             FewReferencesWarning,
             stacklevel=5,
         )
-    return fit_rectifier(references_of(model, pool, members))
+
+
+def _by_kind(space: Any, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    for kind in ("single", "combination"):
+        chosen = [name for name in names if (len(space.parts(name)) > 1) == (kind == "combination")]
+        if chosen:
+            yield kind, chosen
+
+
+def _row(estimate: Estimate, i: int) -> Estimate:
+    return Estimate(estimate.effect[i], estimate.se[i], estimate.df[i])
+
+
+def _with_genes_of(estimate: Estimate, other: Estimate, genes: np.ndarray) -> Estimate:
+    taken = np.isin(np.arange(len(estimate.effect)), genes)
+    return Estimate(*(np.where(taken, getattr(other, a), getattr(estimate, a)) for a in ("effect", "se", "df")))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from dbdiffusion._keys import EFFECT_COLUMNS
-from dbdiffusion.inference import Estimate, check_confidence, effects_table, welch_contrast
-from dbdiffusion.model._answers import Answer, Way, measured_answer, paper_answers, pool_of, rectified_answers
+from dbdiffusion.embedding import REFERENCE_SETS
+from dbdiffusion.inference import Estimate, Rectifier, check_confidence, effects_table, welch_contrast
+from dbdiffusion.model._answers import Answer, Way, measured_answers, paper_answers, rectified_answers, shrunk_answers
 from dbdiffusion.model._generate import GenerationOptions
 from dbdiffusion.model._references import CROSS_FITTING
 from dbdiffusion.model._screen import ScreenReader
@@ -17,14 +17,15 @@ from dbdiffusion.model._screen import ScreenReader
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
     from scvi.model import SCVI as _Base
 
-    from dbdiffusion.inference import Rectifier
+    from dbdiffusion.inference import HierarchicalRectifier
 else:
     _Base = object
 
-METHODS = ("cross_fit", "paper")
+METHODS = ("cross_fit", "hierarchical", "paper")
 INTERVALS = ("prediction", "mean")
 
 
@@ -38,6 +39,9 @@ class InferenceMixin(_Base):
         confidence: float = 0.95,
         interval: str = "prediction",
         cross_fitting: str = "embedding",
+        reference_set: str = "auto",
+        lam: float | None = None,
+        shrink: bool = False,
         fdr: str = "target",
         lfc_threshold: float = 0.0,
         n_cells: int = 512,
@@ -58,8 +62,10 @@ class InferenceMixin(_Base):
         targets
             Names; None means every registered perturbation but control.
         method
-            ``"cross_fit"``, or ``"paper"`` (Shang, Wei & Roeder 2025: in-sample residuals of the located cluster, weight 1; it
-            covers an unseen perturbation far less often than it says and is here for comparison).
+            ``"cross_fit"``, ``"hierarchical"`` (the same references in a Bayesian model with heavy tails, fitted by Pyro;
+            slower and, on the screens of ``benchmarks/coverage.py``, no better), or ``"paper"`` (Shang, Wei & Roeder 2025: in-sample
+            residuals of the located cluster, weight 1; it covers an unseen perturbation far less often than it says and is
+            here for comparison).
         confidence
             Of the intervals.
         interval
@@ -69,6 +75,15 @@ class InferenceMixin(_Base):
             How references are predicted as if they had not been measured. ``"embedding"`` (the same networks, the embedding
             they would have had), ``"k_fold"`` (the diffusion retrained without them, see :meth:`cross_fit`) or
             ``"in_sample"`` (not at all; for comparison).
+        reference_set
+            Whose mean rectifies a target: ``"all"`` references, its located ``"cluster"``, or its ``"neighbours"`` by a kernel
+            on the angle between gene vectors; ``"auto"`` takes the one with the least leave-one-out error.
+        lam
+            Weight of the generated mean; None tunes it, together with those of the linear predictors. 0 is the mean of the
+            references, 1 plain prediction-powered inference without linear predictors.
+        shrink
+            Whether measured perturbations are shrunk towards their own cross-fitted predictions (empirical Bayes): more
+            power for those with few cells.
         fdr
             Benjamini-Hochberg inside each ``"target"``, or over ``"all"``.
         lfc_threshold
@@ -82,7 +97,8 @@ class InferenceMixin(_Base):
             One row per target and gene, sorted by p-value inside a target, columns in this order: ``target, variable, effect``
             (mean log1p CP10K minus control's, natural log)``, log_fc`` (effect / ln 2)``, se, df, ci_low, ci_high, statistic,
             p_value, adj_p_value, mean_target, mean_control, lam`` (weight of the generated mean)``, tau`` (standard deviation
-            between perturbations around the prediction)``, n_reference, status`` (``measured`` or ``unseen``)``, contrast``.
+            between perturbations around the prediction)``, n_reference`` (effective number of references)``, status``
+            (``measured`` or ``unseen``)``, contrast``.
             Run parameters, predictor weights included, are in ``.attrs``.
 
         Raises
@@ -105,8 +121,8 @@ class InferenceMixin(_Base):
         The perturbed gene's own effect is not predicted by others and should be read with care.
         """
         options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed)
-        way = Way(interval, cross_fitting, n_cells, options)
-        table = self._effects(targets, method, confidence, way, fdr, lfc_threshold)
+        way = Way(options, method, interval, cross_fitting, reference_set, lam, n_cells)
+        table = self._effects(targets, way, confidence, fdr, lfc_threshold, shrink=shrink)
         order = {name: i for i, name in enumerate(table["target"].unique())}
         rank = table["target"].map(order)
         return (
@@ -162,54 +178,19 @@ class InferenceMixin(_Base):
         genes = np.asarray(manager.adata.var_names, dtype=str)
         return effects_table(list(names), genes, estimate, observed.mean_control, confidence, columns)[list(EFFECT_COLUMNS)]
 
-    def reference_predictions(self, cross_fitting: str = "embedding", n_cells: int = 512, seed: int = 0) -> pd.DataFrame:
-        """Measured perturbations, predicted as if they had not been measured: what the rectifier learns from.
-
-        Parameters
-        ----------
-        cross_fitting, n_cells, seed
-            As in :meth:`differential_expression_ppi`.
-
-        Returns
-        -------
-        DataFrame
-            One row per reference and gene: ``target, variable, observed``, then one column a predictor.
-        """
-        way = Way("prediction", cross_fitting, n_cells, GenerationOptions(seed=seed))
-        _check_words("cross_fit", way)
-        pool, screen = pool_of(self, way), self._screen()
-        shape = (len(pool.rows), len(screen.var_names))
-        columns = {"observed": screen.observed.effect[pool.rows], **pool.predicted}
-        table = pd.DataFrame({name: np.broadcast_to(values, shape).ravel() for name, values in columns.items()})
-        table.insert(0, "variable", np.tile(screen.var_names, shape[0]))
-        table.insert(0, "target", np.repeat([screen.names[row] for row in pool.rows], shape[1]))
-        return table
-
-    def control_variance(self, variables: Sequence[str]) -> np.ndarray:
-        """Sampling variance of the mean of control cells, which all effects of this screen share, for named genes."""
-        screen = self._screen()
-        return screen.observed.control_variance.mean(axis=0)[screen.genes.names.get_indexer(list(variables))]
-
     def _effects(
-        self,
-        targets: str | Sequence[str] | None,
-        method: str,
-        confidence: float,
-        way: Way,
-        fdr: str,
-        lfc_threshold: float,
+        self, targets: str | Sequence[str] | None, way: Way, confidence: float, fdr: str, lfc_threshold: float, *, shrink: bool
     ) -> pd.DataFrame:
-        _check_words(method, way)
-        if method == "paper":
-            way = Way("mean", "in_sample", way.n_cells, way.options)
+        check_words(way)
         check_confidence(confidence)
         screen, space = self._screen(), self._space()
         names = self._target_names(targets)
         unseen = [name for name in names if not space.is_measured(name)]
+        measured = [name for name in names if space.is_measured(name)]
         space.embed(unseen)  # raises for what nothing places, before any costly step
-        answers = {name: measured_answer(self, name) for name in names if space.is_measured(name)}
-        rectifiers: dict[str, Rectifier] = {}
-        if unseen and method == "paper":
+        answers = shrunk_answers(self, measured, way) if shrink and measured else measured_answers(self, measured)
+        rectifiers: dict[str, Rectifier | HierarchicalRectifier] = {}
+        if unseen and way.method == "paper":
             answers |= paper_answers(self, unseen, way)
         elif unseen:
             rectified, rectifiers = rectified_answers(self, unseen, way)
@@ -225,10 +206,12 @@ class InferenceMixin(_Base):
             lfc_threshold * np.log(2),
         )[list(EFFECT_COLUMNS)]
         table.attrs = {
-            "method": method, "confidence": confidence, "fdr": fdr, "lfc_threshold": lfc_threshold,
-            "interval": way.interval, "cross_fitting": way.cross_fitting, "n_cells": way.n_cells,
+            "confidence": confidence, "fdr": fdr, "lfc_threshold": lfc_threshold, "shrink": shrink,
+            **{key: value for key, value in way.__dict__.items() if key != "options" and value is not None},
             "scale": "mean log1p CP10K, natural log",
-            "weights": {kind: {**r.weights, "rho": r.rho} for kind, r in rectifiers.items()},
+            "weights": {kind: rectifier.weights for kind, rectifier in rectifiers.items()},
+            "rectifier_mean": {kind: {"rho": r.rho, "reference_set": r.reference_set}
+                               for kind, r in rectifiers.items() if isinstance(r, Rectifier)},
             **self._provenance(**{k: v for k, v in way.options.__dict__.items() if v is not None}),
         }  # fmt: skip
         return table
@@ -261,11 +244,13 @@ def _explaining_columns(answers: list[Answer], names: list[str], unseen: set[str
     }
 
 
-def _check_words(method: str, way: Way) -> None:
+def check_words(way: Way) -> None:
+    """Raise for an option that is none of its words."""
     choices = (
-        ("method", method, METHODS),
+        ("method", way.method, METHODS),
         ("cross_fitting", way.cross_fitting, CROSS_FITTING),
         ("interval", way.interval, INTERVALS),
+        ("reference_set", way.reference_set, ("auto", *REFERENCE_SETS)),
     )
     for name, value, words in choices:
         if value not in words:
@@ -273,4 +258,7 @@ def _check_words(method: str, way: Way) -> None:
             raise ValueError(msg)
     if way.n_cells < 2:
         msg = f"`n_cells` must be at least 2 to average over, got {way.n_cells!r}."
+        raise ValueError(msg)
+    if way.lam is not None and not 0 <= way.lam < np.inf:
+        msg = f"`lam` must be None or a number that is not negative, got {way.lam!r}."
         raise ValueError(msg)

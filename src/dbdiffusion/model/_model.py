@@ -18,6 +18,7 @@ from scvi.model import SCVI
 
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, UserVectorsField, check_counts, check_perturbations
+from dbdiffusion.model._calibration import CalibrationMixin
 from dbdiffusion.model._cross_fit import CrossFittingMixin
 from dbdiffusion.model._generation import GenerationMixin
 from dbdiffusion.model._inference import InferenceMixin
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-class DBDiffusion(CrossFittingMixin, PerturbationMixin, GenerationMixin, InferenceMixin, SCVI):
+class DBDiffusion(CrossFittingMixin, PerturbationMixin, GenerationMixin, InferenceMixin, CalibrationMixin, SCVI):
     """Latent diffusion on perturbations, on top of :class:`scvi.model.SCVI`, with prediction-powered inference.
 
     Stage one is scvi's VAE on counts. Stage two diffuses its latent space under the embedding of a perturbation. Effects

@@ -11,6 +11,7 @@ from dbdiffusion.data import assign_folds
 from dbdiffusion.embedding import GeneSpace, fit_space
 from dbdiffusion.inference import MIN_REFERENCES, References
 from dbdiffusion.model._generate import GenerationOptions, Generator
+from dbdiffusion.model._reference_sets import restricted_sets, weights_of_others
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,14 +34,20 @@ class ReferencePool:
     ----------
     rows
         (K,) rows of the screen.
+    names
+        Of the K.
     predicted
         Predictor to (K, G).
+    sets
+        Reference set to weights (K, K) of the others.
     is_combination
         (K,).
     """
 
     rows: np.ndarray
+    names: tuple[str, ...]
     predicted: dict[str, np.ndarray]
+    sets: dict[str, np.ndarray]
     is_combination: np.ndarray
 
     def select(self, *, combination: bool) -> np.ndarray:
@@ -65,22 +72,27 @@ def reference_pool(model: Any, cross_fitting: str, options: GenerationOptions, n
     """
     screen, space = model._screen(), model._space()
     blocks: list[tuple[list[int], dict[str, np.ndarray]]] = []
+    placements: list[tuple[PerturbationSpace, list[int]]] = []
     for diffusion, placed in _ways(model, cross_fitting):
         embeddable = [(way, [row for row in kept if way.can_embed(screen.names[row])]) for way, kept in placed]
         rows = [row for _, kept in embeddable for row in kept]
         if rows:
             groups = [(way, [screen.names[row] for row in kept]) for way, kept in embeddable]
             blocks.append((rows, predictions(model, diffusion, groups, options, n_cells, cross_fitting)[0]))
+            placements += [(way, kept) for way, kept in embeddable if kept]
     rows = [row for block, _ in blocks for row in block]
     order = np.argsort(rows)
     none = np.zeros((0, len(screen.var_names)))
+    names = tuple(screen.names[row] for row in sorted(rows))
     return ReferencePool(
         rows=np.array(rows, dtype=int)[order],
+        names=names,
         predicted={
             name: np.concatenate([none, *(values[name] for _, values in blocks)])[order]
             for name in predictors(model, cross_fitting)
         },
-        is_combination=np.array([len(space.parts(screen.names[row])) > 1 for row in sorted(rows)], dtype=bool),
+        sets=weights_of_others(placements, screen.names, names),
+        is_combination=np.array([len(space.parts(name)) > 1 for name in names], dtype=bool),
     )
 
 
@@ -129,7 +141,7 @@ def _preferring(space: PerturbationSpace, strategy: str) -> PerturbationSpace:
     return space.with_ranking((strategy, *(other for other in space.ranking if other != strategy)))
 
 
-def references_of(model: Any, pool: ReferencePool, members: np.ndarray) -> References:
+def references_of(model: Any, pool: ReferencePool, members: np.ndarray, reference_set: str = "auto") -> References:
     """What inference needs of some members of the pool."""
     screen, space = model._screen(), model._space()
     rows = pool.rows[members]
@@ -140,6 +152,9 @@ def references_of(model: Any, pool: ReferencePool, members: np.ndarray) -> Refer
         control_variance=observed.control_variance.mean(axis=0) if len(rows) else np.zeros(len(screen.var_names)),
         predicted={name: values[members] for name, values in pool.predicted.items()},
         own_genes=tuple(space.own_genes(screen.names[i]) for i in rows),
+        sets=restricted_sets(
+            {name: weights[members] for name, weights in pool.sets.items()}, members, reference_set, np.arange(len(members))
+        ),
     )
 
 

@@ -140,6 +140,16 @@ class ScreenReader:
             context={key: self._column(key)[pool] for key in _CONTEXT_KEYS if key in self._manager.data_registry},
         )
 
+    def perturbation_sizes(self) -> np.ndarray:
+        """Cells (P,) of every perturbation that has any, control not among them."""
+        sizes = np.delete(np.bincount(self.codes, minlength=len(self.categories)), self.categories.index(self.control))
+        return sizes[sizes > 0]
+
+    def control_cells(self) -> tuple[sp.csr_matrix, np.ndarray]:
+        """Log1p CP10K (control cells, G) of control cells and their batch codes."""
+        rows = np.flatnonzero(self.codes == self.categories.index(self.control))
+        return log1p_cp10k(self.counts[rows], self.depth[rows]), self.batch[rows]
+
     def gene_vectors(self, without: tuple[str, ...] = ()) -> np.ndarray:
         """Gene space (G, R) of all cells, or of all but those of some perturbations; of 20,000 at most."""
         excluded = [self.categories.index(name) for name in without]

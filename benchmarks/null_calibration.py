@@ -1,0 +1,62 @@
+"""Are the p-values of measured perturbations right where nothing happened?
+
+    python benchmarks/null_calibration.py
+
+Pseudo-perturbations of control cells, tested against the other control cells, on the simulated screen and on renge. Shares
+of p < .05 and p < .01 over genes, and the number of discoveries at a false discovery rate of 5 %. Splits of one screen share
+cells, so several seeds (simulated: screens; renge: sets of splits) give the spread.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from _screens import DATA, arguments, write
+
+from dbdiffusion import DBDiffusion
+from dbdiffusion.data import simulate_screen
+
+
+def trial(name: str, seed: int, n_cells: int, n_splits: int) -> dict:
+    """One screen, one size of pseudo-perturbation."""
+    if name == "renge":
+        adata, batch_key = ad.read_h5ad(DATA / "renge_hipsc.h5ad"), "day"
+    else:
+        adata, batch_key = simulate_screen(n_perturbations=3, n_cells_per_perturbation=20, seed=seed), "batch"
+    DBDiffusion.setup_anndata(adata, batch_key=batch_key)
+    null = DBDiffusion(adata, n_latent=2).null_calibration(n_splits=n_splits, n_cells=n_cells, seed=seed)
+    means = null.table.drop(columns="n_cells").mean()
+    expressed = np.asarray((adata.X > 0).mean(axis=0)).ravel() > 0.05
+    frequent = null.p_values.to_numpy()[:, expressed]
+    return {
+        "screen": name, "seed": seed, "n_cells": n_cells, "n_control": int((adata.obs["perturbation"] == "control").sum()),
+        **means.to_dict(), "splits_with_discoveries": float((null.table["n_discoveries"] > 0).mean()),
+        "below_0.05_expressed": float(np.nanmean(frequent < 0.05)), "below_0.01_expressed": float(np.nanmean(frequent < 0.01)),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--n-cells", type=int, nargs="+", default=[10, 20, 50, 100, 300])
+    parser.add_argument("--n-splits", type=int, default=100)
+    options = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    seeds, splits = (1, 10) if options.quick else (options.seeds, options.n_splits)
+    rows = [
+        trial(name, seed, n_cells, splits)
+        for name in ("simulated", "renge")
+        for n_cells in options.n_cells
+        for seed in range(seeds)
+    ]
+    table = pd.DataFrame(rows).groupby(["screen", "n_cells"], sort=False).mean(numeric_only=True).drop(columns="seed")
+    print(table.round(4).to_string())
+    print("written:", write("null_calibration", rows, options.out, n_splits=splits).name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Reference perturbations: what was observed, what would have been predicted, and who is compared with whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ALL = "all"
+MAX_CHUNK = 2**24  # values in a chunk of genes
+
+
+@dataclass(frozen=True)
+class References:
+    """K reference perturbations.
+
+    Parameters
+    ----------
+    effect
+        (K, G) observed.
+    variance
+        (K, G) sampling variance of the perturbation's own mean.
+    control_variance
+        (G,) sampling variance of the control mean, shared by all.
+    predicted
+        Predictor to (K, G), made as if the reference had not been measured.
+    own_genes
+        For every reference the columns of the genes it perturbs, which teach nothing about others.
+    sets
+        Reference sets to choose from: name to (K, K) weights of the others, rows sum to one, the diagonal is zero; None
+        weighs all others alike.
+    """
+
+    effect: np.ndarray
+    variance: np.ndarray
+    control_variance: np.ndarray
+    predicted: dict[str, np.ndarray]
+    own_genes: tuple[np.ndarray, ...] = ()
+    sets: Mapping[str, np.ndarray | None] = field(default_factory=lambda: {ALL: None})
+
+    def without_own_genes(self) -> References:
+        """The same with own genes replaced by the mean of those that do not hit them, observed and predicted alike."""
+        if not any(map(len, self.own_genes)):
+            return self
+        hit = np.zeros(self.effect.shape, dtype=bool)
+        for i, genes in enumerate(self.own_genes):
+            hit[i, genes] = True
+        columns = np.flatnonzero(hit.any(axis=0))
+        inside = hit[:, columns]
+        predicted = {name: _fill(values, columns, inside) for name, values in self.predicted.items()}
+        return replace(self, effect=_fill(self.effect, columns, inside), predicted=predicted, own_genes=())
+
+    def gene_chunks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Slices of genes with observed effects and predictions stacked, (1 + Q, K, genes): never all genes at once."""
+        n, n_genes = self.effect.shape
+        step = max(1, MAX_CHUNK // ((1 + len(self.predicted)) * max(n, 1)))
+        for start in range(0, n_genes, step):
+            genes = slice(start, min(start + step, n_genes))
+            yield genes, np.stack([self.effect[:, genes], *(values[:, genes] for values in self.predicted.values())])
+
+
+def mean_of_others(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """For every reference the weighted mean over the others, (..., K, G) to (..., K, G).
+
+    Examples
+    --------
+    >>> mean_of_others(np.array([[0.0], [1.0], [5.0]]), None).ravel()
+    array([3. , 2.5, 0.5])
+    """
+    if weights is not None:
+        return weights.astype(values.dtype) @ values
+    return (values.sum(axis=-2, keepdims=True) - values) / (values.shape[-2] - 1)
+
+
+def effective_number(weights: np.ndarray) -> np.ndarray:
+    """Effective number of references K_eff behind rows of weights (T, K): one over the sum of squares.
+
+    Examples
+    --------
+    >>> effective_number(np.array([[0.5, 0.5, 0.0]]))
+    array([2.])
+    """
+    return 1 / np.maximum((weights**2).sum(axis=1), 1e-300)
+
+
+def _fill(values: np.ndarray, columns: np.ndarray, hit: np.ndarray) -> np.ndarray:
+    filled = np.array(values)
+    inside = filled[:, columns]
+    mean = np.where(hit, 0, inside).sum(axis=0) / np.maximum((~hit).sum(axis=0), 1)
+    filled[:, columns] = np.where(hit, mean, inside)
+    return filled

@@ -1,0 +1,75 @@
+"""Measured perturbations with few cells: the observed contrast, shrunk towards the perturbation's own prediction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dbdiffusion.inference._contrast import welch_contrast
+from dbdiffusion.inference._estimate import Estimate
+
+if TYPE_CHECKING:
+    from dbdiffusion.inference._moderation import ErrorLaw
+
+
+def shrunk_contrast(
+    effect: np.ndarray,
+    variance: np.ndarray,
+    control_variance: np.ndarray,
+    df: np.ndarray,
+    control_df: float,
+    predicted: np.ndarray,
+    between: np.ndarray,
+    law: ErrorLaw,
+) -> Estimate:
+    r"""Empirical-Bayes estimate of measured effects.
+
+    The prediction's error law is the prior, :math:`\theta \sim p + c \sqrt{\tau^2 + \kappa^2 p^2}\, t_\nu`, and the observed
+    effect is normal around :math:`\theta` with its own sampling variance. A t is a scale mixture of normals, so mean and
+    variance of the posterior are sums over its components. The control's sampling error, which the prior does not see,
+    is added to the variance.
+
+    Parameters
+    ----------
+    effect, variance, control_variance, df, control_df
+        As in :func:`welch_contrast`, (n, G).
+    predicted, between
+        (n, G) cross-fitted predictions and :math:`\tau^2`, both made without the perturbation itself.
+    law
+        Of the predictions' errors.
+
+    Returns
+    -------
+    Estimate
+        With Welch's degrees of freedom. As the sampling variance goes to zero it is the observed contrast, as it grows it
+        is the prediction.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import ErrorLaw
+    >>> one, law = np.ones((1, 1)), ErrorLaw(df=100.0, scale=1.0, kappa=0.0)
+    >>> answer = shrunk_contrast(2 * one, one, 0 * one, np.array([10]), 10, 0 * one, one, law)
+    >>> float(answer.effect[0, 0].round(1)), float(answer.se[0, 0].round(1))
+    (1.0, 0.7)
+    """
+    plain = welch_contrast(effect, variance, control_variance, df, control_df)
+    prior = law.variance(between, predicted)
+    difference = effect - predicted
+    total, mean, square = (np.zeros_like(difference) for _ in range(3))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for precision, weight in zip(*law.components(), strict=True):
+            component = prior / precision
+            sum_of_variances = component + variance
+            share = np.where(sum_of_variances > 0, component / sum_of_variances, 1.0)
+            density = weight * np.exp(-0.5 * difference**2 / sum_of_variances) / np.sqrt(sum_of_variances)
+            density = np.where(sum_of_variances > 0, density, 1.0)
+            total += density
+            mean += density * share
+            square += density * (share * variance + (share * difference) ** 2)
+        far = total <= 1e-290  # where no component reaches the observation, the observation is right
+        mean = np.where(far, 1.0, mean / total) * difference
+        posterior = np.where(far, variance, square / total - mean**2)
+    se = np.sqrt(np.maximum(posterior, 0) + control_variance)
+    known = np.isfinite(plain.se) & np.isfinite(se)
+    return Estimate(np.where(known, predicted + mean, effect), np.where(known, se, plain.se), plain.df)

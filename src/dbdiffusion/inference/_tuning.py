@@ -1,0 +1,145 @@
+"""Power tuning: weights of the predictors, shrinkage of the rectifier's mean, and the reference set, by leave-one-out risk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import optimize
+
+from dbdiffusion.inference._references import mean_of_others
+
+if TYPE_CHECKING:
+    from dbdiffusion.inference._references import References
+
+RHO_GRID = tuple(np.linspace(0, 1, 11))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What the references ask for.
+
+    Parameters
+    ----------
+    reference_set
+        Its name.
+    rho
+        Weight of the rectifier's mean.
+    weight
+        (Q,) of the predictors.
+    risk
+        Summed over references and genes, against the truth.
+    """
+
+    reference_set: str
+    rho: float
+    weight: np.ndarray
+    risk: float
+
+
+class Tuning:
+    """Risk of (set, rho, w) against the truth, summed over genes, from Gram matrices: nothing of size K x G per candidate.
+
+    Parameters
+    ----------
+    references
+        Own genes filled.
+    lam
+        Weight of the first predictor if not to be tuned; the others then have none, and ``rho`` is one unless given.
+    rho
+        Weight of the rectifier's mean if not to be tuned.
+    """
+
+    def __init__(self, references: References, lam: float | None = None, rho: float | None = None) -> None:
+        self._references = references
+        self._n = len(references.effect)
+        self._lam = lam
+        self._rhos = (rho,) if rho is not None else (1.0,) if lam is not None else RHO_GRID
+        self._control = float(references.control_variance.sum())
+        width = 1 + len(references.predicted)
+        self._own = np.zeros((self._n, width, width))
+        self._cross = {name: np.zeros_like(self._own) for name in references.sets}
+        self._mean = {name: np.zeros_like(self._own) for name in references.sets}
+        for _, vectors in references.gene_chunks():
+            self._own += _gram(vectors, vectors)
+            for name, weights in references.sets.items():
+                means = mean_of_others(vectors, weights)
+                cross = _gram(vectors, means)
+                self._cross[name] += cross + cross.transpose(0, 2, 1)
+                self._mean[name] += _gram(means, means)
+        self._sums = {
+            name: tuple(g.sum(axis=0) for g in (self._own, self._cross[name], self._mean[name])) for name in references.sets
+        }
+
+    def choose(self, without: int | None = None) -> Tuned:
+        """The candidate of least risk, optionally without one reference.
+
+        The first reference set stays unless another is better by more than two standard errors over the references.
+        """
+        first, *others = (
+            min((self._tune(name, rho, without) for rho in self._rhos), key=lambda tuned: tuned.risk)
+            for name in self._references.sets
+        )
+        chosen = first
+        for tuned in others:
+            gain = np.delete(self._risks(first) - self._risks(tuned), [] if without is None else without)
+            if tuned.risk < chosen.risk and gain.mean() > 2 * gain.std(ddof=1) / np.sqrt(len(gain)):
+                chosen = tuned
+        return chosen
+
+    def _risks(self, tuned: Tuned) -> np.ndarray:
+        """Squared leave-one-out errors (K,) of every reference."""
+        coefficient = np.concatenate([[1.0], -tuned.weight])
+        gram = self._left_out_gram(tuned.reference_set, tuned.rho, slice(None))
+        return np.einsum("a,kab,b->k", coefficient, gram, coefficient)
+
+    def leave_one_out_errors(self) -> np.ndarray:
+        """Error (K, G) of every reference, predicted by the others with a choice made on the others."""
+        chosen = [self.choose(without=i) for i in range(self._n)]
+        rho = np.array([tuned.rho for tuned in chosen])[:, None]
+        coefficient = np.stack([np.concatenate([[1.0], -tuned.weight]) for tuned in chosen]).T[:, :, None]
+        members = {name: np.array([tuned.reference_set == name for tuned in chosen])[:, None] for name in self._references.sets}
+        errors = np.empty(self._references.effect.shape, dtype=self._references.effect.dtype)
+        for genes, vectors in self._references.gene_chunks():
+            errors[:, genes] = (coefficient * vectors).sum(axis=0)
+            for name, rows in members.items():
+                if rows.any():
+                    means = (coefficient * mean_of_others(vectors, self._references.sets[name])).sum(axis=0)
+                    errors[:, genes] -= np.where(rows, rho * means, 0)
+        return errors
+
+    def _tune(self, name: str, rho: float, without: int | None) -> Tuned:
+        total = self._left_out_gram(name, rho, None)
+        if without is not None:
+            total = total - self._left_out_gram(name, rho, without)
+        count = self._n - (without is not None)
+        quadratic, linear = total[1:, 1:], total[1:, 0] - count * (1 - rho) * self._control
+        weight = _only_first(len(linear), self._lam) if self._lam is not None else _non_negative_minimum(quadratic, linear)
+        risk = total[0, 0] - 2 * weight @ linear + weight @ quadratic @ weight + 2 * count * rho * self._control
+        return Tuned(name, float(rho), weight, float(risk))
+
+    def _left_out_gram(self, name: str, rho: float, row: int | slice | None) -> np.ndarray:
+        """Inner products of vectors minus rho times the mean of the others, of one reference or summed over all."""
+        own, cross, mean = (
+            self._sums[name] if row is None else (g[row] for g in (self._own, self._cross[name], self._mean[name]))
+        )
+        return own - rho * cross + rho**2 * mean
+
+
+def _gram(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Inner products over genes, (A, K, G) and (B, K, G) to (K, A, B)."""
+    return (first.transpose(1, 0, 2) @ second.transpose(1, 2, 0)).astype(float)
+
+
+def _only_first(n: int, lam: float) -> np.ndarray:
+    return lam * np.eye(1, n)[0]
+
+
+def _non_negative_minimum(quadratic: np.ndarray, linear: np.ndarray) -> np.ndarray:
+    """Minimiser of w'Aw - 2 w'b over w >= 0, with a whiff of ridge so that equal predictors share their weight."""
+    if len(linear) == 0:
+        return np.zeros(0)
+    quadratic = quadratic + 1e-6 * max(np.trace(quadratic), 1e-300) * np.eye(len(linear))
+    root = np.linalg.cholesky(quadratic)
+    return optimize.nnls(root.T, np.linalg.solve(root, linear))[0]
