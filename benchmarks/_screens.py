@@ -7,17 +7,15 @@ import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import simulate_screen
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+MIN_EXPRESSING = 5  # below it an observed mean has an atom at zero, and no normal noise can describe it
 RESULTS = Path(__file__).parent / "results"
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -30,6 +28,7 @@ class Screen:
     train: ad.AnnData
     reference: pd.DataFrame  # perturbations x genes: true effects, or observed against the control cells set apart
     noise: pd.DataFrame  # sampling variance of the reference; zero for the truth
+    judged: pd.DataFrame  # where coverage counts: five cells of the perturbation can be expected to express the gene
     setup: dict
 
     @property
@@ -41,7 +40,8 @@ class Screen:
 def simulated(alignment: float, n_perturbations: int, seed: int, **options) -> Screen:
     adata = simulate_screen(alignment=alignment, n_perturbations=n_perturbations, seed=seed, **options)
     truth = adata.uns.pop("true_effects")
-    return Screen(f"simulated a={alignment:g} P={n_perturbations}", adata, truth, 0 * truth, {"batch_key": "batch"})
+    name = f"simulated a={alignment:g} P={n_perturbations}"
+    return Screen(name, adata, truth, 0 * truth, truth.notna(), {"batch_key": "batch"})
 
 
 def real(name: str, seed: int, day: int | None = None) -> Screen:
@@ -64,8 +64,11 @@ def real(name: str, seed: int, day: int | None = None) -> Screen:
     table = DBDiffusion(compared, n_latent=2).observed_effects()
     effect = table.pivot(index="target", columns="variable", values="effect")[adata.var_names]
     se = table.pivot(index="target", columns="variable", values="se")[adata.var_names]
+    share = np.asarray((adata.X > 0).mean(axis=0)).ravel()
+    sizes = compared.obs["perturbation"].value_counts().reindex(effect.index).to_numpy()
+    judged = pd.DataFrame(np.outer(sizes, share) >= MIN_EXPRESSING, index=effect.index, columns=effect.columns)
     label = name if day is None else f"{name} day {day}"
-    return Screen(label, adata[~is_apart].copy(), effect, se**2, setup)
+    return Screen(label, adata[~is_apart].copy(), effect, se**2, judged, setup)
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

@@ -53,7 +53,7 @@ def out(file, names, tmp_path_factory):
 def test_everything_is_written(out):
     expected = {
         "effects.csv", "differential_expression.csv", "generated.h5ad", "model", "report.md", "summary.json", "cells.png",
-        "predicted_against_observed.png", "gene_intervals.png", "volcano.png", "losses.png",
+        "predicted_against_observed.png", "gene_intervals.png", "volcano.png", "losses.png", "calibration.png",
     }  # fmt: skip
     assert {p.name for p in out.iterdir()} == expected
     assert all(f"]({p.name})" in (out / "report.md").read_text() for p in out.glob("*.png"))
@@ -62,7 +62,7 @@ def test_everything_is_written(out):
 def test_summary_has_the_promised_fields(out):
     summary = json.loads((out / "summary.json").read_text())
     assert {"seed", "versions", "seconds", "embedding_scores", "targets"} <= set(summary)
-    assert {"vae", "diffusion", "cross_fit", "predict", "total"} == set(summary["seconds"])
+    assert {"vae", "diffusion", "cross_fit", "predict", "calibration", "total"} == set(summary["seconds"])
     fields = [
         "target", "n_cells", "pearson_effect", "mse", "mse_mean_baseline", "mse_zero_baseline", "mse_ridge_baseline",
         "split_half_ceiling", "coverage_95", "width_95", "lam", "n_de", "de_precision", "de_recall",

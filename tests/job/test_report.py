@@ -1,5 +1,6 @@
 import pandas as pd
 
+from dbdiffusion.job._calibration import Checked
 from dbdiffusion.job._report import write_report
 
 
@@ -10,9 +11,11 @@ def test_report_says_how_good_and_names_the_plots(tmp_path):
         "screen": {"n_cells": 10, "n_genes": 3, "n_perturbations": 2, "source": "simulated"},
         "embedding_scores": {"mean": {"mse": 0.5}},
     }  # fmt: skip
-    write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["A"]), [("volcano.png", "A plot.")])
+    checked = Checked(None, None, ("The screen is too small.",))
+    write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["A"]), [("volcano.png", "A plot.")], checked)
     text = (tmp_path / "report.md").read_text()
     assert "0.50 times that of the mean" in text
     assert "90.0% of the" in text
     assert "![A plot.](volcano.png)" in text
     assert "| A | 1 |" in text
+    assert "Not checked: The screen is too small." in text

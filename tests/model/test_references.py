@@ -25,8 +25,8 @@ def test_in_sample_has_no_linear_predictor(trained):
 
 
 def test_references_are_of_the_targets_kind():
-    pool = ReferencePool(np.arange(7), {}, np.array([0, 0, 0, 0, 1, 1, 1], dtype=bool))
+    pool = ReferencePool(np.arange(7), (), {}, {}, np.array([0, 0, 0, 0, 1, 1, 1], dtype=bool))
     assert pool.select(combination=True).tolist() == [4, 5, 6]
     assert pool.select(combination=False).tolist() == [0, 1, 2, 3]
-    few = ReferencePool(np.arange(5), {}, np.array([0, 0, 0, 1, 1], dtype=bool))
+    few = ReferencePool(np.arange(5), (), {}, {}, np.array([0, 0, 0, 1, 1], dtype=bool))
     assert few.select(combination=True).tolist() == [0, 1, 2, 3, 4]

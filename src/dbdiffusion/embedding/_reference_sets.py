@@ -63,9 +63,9 @@ def kernel_weights(similarity: np.ndarray, n_effective: float) -> np.ndarray:
     >>> round(float(1 / (weights**2).sum()), 3)
     2.0
     """
-    distance = np.where(
-        np.isnan(similarity), np.inf, np.nanmax(np.nan_to_num(similarity, nan=-1), axis=1, keepdims=True) - similarity
-    )
+    unknown = np.isnan(similarity)
+    nearest = np.where(unknown, -1, similarity).max(axis=1, keepdims=True, initial=-1)
+    distance = np.where(unknown, np.inf, nearest - similarity)
     low, high = np.zeros((len(similarity), 1)), np.full((len(similarity), 1), 1e4)
     for _ in range(N_BISECTIONS):
         middle = (low + high) / 2

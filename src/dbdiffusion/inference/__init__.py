@@ -2,7 +2,7 @@
 
 from dbdiffusion.inference._contrast import welch_contrast
 from dbdiffusion.inference._effects_table import effects_table
-from dbdiffusion.inference._estimate import Estimate, adjust_p_values, check_confidence
+from dbdiffusion.inference._estimate import Estimate, NullShare, adjust_p_values, check_confidence
 from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
 from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
 from dbdiffusion.inference._leave_one_out import leave_one_out
@@ -10,7 +10,7 @@ from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error
 from dbdiffusion.inference._paper import paper_estimate
 from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, fit_rectifier
 from dbdiffusion.inference._references import ALL, References, effective_number
-from dbdiffusion.inference._shrinkage import shrunk_contrast
+from dbdiffusion.inference._shrinkage import shrunk_contrast, shrunk_null
 
 __all__ = [
     "ALL",
@@ -18,6 +18,7 @@ __all__ = [
     "ErrorLaw",
     "Estimate",
     "HierarchicalRectifier",
+    "NullShare",
     "Rectifier",
     "References",
     "VariancePrior",
@@ -32,6 +33,7 @@ __all__ = [
     "leave_one_out",
     "paper_estimate",
     "shrunk_contrast",
+    "shrunk_null",
     "to_cell_eval",
     "to_pertpy",
     "welch_contrast",

@@ -38,7 +38,8 @@ def welch_contrast(
     >>> float(estimate.se[0, 0].round(3)), float(estimate.df[0, 0])
     (1.414, 20.0)
     """
-    total, df = variance + control_variance, np.reshape(df, (len(effect), -1))
+    total = variance + control_variance
+    df = df[:, None] if df.ndim == 1 else df
     with np.errstate(invalid="ignore", divide="ignore"):
         welch_df = total**2 / (variance**2 / df + control_variance**2 / control_df)
     known = (df > 0) & np.isfinite(total)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
-from dbdiffusion.inference._estimate import Estimate, adjust_p_values
+from dbdiffusion.inference._estimate import NullShare, adjust_p_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dbdiffusion.inference._estimate import Estimate
 
 
 def effects_table(
@@ -17,6 +24,7 @@ def effects_table(
     columns: dict[str, np.ndarray],
     fdr: str = "target",
     threshold: float = 0.0,
+    nulls: Sequence[NullShare | None] | None = None,
 ) -> pd.DataFrame:
     """Estimates (T, G) as a table.
 
@@ -36,6 +44,9 @@ def effects_table(
         ``"target"``: Benjamini-Hochberg inside each target. ``"all"``: over all targets.
     threshold
         Smallest effect of interest; p-values then test |effect| <= threshold.
+    nulls
+        For targets whose p-values are not uniform where nothing is true, what to expect, see :func:`adjust_p_values`; for a
+        threshold of zero.
 
     Raises
     ------
@@ -44,6 +55,7 @@ def effects_table(
 
     Examples
     --------
+    >>> from dbdiffusion.inference import Estimate
     >>> estimate = Estimate(np.ones((1, 2)), np.ones((1, 2)), np.full((1, 2), np.inf))
     >>> effects_table(["A"], np.array(["g", "h"]), estimate, np.zeros((1, 2)), 0.95, {})["effect"].tolist()
     [1.0, 1.0]
@@ -53,7 +65,11 @@ def effects_table(
         raise ValueError(msg)
     low, high = estimate.interval(confidence)
     p_value = estimate.p_value(threshold)
-    adjusted = adjust_p_values(p_value) if fdr == "target" else adjust_p_values(p_value.reshape(1, -1))
+    nulls = nulls if nulls is not None and threshold == 0 else [None] * len(targets)
+    if fdr == "target":
+        adjusted = adjust_p_values(p_value, nulls)
+    else:
+        adjusted = adjust_p_values(p_value.reshape(1, -1), [pooled_null(p_value, nulls)])
     shape = estimate.effect.shape
     values = {
         "effect": estimate.effect,
@@ -74,3 +90,20 @@ def effects_table(
     frame.insert(0, "variable", np.tile(variables, n_targets))
     frame.insert(0, "target", np.repeat(np.asarray(targets, dtype=object), n_genes))
     return frame
+
+
+def pooled_null(p_value: np.ndarray, nulls: Sequence[NullShare | None]) -> NullShare | None:
+    """What to expect of all families (T, G) together; None if every one is uniform.
+
+    Examples
+    --------
+    >>> pooled_null(np.array([[0.1, 0.2], [0.3, 0.4]]), [None, None]) is None
+    True
+    """
+    if not any(nulls):
+        return None
+    ordered = np.unique(p_value[np.isfinite(p_value)])
+    expected = np.zeros(len(ordered))
+    for row, null in zip(p_value, nulls, strict=True):
+        expected += np.isfinite(row).sum() * ordered if null is None else null.below(ordered)
+    return NullShare(ordered, expected)

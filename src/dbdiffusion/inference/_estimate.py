@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
 
@@ -84,13 +85,37 @@ def check_confidence(confidence: float) -> None:
         raise ValueError(msg)
 
 
-def adjust_p_values(p_value: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class NullShare:
+    """How many p-values of a family of tests would lie below a threshold, were nothing true.
+
+    Parameters
+    ----------
+    p_value
+        (m,) sorted.
+    expected
+        (m,) expected number of p-values up to there.
+    """
+
+    p_value: np.ndarray
+    expected: np.ndarray
+
+    def below(self, threshold: np.ndarray) -> np.ndarray:
+        """Expected number at or below each threshold."""
+        position = np.searchsorted(self.p_value, threshold, side="right")
+        return np.concatenate([[0.0], self.expected])[position]
+
+
+def adjust_p_values(p_value: np.ndarray, nulls: Sequence[NullShare | None] | None = None) -> np.ndarray:
     """Benjamini-Hochberg along the last axis; NaN stay NaN and do not count.
 
     Parameters
     ----------
     p_value
-        (..., G).
+        (T, G) or (G,); every row is a family.
+    nulls
+        For rows whose p-values are not uniform where nothing is true, what to expect there instead of threshold times
+        number of tests; the rest of Benjamini-Hochberg's rule stays: expected false over called, made monotone.
 
     Examples
     --------
@@ -99,8 +124,12 @@ def adjust_p_values(p_value: np.ndarray) -> np.ndarray:
     """
     flat = p_value.reshape(-1, p_value.shape[-1])
     adjusted = np.full(flat.shape, np.nan)
-    for row, values in enumerate(flat):
+    for i, values in enumerate(flat):
         known = np.isfinite(values)
         if known.any():
-            adjusted[row, known] = stats.false_discovery_control(np.clip(values[known], 0, 1))
+            ordered = np.sort(np.clip(values[known], 0, 1))
+            null = None if nulls is None else nulls[i]
+            false = ordered * len(ordered) if null is None else null.below(ordered)
+            rate = np.minimum.accumulate((false / np.arange(1, len(ordered) + 1))[::-1])[::-1]
+            adjusted[i, known] = np.minimum(rate[np.searchsorted(ordered, np.clip(values[known], 0, 1))], 1)
     return adjusted.reshape(p_value.shape)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 N_STEPS = 600
 MAX_VALUES = 2_000_000  # of a minibatch of genes, times references
 LEARNING_RATE = 0.03
-TOLERANCE = 2e-3  # nats a value between the last two tenths of the steps
+TOLERANCE = 5e-3  # nats a value
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class HierarchicalRectifier:
 
     @property
     def converged(self) -> bool:
-        """Whether the bound rose by less than a thousandth or two of a nat a value between its last two tenths."""
-        tenth = max(len(self.elbo) // 10, 1)
-        return bool(abs(self.elbo[-tenth:].mean() - self.elbo[-2 * tenth : -tenth].mean()) < TOLERANCE)
+        """Whether the bound hardly rose between the last two quarters of the steps."""
+        quarter = max(len(self.elbo) // 4, 1)
+        return bool(abs(self.elbo[-quarter:].mean() - self.elbo[-2 * quarter : -quarter].mean()) < TOLERANCE)
 
     def estimate(
         self,

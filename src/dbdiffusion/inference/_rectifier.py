@@ -214,9 +214,7 @@ def _untuned(references: References) -> Rectifier:
     )
 
 
-def _calibrated_slope(
-    references: References, loo_predicted: np.ndarray, control_weight: float
-) -> tuple[float, np.ndarray]:
+def _calibrated_slope(references: References, loo_predicted: np.ndarray, control_weight: float) -> tuple[float, np.ndarray]:
     """Slope in [0, 1] of the truth on left-out predictions, and the same without each reference.
 
     Tuning is optimistic when references are few; its left-out predictions say by how much. The control's noise, which

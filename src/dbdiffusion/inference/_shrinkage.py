@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import stats
 
 from dbdiffusion.inference._contrast import welch_contrast
-from dbdiffusion.inference._estimate import Estimate
+from dbdiffusion.inference._estimate import Estimate, NullShare
 
 if TYPE_CHECKING:
     from dbdiffusion.inference._moderation import ErrorLaw
+
+N_NULL = 30  # statistics on either side at which the null distribution of shrunk p-values is looked up
 
 
 def shrunk_contrast(
@@ -73,3 +76,54 @@ def shrunk_contrast(
     se = np.sqrt(np.maximum(posterior, 0) + control_variance)
     known = np.isfinite(plain.se) & np.isfinite(se)
     return Estimate(np.where(known, predicted + mean, effect), np.where(known, se, plain.se), plain.df)
+
+
+def shrunk_null(
+    variance: np.ndarray,
+    control_variance: np.ndarray,
+    df: np.ndarray,
+    control_df: float,
+    predicted: np.ndarray,
+    between: np.ndarray,
+    law: ErrorLaw,
+) -> list[NullShare]:
+    """How many shrunk p-values would lie below a threshold in each of n perturbations, had none of its genes changed.
+
+    A shrunk p-value is small where the prediction is large and the gene agrees, so it is not uniform without an effect. The
+    prediction is made without the perturbation's cells; given it, the observed effect of an unchanged gene is a t times its
+    standard error, and the shrunk p-values that this gives are looked up on a grid.
+
+    Parameters
+    ----------
+    variance, control_variance, df, control_df, predicted, between, law
+        As in :func:`shrunk_contrast`.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import ErrorLaw
+    >>> one, law = np.ones((1, 50)), ErrorLaw(df=100.0, scale=1.0, kappa=0.0)
+    >>> null = shrunk_null(one, 0 * one, np.array([10]), 10, 0 * one, 1e6 * one, law)[0]
+    >>> null.below(np.array([0.5, 1.0])).round(0).tolist()  # 50 genes, a prior that says nothing: uniform
+    [25.0, 50.0]
+    """
+    plain = welch_contrast(np.zeros_like(variance), variance, control_variance, df, control_df)
+    tail = np.geomspace(1e-7, 0.5, N_NULL)
+    edges = np.concatenate([tail, 1 - tail[-2::-1]])  # of the null distribution's probability, fine in both tails
+    middle, mass = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    nulls = []
+    for i in range(len(variance)):
+        row = slice(i, i + 1)
+        effect = stats.t.ppf(middle[:, None], plain.df[row]) * plain.se[row]
+        same = (np.broadcast_to(x[row], effect.shape) for x in (variance, control_variance, _two_axes(df), predicted, between))
+        own_variance, shared_variance, own_df, own_predicted, own_between = same
+        shrunk = shrunk_contrast(
+            effect, own_variance, shared_variance, own_df, control_df, own_predicted, own_between, law
+        ).p_value()
+        order = np.argsort(shrunk, axis=None)
+        expected = np.cumsum(np.broadcast_to(mass[:, None], shrunk.shape).ravel()[order])
+        nulls.append(NullShare(shrunk.ravel()[order], expected))
+    return nulls
+
+
+def _two_axes(df: np.ndarray) -> np.ndarray:
+    return df[:, None] if df.ndim == 1 else df

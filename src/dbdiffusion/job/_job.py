@@ -14,6 +14,7 @@ import pandas as pd
 import scvi
 
 from dbdiffusion.data import hold_out, read_screen, simulate_screen
+from dbdiffusion.job._calibration import check_calibration, draw_calibration
 from dbdiffusion.job._evaluate import HeldOut, observe, score_frame, score_targets
 from dbdiffusion.job._output import check_output, whole_folder
 from dbdiffusion.job._report import cells_to_map, draw_plots, write_report
@@ -62,6 +63,8 @@ def run_job(arguments: Namespace) -> dict[str, Any]:
         generated = model.generate(targets, n_cells=arguments.n_cells, seed=arguments.seed)
     control = rest[(rest.obs[arguments.perturbation_key].astype(str) == arguments.control).to_numpy()]
     held_out = _observe(model, control, cells, setup, arguments.seed) if hidden else None
+    with clock.timing("calibration"):
+        checked = check_calibration(model, arguments.cross_fitting, arguments.seed)
     effects = _with_observed(effects, held_out, screen.uns.get("true_effects"))
     scores = score_targets(model, effects, held_out)
     summary = {
@@ -73,13 +76,14 @@ def run_job(arguments: Namespace) -> dict[str, Any]:
         "weights": effects.attrs.get("weights", {}),
         "embedding_scores": model.embedding_scores().to_dict(orient="index"),
         "targets": scores,
+        "calibration": checked.to_dict(),
     }
     with whole_folder(arguments.out, overwrite=arguments.overwrite) as folder:
         _write(folder, model, effects, everything, generated)
         mapped = cells_to_map(control, cells if hidden else None, generated, arguments.perturbation_key)
-        plots = draw_plots(model, effects, mapped, folder)
+        plots = [*draw_plots(model, effects, mapped, folder), *draw_calibration(checked, folder)]
         summary["seconds"] = clock.seconds()
-        write_report(folder, summary, readable(scores), plots)
+        write_report(folder, summary, readable(scores), plots, checked)
         (folder / "summary.json").write_text(json.dumps(summary, indent=2, default=_jsonable) + "\n")
     return summary
 

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
+from dbdiffusion.job._calibration import calibration_lines
 from dbdiffusion.plotting import cell_map, gene_intervals, losses, predicted_against_observed, volcano
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
+    from dbdiffusion.job._calibration import Checked
     from dbdiffusion.model import DBDiffusion
 
 MAX_TARGETS = 12
@@ -64,7 +66,9 @@ def cells_to_map(control: AnnData, observed: AnnData | None, generated: AnnData,
     return ad.concat(blocks, index_unique="-", keys=[str(i) for i in range(len(blocks))])
 
 
-def write_report(folder: Path, summary: dict[str, Any], table: pd.DataFrame, plots: list[tuple[str, str]]) -> None:
+def write_report(
+    folder: Path, summary: dict[str, Any], table: pd.DataFrame, plots: list[tuple[str, str]], checked: Checked
+) -> None:
     """Write ``report.md``."""
     held_out = [t for t in summary["targets"] if t["mse"] is not None]
     lines = ["# Effects of perturbations that were not measured", "", _what(summary), ""]
@@ -80,6 +84,7 @@ def write_report(folder: Path, summary: dict[str, Any], table: pd.DataFrame, plo
             "",
         ]
     lines += ["## Targets", "", _markdown(table), "", _HOW_TO_READ, ""]
+    lines += calibration_lines(checked, _markdown)
     lines += ["## How unseen perturbations were placed", "", _markdown(pd.DataFrame(summary["embedding_scores"]).T), ""]
     lines += ["## Plots", ""]
     for file, caption in plots:

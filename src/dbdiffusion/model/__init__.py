@@ -1,6 +1,7 @@
 """The model: scvi-tools outside, the other rooms inside."""
 
+from dbdiffusion.model._calibration import Calibration, NullCalibration
 from dbdiffusion.model._model import DBDiffusion
 from dbdiffusion.model._module import DBDiffusionVAE
 
-__all__ = ["DBDiffusion", "DBDiffusionVAE"]
+__all__ = ["Calibration", "DBDiffusion", "DBDiffusionVAE", "NullCalibration"]

@@ -13,11 +13,13 @@ from dbdiffusion.inference import (
     MIN_REFERENCES,
     Estimate,
     HierarchicalRectifier,
+    NullShare,
     Rectifier,
     fit_hierarchical,
     fit_rectifier,
     paper_estimate,
     shrunk_contrast,
+    shrunk_null,
     welch_contrast,
 )
 from dbdiffusion.model._reference_sets import restricted_sets
@@ -53,12 +55,15 @@ class Answer:
         (G,) or NaN: standard deviation between perturbations around the prediction.
     n_reference
         Effective number of perturbations that rectified it.
+    null
+        What its p-values look like where nothing changed; None means uniform.
     """
 
     estimate: Estimate
     lam: float
     tau: np.ndarray
     n_reference: float
+    null: NullShare | None = None
 
 
 @dataclass(frozen=True)
@@ -105,16 +110,13 @@ def shrunk_answers(model: Any, names: Sequence[str], way: Way) -> dict[str, Answ
             continue
         rectifier = fit_rectifier(references_of(model, pool, members, way.reference_set), way.lam)
         observed = model._screen().observed.subset(pool.rows[members][inside])
-        shrunk = shrunk_contrast(
-            **{key: getattr(observed, key) for key in ("effect", "variance", "control_variance", "df", "control_df")},
-            predicted=rectifier.loo_predicted[inside],
-            between=rectifier.loo_between[inside],
-            law=rectifier.law,
-        )
+        errors = (observed.variance, observed.control_variance, observed.df, observed.control_df)
+        prior = (rectifier.loo_predicted[inside], rectifier.loo_between[inside], rectifier.law)
+        shrunk, nulls = shrunk_contrast(observed.effect, *errors, *prior), shrunk_null(*errors, *prior)
         for i, row in enumerate(pool.rows[members][inside]):
             name = wanted[row]
             estimate = _with_genes_of(_row(shrunk, i), plain[name].estimate, space.own_genes(name))
-            plain[name] = Answer(estimate, rectifier.weights[GENERATED], rectifier.tau, rectifier.n_reference - 1)
+            plain[name] = Answer(estimate, rectifier.weights[GENERATED], rectifier.tau, rectifier.n_reference - 1, nulls[i])
     return plain
 
 

@@ -62,10 +62,9 @@ class InferenceMixin(_Base):
         targets
             Names; None means every registered perturbation but control.
         method
-            ``"cross_fit"``, ``"hierarchical"`` (the same references in a Bayesian model with heavy tails, fitted by Pyro;
-            slower and, on the screens of ``benchmarks/coverage.py``, no better), or ``"paper"`` (Shang, Wei & Roeder 2025: in-sample
-            residuals of the located cluster, weight 1; it covers an unseen perturbation far less often than it says and is
-            here for comparison).
+            ``"cross_fit"``, ``"hierarchical"`` (the same references in a Bayesian model with heavy tails, fitted by Pyro), or
+            ``"paper"`` (Shang, Wei & Roeder 2025: in-sample residuals of the located cluster, weight 1; it covers an unseen
+            perturbation far less often than it says and is here for comparison).
         confidence
             Of the intervals.
         interval
@@ -83,7 +82,8 @@ class InferenceMixin(_Base):
             references, 1 plain prediction-powered inference without linear predictors.
         shrink
             Whether measured perturbations are shrunk towards their own cross-fitted predictions (empirical Bayes): more
-            power for those with few cells.
+            power for those with few cells. Intervals and p-values are then the posterior's; adjusted p-values allow for what
+            shrunk p-values are where nothing changed, so they control the false discovery rate even if predictions are wrong.
         fdr
             Benjamini-Hochberg inside each ``"target"``, or over ``"all"``.
         lfc_threshold
@@ -204,6 +204,7 @@ class InferenceMixin(_Base):
             _explaining_columns([answers[name] for name in names], names, set(unseen), screen.control),
             fdr,
             lfc_threshold * np.log(2),
+            [answers[name].null for name in names],
         )[list(EFFECT_COLUMNS)]
         table.attrs = {
             "confidence": confidence, "fdr": fdr, "lfc_threshold": lfc_threshold, "shrink": shrink,

@@ -1,0 +1,80 @@
+"""Plots of calibration: take tables, return axes, compute nothing but quantiles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dbdiffusion.plotting._effects import BLUE, GREY, RED
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+def coverage_by_level(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
+    """Coverage against nominal level, two standard errors as bars; on the diagonal intervals say what they hold.
+
+    Parameters
+    ----------
+    table
+        Rows = levels; columns ``level, coverage, coverage_se`` and perhaps ``coverage_mean`` of a baseline.
+    ax, title
+        To draw on, and its title.
+    """
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+    ax.errorbar(
+        table["level"], table["coverage"], yerr=2 * table["coverage_se"], fmt="o-", color=BLUE, markersize=4, capsize=2,
+        label="rectified",
+    )  # fmt: skip
+    if "coverage_mean" in table:
+        ax.plot(table["level"], table["coverage_mean"], "x", color=RED, markersize=5, label="mean of references")
+    ax.set(xlim=(0.4, 1), ylim=(0.4, 1), xlabel="nominal level", ylabel="coverage", title=title)
+    ax.legend(frameon=False, fontsize=7, loc="upper left")
+    return ax
+
+
+def pit_histogram(pit: np.ndarray, ax: Axes, title: str = "", n_bins: int = 20) -> Axes:
+    """Histogram of levels at which intervals just cover; flat when calibrated at every level.
+
+    Parameters
+    ----------
+    pit
+        (K, G); NaN are left out.
+    ax, title
+        To draw on, and its title.
+    n_bins
+        Of equal width.
+    """
+    values = np.asarray(pit, dtype=float)
+    ax.hist(values[np.isfinite(values)], bins=n_bins, range=(0, 1), density=True, color=BLUE, edgecolor="white", linewidth=0.4)
+    ax.axhline(1, color=GREY, linewidth=0.8)
+    ax.set(xlim=(0, 1), xlabel="level at which the interval just covers", ylabel="density", title=title)
+    return ax
+
+
+def null_quantiles(p_values: np.ndarray, ax: Axes, title: str = "") -> Axes:
+    """Observed against uniform quantiles of null p-values, -log10, and the 95 % band of independent ones.
+
+    Parameters
+    ----------
+    p_values
+        (splits, G); NaN are left out.
+    ax, title
+        To draw on, and its title.
+    """
+    values = np.asarray(p_values, dtype=float)
+    observed = np.sort(values[np.isfinite(values)])
+    n = len(observed)
+    shown = np.unique(np.geomspace(1, max(n, 1), 400).astype(int)) - 1 if n else np.array([], dtype=int)
+    expected = (shown + 0.5) / max(n, 1)
+    spread = 1.96 * np.sqrt(expected * (1 - expected) / max(n, 1))
+    smallest = 0.1 / max(n, 1)
+    low, high = np.maximum(expected - spread, smallest), np.minimum(expected + spread, 1)
+    x = -np.log10(expected)
+    ax.fill_between(x, -np.log10(high), -np.log10(low), color=GREY, alpha=0.25, linewidth=0)
+    ax.plot(x, x, color=GREY, linewidth=0.8)
+    ax.plot(x, -np.log10(np.maximum(observed[shown], 1e-300)), ".", color=BLUE, markersize=4)
+    ax.set(xlabel="expected -log10 p", ylabel="observed -log10 p", title=title)
+    return ax

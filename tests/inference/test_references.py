@@ -1,0 +1,43 @@
+import numpy as np
+
+from dbdiffusion.inference import References
+from dbdiffusion.inference._references import effective_number, mean_of_others
+
+K, G, Q = 7, 11, 2
+
+
+def test_mean_of_others_leaves_oneself_out():
+    values = np.random.default_rng(0).standard_normal((Q, K, G))
+    expected = np.stack([np.delete(values, i, axis=1).mean(axis=1) for i in range(K)], axis=1)
+    np.testing.assert_allclose(mean_of_others(values, None), expected)
+    alike = (np.ones((K, K)) - np.eye(K)) / (K - 1)
+    np.testing.assert_allclose(mean_of_others(values, alike), expected)
+
+
+def test_effective_number_counts_equal_weights():
+    weights = np.zeros((2, K))
+    weights[0, :4], weights[1, 2] = 0.25, 1
+    np.testing.assert_allclose(effective_number(weights), [4, 1])
+
+
+def test_own_genes_are_filled_with_the_mean_of_the_others():
+    rng = np.random.default_rng(1)
+    effect, predicted = rng.standard_normal((K, G)), rng.standard_normal((K, G))
+    own = tuple(np.array([i]) if i < 3 else np.array([], dtype=int) for i in range(K))
+    filled = References(effect, np.ones((K, G)), np.ones(G), {"model": predicted}, own).without_own_genes()
+    for i in range(3):
+        assert np.isclose(filled.effect[i, i], np.delete(effect[:, i], i).mean())
+        assert np.isclose(filled.predicted["model"][i, i], np.delete(predicted[:, i], i).mean())
+    untouched = np.ones((K, G), dtype=bool)
+    untouched[[0, 1, 2], [0, 1, 2]] = False
+    assert np.array_equal(filled.effect[untouched], effect[untouched])
+
+
+def test_chunks_hold_every_gene_once(monkeypatch):
+    monkeypatch.setattr("dbdiffusion.inference._references.MAX_CHUNK", 3 * K * (1 + Q))
+    rng = np.random.default_rng(2)
+    arrays = [rng.standard_normal((K, G)) for _ in range(1 + Q)]
+    references = References(arrays[0], np.ones((K, G)), np.ones(G), {"a": arrays[1], "b": arrays[2]})
+    chunks = list(references.gene_chunks())
+    assert len(chunks) == 4
+    assert np.array_equal(np.concatenate([vectors for _, vectors in chunks], axis=2), np.stack(arrays))

@@ -1,0 +1,62 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dbdiffusion.inference import References
+from dbdiffusion.inference._tuning import Tuning
+
+K, G = 12, 40
+
+
+@pytest.fixture
+def references():
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((K, G))
+    predicted = {"good": truth + 0.5 * rng.standard_normal((K, G)), "noise": rng.standard_normal((K, G))}
+    return References(truth + 0.3 * rng.standard_normal((K, G)), np.full((K, G), 0.09), np.full(G, 0.01), predicted)
+
+
+def risk(references, tuned, rho, weight):
+    """Risk against the truth by the formula, one reference at a time."""
+    observed, predicted = references.effect, np.stack(list(references.predicted.values()))
+    residual = observed - np.tensordot(weight, predicted, axes=1)
+    total = 0.0
+    for i in range(K):
+        others = np.delete(np.arange(K), i)
+        error = residual[i] - rho * residual[others].mean(axis=0)
+        control_weight = rho + (1 - rho) * weight.sum()
+        total += (error**2).sum() + 2 * control_weight * references.control_variance.sum()
+    return total
+
+
+def test_risk_is_the_formula_and_the_choice_its_minimum(references):
+    tuned = Tuning(references).choose()
+    assert np.isclose(tuned.risk, risk(references, tuned, tuned.rho, tuned.weight), rtol=1e-6)
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        weight, rho = np.abs(tuned.weight + 0.2 * rng.standard_normal(2)), rng.uniform()
+        assert tuned.risk <= risk(references, tuned, np.round(rho, 1), weight) + 1e-6
+
+
+def test_a_fixed_weight_belongs_to_the_first_predictor_alone(references):
+    tuned = Tuning(references, lam=0.7).choose()
+    assert tuned.weight.tolist() == [0.7, 0]
+    assert tuned.rho == 1
+
+
+def test_errors_do_not_depend_on_chunks_of_genes(references, monkeypatch):
+    whole = Tuning(references).leave_one_out_errors()
+    monkeypatch.setattr("dbdiffusion.inference._references.MAX_CHUNK", 5 * K * 3)
+    np.testing.assert_allclose(Tuning(references).leave_one_out_errors(), whole)
+
+
+def test_a_reference_set_is_taken_where_it_clearly_helps_and_only_there():
+    rng = np.random.default_rng(3)
+    group = np.repeat([0, 1, 2], 8)
+    same = (group[:, None] == group) & ~np.eye(24, dtype=bool)
+    for size, expected in ((2.0, "cluster"), (0.0, "all")):
+        truth = size * rng.standard_normal((3, G))[group] + 0.3 * rng.standard_normal((24, G))
+        references = References(truth, np.zeros((24, G)), np.zeros(G), {"useless": 0 * truth})
+        references = replace(references, sets={"all": None, "cluster": same / same.sum(axis=1, keepdims=True)})
+        assert Tuning(references).choose().reference_set == expected
