@@ -53,6 +53,13 @@ def test_log1p_cp10k_adds_duplicate_entries_before_the_logarithm():
     np.testing.assert_allclose(log1p_cp10k(twice, np.array([50.0])).toarray(), log1p_cp10k(once, np.array([50.0])).toarray())
 
 
+def test_depth_of_a_cell_changes_nothing(rng):
+    counts, depth = rng.poisson(3, (7, G)).astype(float), rng.uniform(0.5, 20, 7)
+    deeper = counts * depth[:, None]
+    first, second = (log1p_cp10k(x, x.sum(axis=1)).toarray() for x in (counts, deeper))
+    np.testing.assert_allclose(second, first, rtol=1e-5)
+
+
 def test_grouped_moments_agree_with_pandas(cells):
     values, perturbation, _ = cells
     moments = grouped_moments([(sp.csr_matrix(values), perturbation)], P, G)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from dbdiffusion.inference import paper_estimate
+from dbdiffusion.inference import References, fit_rectifier, paper_estimate
 
 K, G = 7, 11
 
@@ -15,6 +15,15 @@ def test_formulas():
         np.testing.assert_allclose(estimate.effect[g], target[g] + np.mean(observed[:, g] - generated[:, g]))
         np.testing.assert_allclose(estimate.se[g] ** 2, sum(variance[i, g] + t2 for i in range(K)) / K**2)
     assert np.isinf(estimate.df).all()
+
+
+def test_full_weights_without_cross_fitting_are_the_papers_point_estimate():
+    rng = np.random.default_rng(1)
+    observed, generated, target = rng.standard_normal((K, G)), rng.standard_normal((K, G)), rng.standard_normal(G)
+    one = np.ones((K, G))
+    references = References(observed, one, np.ones(G), {"generated": generated, "ridge": observed})
+    plain = fit_rectifier(references, lam=1.0).estimate({"generated": target[None], "ridge": target[None]})
+    np.testing.assert_allclose(plain.effect[0], paper_estimate(target, observed, generated, one).effect)
 
 
 def test_a_constant_bias_of_the_generator_is_removed():

@@ -76,6 +76,19 @@ def test_an_exact_predictor_gets_all_the_weight(rng, scale):
     np.testing.assert_allclose(rectifier.estimate({"exact": target / scale}).effect, target, atol=0.01)
 
 
+def test_the_interval_of_an_exact_predictor_shrinks_with_the_noise_to_nothing():
+    widths = []
+    for noise in (0.3, 0.03, 0.003):
+        rng = np.random.default_rng(7)
+        truth = rng.standard_normal((K, G))
+        seen = truth + noise * rng.standard_normal((K, G))
+        references = References(seen, np.full((K, G), noise**2), np.zeros(G), {"exact": truth})
+        low, high = fit_rectifier(references).estimate({"exact": truth}).interval()
+        widths.append((high - low).mean())
+    assert widths[0] > 5 * widths[1] > 5 * widths[2]
+    assert widths[2] < 0.01
+
+
 def test_a_biased_predictor_is_rectified(rng):
     truth, bias = rng.standard_normal((K + T, G)), 3 * rng.standard_normal(G)
     references = References(truth[T:], np.zeros((K, G)), np.zeros(G), {"biased": truth[T:] + bias})
