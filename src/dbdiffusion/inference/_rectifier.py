@@ -183,7 +183,7 @@ def fit_rectifier(
         reference_set=tuned.reference_set,
         residual=residual,
         residual_variance=residual.var(axis=0, ddof=1),
-        tau=np.sqrt(_between_variance(spread, noise)),
+        tau=np.sqrt(_between_variance(spread, noise, n)),
         control_variance=np.maximum((2 * shrinkage * control_weight - 1) * references.control_variance, 0),
         law=law,
         n_reference=n,
@@ -241,9 +241,13 @@ def _moderated_mean_square(errors: np.ndarray) -> tuple[np.ndarray, float]:
     return prior.moderate(mean_square, df), prior.df
 
 
-def _between_variance(spread: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """What of the moderated mean square is not the references' own sampling noise, never below a tenth of the pooled share."""
-    share = np.clip(1 - noise.sum() / max(spread.sum(), 1e-300), 0, 1)
+def _between_variance(spread: np.ndarray, noise: np.ndarray, n: int) -> np.ndarray:
+    """What of the moderated mean square of n errors is not the references' own sampling noise.
+
+    Never below a tenth of the share that it has over all genes, itself never below its own standard error: an estimate of
+    zero is no proof of zero.
+    """
+    share = np.clip(1 - noise.sum() / max(spread.sum(), 1e-300), np.sqrt(2 / (n * len(spread))), 1)
     return np.maximum(spread - noise, 0.1 * share * spread)
 
 
@@ -254,5 +258,5 @@ def _left_out_between(errors: np.ndarray, noise: np.ndarray) -> np.ndarray:
     prior = fit_variance_prior(total / n, n - 1)
     between = np.empty_like(errors)
     for i, error in enumerate(errors):
-        between[i] = _between_variance(prior.moderate((total - error**2) / (n - 1), n - 2), noise)
+        between[i] = _between_variance(prior.moderate((total - error**2) / (n - 1), n - 2), noise, n - 1)
     return between
