@@ -48,7 +48,7 @@ class Estimate:
     def interval(self, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper end of the interval at a confidence strictly between 0 and 1."""
         check_confidence(confidence)
-        half = stats.t.ppf(0.5 + confidence / 2, self.df) * self.se
+        half = _t_quantile(0.5 + confidence / 2, self.df) * self.se
         return self.effect - half, self.effect + half
 
     def p_value(self, threshold: float = 0.0) -> np.ndarray:
@@ -71,6 +71,14 @@ class Estimate:
         """Rows of the first axis."""
         df = np.broadcast_to(self.df, self.effect.shape)
         return type(self)(self.effect[rows], self.se[rows], df[rows])
+
+
+def _t_quantile(level: float, df: np.ndarray) -> np.ndarray:
+    """Quantiles of t, looked up once a row where a row has one number of degrees of freedom: they are dear."""
+    df = np.asarray(df, dtype=float)
+    if df.ndim < 2 or not (df == df[..., :1]).all():
+        return stats.t.ppf(level, df)
+    return stats.t.ppf(level, df[..., :1])
 
 
 def check_confidence(confidence: float) -> None:
