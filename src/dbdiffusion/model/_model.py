@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
-from scvi.data._utils import _get_adata_minify_type
 from scvi.data.fields import (
     CategoricalJointObsField,
     CategoricalObsField,
@@ -16,6 +15,7 @@ from scvi.data.fields import (
 )
 from scvi.model import SCVI
 
+from dbdiffusion._compat import minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, UserVectorsField, check_counts, check_perturbations
 from dbdiffusion.model._cross_fit import CrossFittingMixin
@@ -23,13 +23,14 @@ from dbdiffusion.model._generation import GenerationMixin
 from dbdiffusion.model._inference import InferenceMixin
 from dbdiffusion.model._module import DBDiffusionVAE
 from dbdiffusion.model._perturbations import PerturbationMixin
+from dbdiffusion.model._pretrained import PretrainedMixin
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
 
-class DBDiffusion(CrossFittingMixin, PerturbationMixin, GenerationMixin, InferenceMixin, SCVI):
+class DBDiffusion(PretrainedMixin, CrossFittingMixin, PerturbationMixin, GenerationMixin, InferenceMixin, SCVI):
     """Latent diffusion on perturbations, on top of :class:`scvi.model.SCVI`, with prediction-powered inference.
 
     Stage one is scvi's VAE on counts. Stage two diffuses its latent space under the embedding of a perturbation. Effects
@@ -191,9 +192,8 @@ class DBDiffusion(CrossFittingMixin, PerturbationMixin, GenerationMixin, Inferen
             PerturbationField(perturbation_key, control, combination_sep),
             UserVectorsField(embedding_key, perturbation_key),
         ]
-        minify_type = _get_adata_minify_type(adata)
-        if minify_type is not None:
-            fields += cls._get_fields_for_adata_minification(minify_type)
+        if minified_type(adata) is not None:
+            fields += cls._get_fields_for_adata_minification(minified_type(adata))
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
