@@ -24,13 +24,14 @@ from dbdiffusion.model._inference import InferenceMixin
 from dbdiffusion.model._module import DBDiffusionVAE
 from dbdiffusion.model._perturbations import PerturbationMixin
 from dbdiffusion.model._pretrained import PretrainedMixin
+from dbdiffusion.model._query import QueryMixin
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
 
-class DBDiffusion(PretrainedMixin, CrossFittingMixin, PerturbationMixin, GenerationMixin, InferenceMixin, SCVI):
+class DBDiffusion(PretrainedMixin, QueryMixin, CrossFittingMixin, PerturbationMixin, GenerationMixin, InferenceMixin, SCVI):
     """Latent diffusion on perturbations, on top of :class:`scvi.model.SCVI`, with prediction-powered inference.
 
     Stage one is scvi's VAE on counts. Stage two diffuses its latent space under the embedding of a perturbation. Effects
@@ -114,7 +115,9 @@ class DBDiffusion(PretrainedMixin, CrossFittingMixin, PerturbationMixin, Generat
         self._pools: dict = {}
         self._cached_space = None
         self._cached_screen = None
+        self._keeps_latent_space = False
         self.screen_ = None
+        self.reference_screen_ = None
         self.cross_fit_ = None
         self.added_perturbations_: list[str] = []
         self.added_vectors_: pd.DataFrame | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from dbdiffusion.embedding import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import scipy.sparse as sp
     from scvi.data import AnnDataManager
@@ -59,6 +59,8 @@ class Screen:
         Total counts that a library of 1 stands for; 1 unless the size factors are relative (median below 100).
     context
         Registry key to array (control cells, ...): batch, labels, covariates of control cells.
+    n_axes
+        Leading perturbations whose effects span the embedding; None means all. Those behind were measured later.
     """
 
     names: tuple[str, ...]
@@ -70,6 +72,7 @@ class Screen:
     library: np.ndarray
     depth_per_library: float
     context: dict[str, np.ndarray]
+    n_axes: int | None = None
 
     @cached_property
     def genes(self) -> GeneSpace:
@@ -85,6 +88,20 @@ class Screen:
     def from_dict(cls, values: dict[str, Any]) -> Screen:
         """Inverse of :meth:`to_dict`."""
         return cls(**{**values, "observed": ObservedEffects(**values["observed"])})
+
+    def extended(self, later: Screen, is_known: Callable[[str], bool]) -> Screen:
+        """This screen with the perturbations that a later one adds, and the later one's control cells.
+
+        Rows and axes of this one stay. Effects of both are contrasts against the control of the screen they come from.
+        """
+        rows = np.array([row for row, name in enumerate(later.names) if not is_known(name)], dtype=int)
+        return replace(
+            later,
+            names=(*self.names, *(later.names[row] for row in rows)),
+            observed=self.observed.joined(later.observed.subset(rows)),
+            vectors=self.vectors,
+            n_axes=self.n_axes or len(self.names),
+        )
 
 
 class ScreenReader:
@@ -106,6 +123,11 @@ class ScreenReader:
         self.batch = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY).ravel().astype(int)
         self.counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
         self.library, self.depth_per_library = self._library()
+
+    @property
+    def var_names(self) -> np.ndarray:
+        """Genes (G,)."""
+        return np.asarray(self._manager.get_state_registry(REGISTRY_KEYS.X_KEY)["column_names"], dtype=str)
 
     @property
     def depth(self) -> np.ndarray:
@@ -132,7 +154,7 @@ class ScreenReader:
             names=names,
             control=self.control,
             separator=self.separator,
-            var_names=np.asarray(self._manager.adata.var_names, dtype=str),
+            var_names=self.var_names,
             observed=observed,
             vectors=self.gene_vectors(),
             library=self.library[pool],

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from dbdiffusion._keys import REGISTRY
+from dbdiffusion.embedding import fit_space
 from dbdiffusion.model._screen import Screen, ScreenReader
 from dbdiffusion.model._training import (
     DiffusionPlan,
@@ -32,8 +33,10 @@ class TwoStageTrainingMixin(_Base):
 
     _cached_screen: Screen | None
     screen_: dict | None
+    reference_screen_: dict | None
     cross_fit_: dict | None
     _pools: dict
+    _keeps_latent_space: bool
 
     def train(
         self,
@@ -87,7 +90,13 @@ class TwoStageTrainingMixin(_Base):
         if early_stopping:
             kwargs.setdefault("early_stopping_patience", 15)
             kwargs.setdefault("early_stopping_warmup_epochs", warmup["n_epochs_kl_warmup"])
-        self._forget_stage_two()
+        if self._keeps_latent_space:
+            warmup["weight_decay"] = 0.0  # it would move the frozen weights
+        else:
+            self._forget_stage_two()
+            self.module.diffusion.forget_linear_part()
+        if self.history_ is None:
+            self.is_trained_ = False  # scvi starts a history for untrained models only
         self.module.set_stage("vae")
         super().train(
             max_epochs=max_epochs,
@@ -106,6 +115,7 @@ class TwoStageTrainingMixin(_Base):
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
         plan_kwargs: dict[str, Any] | None = None,
+        warm_start: bool | None = None,
         **trainer_kwargs: Any,
     ) -> None:
         """Train stage two, the latent diffusion, on the frozen VAE and the same split of cells.
@@ -122,6 +132,9 @@ class TwoStageTrainingMixin(_Base):
             As in scvi-tools.
         plan_kwargs
             ``lr``, ``weight_decay``, ``condition_dropout``, ``ema_decay``.
+        warm_start
+            Whether to go on from the present weights of the diffusion, as after an interrupted run, instead of from fresh
+            ones. None means so for a model of :meth:`load_query_data`, whose diffusion is then fine-tuned.
         **trainer_kwargs
             Passed to :class:`scvi.train.Trainer`.
 
@@ -129,12 +142,15 @@ class TwoStageTrainingMixin(_Base):
         ------
         RuntimeError
             If stage one was not trained.
+        ValueError
+            For a warm start without weights to start from.
         """
         self._require_vae()
+        warm_start = self._warm_start(warm_start)
         if self.train_indices is None:  # a checkpoint of stage one knows no split
             self.train_indices = np.arange(self.adata.n_obs)
             self.validation_indices = self.test_indices = np.empty(0, dtype=int)
-        screen = ScreenReader(self.adata_manager).read()
+        screen = self._read_screen()
         latents = self._encode()
         space = self._space_of(screen)
         conditions, origin = self._conditions(space)
@@ -142,8 +158,9 @@ class TwoStageTrainingMixin(_Base):
         max_epochs = max_epochs or epochs_for(data)
         _check_positive("max_epochs", max_epochs)
         self._forget_stage_two()
-        self.module.diffusion.reset()
-        fit_linear_part(self.module.diffusion, latents.subset(self.train_indices), conditions, origin)
+        if not warm_start:
+            self.module.diffusion.reset()
+            fit_linear_part(self.module.diffusion, latents.subset(self.train_indices), conditions, origin)
         plan = DiffusionPlan(
             self.module.diffusion, conditions, max_epochs * steps_per_epoch(data), **(plan_kwargs or {}), module=self.module
         )
@@ -180,6 +197,23 @@ class TwoStageTrainingMixin(_Base):
             torch.as_tensor(variance, dtype=torch.float32).sqrt(),
             torch.as_tensor(codes.astype(np.int64)),
         )
+
+    def _read_screen(self) -> Screen:
+        screen = ScreenReader(self.adata_manager).read()
+        if self.reference_screen_ is None:
+            return screen
+        reference = Screen.from_dict(self.reference_screen_)
+        known = fit_space(reference.names, reference.observed, reference.genes, 1, ("ridge",), separator=reference.separator)
+        return reference.extended(screen, known.is_measured)
+
+    def _warm_start(self, asked: bool | None) -> bool:
+        has_weights = self.module.diffusion.has_linear_part
+        if asked is None:
+            return has_weights and self.reference_screen_ is not None
+        if asked and not has_weights:
+            msg = "`warm_start` needs a diffusion that was trained before, if only for an epoch; leave it out."
+            raise ValueError(msg)
+        return asked
 
     def _require_vae(self) -> None:
         if not (self.is_vae_trained_ or self.is_trained_):  # a checkpoint of stage one has the latter only
