@@ -71,11 +71,8 @@ class ObservedEffects:
 
     def joined(self, other: ObservedEffects) -> ObservedEffects:
         """These perturbations, then those of another screen; the smaller of the two controls' degrees of freedom."""
-        arrays = {
-            f.name: np.concatenate([getattr(self, f.name), getattr(other, f.name)])
-            for f in fields(self)
-            if f.name != "control_df"
-        }
+        names = [f.name for f in fields(self) if f.name != "control_df"]
+        arrays = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names}
         return ObservedEffects(**arrays, control_df=min(self.control_df, other.control_df))
 
 

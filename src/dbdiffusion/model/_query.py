@@ -84,7 +84,7 @@ class QueryMixin(_Base):
     def _start_afresh(self, *, knows_all_categories: bool) -> None:
         """Reset what belongs to the reference's cells; read the new screen."""
         self.is_vae_trained_ = self.is_trained_ = knows_all_categories
-        self.history_ = self.train_indices = self.validation_indices = self.test_indices = None
+        self.history_ = self.train_indices_ = self.validation_indices_ = self.test_indices_ = None
         self._forget_space()
         self._cached_screen = None
         for fold in self.module.folds:

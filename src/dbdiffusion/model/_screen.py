@@ -90,7 +90,7 @@ class Screen:
         return cls(**{**values, "observed": ObservedEffects(**values["observed"])})
 
     def extended(self, later: Screen, is_known: Callable[[str], bool]) -> Screen:
-        """This screen with the perturbations that a later one adds, and the later one's control cells.
+        """The screen with the perturbations that a later one adds, and the later one's control cells.
 
         Rows and axes of this one stay. Effects of both are contrasts against the control of the screen they come from.
         """
