@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from scvi import REGISTRY_KEYS
-from scvi.data import AnnDataManager
-from scvi.data.fields import (
-    CategoricalJointObsField,
-    CategoricalObsField,
-    LayerField,
-    NumericalJointObsField,
-    NumericalObsField,
-)
 from scvi.model import SCVI
 
-from dbdiffusion._compat import minified_type
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion.data import PerturbationField, UserVectorsField, check_counts, check_perturbations
+from dbdiffusion.data import PerturbationField
 from dbdiffusion.model._cross_fit import CrossFittingMixin
 from dbdiffusion.model._generation import GenerationMixin
 from dbdiffusion.model._inference import InferenceMixin
@@ -25,13 +15,26 @@ from dbdiffusion.model._module import DBDiffusionVAE
 from dbdiffusion.model._perturbations import PerturbationMixin
 from dbdiffusion.model._pretrained import PretrainedMixin
 from dbdiffusion.model._query import QueryMixin
+from dbdiffusion.model._rna import RnaMixin
+from dbdiffusion.model._setup import SetupMixin
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+    from mudata import MuData
 
 
-class DBDiffusion(PretrainedMixin, QueryMixin, CrossFittingMixin, PerturbationMixin, GenerationMixin, InferenceMixin, SCVI):
+class DBDiffusion(
+    SetupMixin,
+    RnaMixin,
+    PretrainedMixin,
+    QueryMixin,
+    CrossFittingMixin,
+    PerturbationMixin,
+    GenerationMixin,
+    InferenceMixin,
+    SCVI,
+):
     """Latent diffusion on perturbations, on top of :class:`scvi.model.SCVI`, with prediction-powered inference.
 
     Stage one is scvi's VAE on counts. Stage two diffuses its latent space under the embedding of a perturbation. Effects
@@ -40,7 +43,7 @@ class DBDiffusion(PretrainedMixin, QueryMixin, CrossFittingMixin, PerturbationMi
     Parameters
     ----------
     adata
-        Registered by :meth:`setup_anndata`.
+        Registered by :meth:`setup_anndata` or :meth:`setup_mudata`.
     registry
         Of a registered AnnData, to build the model without one.
     n_hidden, n_latent, n_layers, dropout_rate, dispersion, gene_likelihood
@@ -80,7 +83,7 @@ class DBDiffusion(PretrainedMixin, QueryMixin, CrossFittingMixin, PerturbationMi
 
     def __init__(
         self,
-        adata: AnnData | None = None,
+        adata: AnnData | MuData | None = None,
         registry: dict | None = None,
         n_hidden: int = 128,
         n_latent: int = 20,
@@ -113,6 +116,7 @@ class DBDiffusion(PretrainedMixin, QueryMixin, CrossFittingMixin, PerturbationMi
         self.is_vae_trained_ = False
         self.is_diffusion_trained_ = False
         self._pools: dict = {}
+        self._rna_of_mudata: dict = {}
         self._cached_space = None
         self._cached_screen = None
         self._keeps_latent_space = False
@@ -128,78 +132,6 @@ class DBDiffusion(PretrainedMixin, QueryMixin, CrossFittingMixin, PerturbationMi
             f"n_diffusion_blocks: {n_diffusion_blocks}, n_folds: {n_folds}."
         )
         self.init_params_ = self._get_init_params(locals())
-
-    @classmethod
-    def setup_anndata(
-        cls,
-        adata: AnnData,
-        perturbation_key: str = "perturbation",
-        control: str = "control",
-        layer: str | None = None,
-        batch_key: str | None = None,
-        labels_key: str | None = None,
-        size_factor_key: str | None = None,
-        categorical_covariate_keys: list[str] | None = None,
-        continuous_covariate_keys: list[str] | None = None,
-        embedding_key: str | None = None,
-        combination_sep: str = "+",
-        **kwargs: Any,
-    ) -> None:
-        """Register a screen.
-
-        With ``adata`` alone it works on any data set in the scPerturb convention: raw counts in X,
-        ``obs["perturbation"]``, ``"control"``.
-
-        Parameters
-        ----------
-        adata
-            Cells by genes, raw counts; dense, CSR or CSC, in memory or backed. Codes are added to ``obs`` under
-            ``_scvi_*``, as every scvi-tools model does; nothing else changes.
-        perturbation_key
-            Column of ``obs`` that names the perturbation of every cell.
-        control
-            Category of the unperturbed cells.
-        layer
-            Layer with the counts, if they are not in X.
-        batch_key
-            Column of experimental batches. Effects are contrasts inside batches.
-        labels_key, categorical_covariate_keys, continuous_covariate_keys
-            As in :meth:`scvi.model.SCVI.setup_anndata`.
-        size_factor_key
-            Column of ``obs`` with total counts of the whole transcriptome (when X holds only some genes) or with relative
-            size factors. It takes the place of the total counts of X in the decoder and in CP10K.
-        embedding_key
-            Key of ``uns`` with your own vectors of perturbations or genes: a DataFrame, index = names.
-        combination_sep
-            Separates the parts of a combination, ``"A+B"``; their order does not matter.
-        **kwargs
-            Used by scvi-tools when it loads a model.
-
-        Raises
-        ------
-        KeyError
-            If a column, layer or table is missing.
-        ValueError
-            If counts, control, or the table are not as they must be; the message says how to mend it.
-        """
-        setup_method_args = cls._get_setup_method_args(**locals())
-        check_counts(adata, layer)
-        check_perturbations(adata.obs, perturbation_key, control)
-        fields = [
-            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=True),
-            CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
-            CategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
-            NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
-            CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-            NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
-            PerturbationField(perturbation_key, control, combination_sep),
-            UserVectorsField(embedding_key, perturbation_key),
-        ]
-        if minified_type(adata) is not None:
-            fields += cls._get_fields_for_adata_minification(minified_type(adata))
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
-        manager.register_fields(adata, **kwargs)
-        cls.register_manager(manager)
 
     @property
     def perturbation_names(self) -> list[str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from mudata import MuData
+from scvi import REGISTRY_KEYS
 
 if TYPE_CHECKING:
     from typing import Self
@@ -22,7 +24,7 @@ class QueryMixin(_Base):
     @classmethod
     def load_query_data(
         cls,
-        adata: AnnData,
+        adata: AnnData | MuData,
         reference_model: str | Path | Self,
         unfrozen: bool = False,
         freeze_expression: bool = True,
@@ -65,12 +67,13 @@ class QueryMixin(_Base):
         """
         reference = reference_model
         if isinstance(reference, str | Path):
-            reference = cls.load(str(reference), adata=False)
+            reference_model = str(reference)
+            reference = cls.load(reference_model, adata=False)
         reference._require_vae()
         _check_genes(adata, reference)
         model = super().load_query_data(
             adata,
-            reference,
+            reference_model,
             unfrozen=unfrozen,
             freeze_expression=freeze_expression,
             freeze_batchnorm_encoder=freeze_batchnorm_encoder,
@@ -96,8 +99,11 @@ class QueryMixin(_Base):
 
 
 def _check_genes(adata: AnnData, reference: Any) -> None:
-    known = np.asarray(reference.get_var_names(), dtype=str)
-    brought = np.asarray(adata.var_names, dtype=str)
+    known = np.asarray(
+        reference.registry_["field_registries"][REGISTRY_KEYS.X_KEY]["state_registry"]["column_names"], dtype=str
+    )
+    rna = (reference.registry_["setup_args"].get("modalities") or {"rna_layer": "rna"})["rna_layer"]
+    brought = np.asarray((adata.mod[rna] if isinstance(adata, MuData) else adata).var_names, dtype=str)
     if not np.array_equal(known, brought):
         absent = [name for name in known if name not in set(brought)]
         found = (
