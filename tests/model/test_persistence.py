@@ -87,3 +87,11 @@ def test_a_checkpoint_of_either_stage_can_be_taken_up(tmp_path, monkeypatch):
             loaded.generate(model.perturbation_names[0])
         loaded.train_diffusion(max_epochs=1, **QUIET)
         assert loaded.generate(model.perturbation_names[0], n_cells=2).n_obs == 2
+
+
+def test_without_data_what_needs_cells_says_so(trained, tmp_path):
+    trained.save(tmp_path / "model")
+    loaded = DBDiffusion.load(tmp_path / "model", adata=False)
+    for function in (loaded.train_vae, loaded.train_diffusion, loaded.cross_fit, loaded.observed_effects, loaded.minify_adata):
+        with pytest.raises(ValueError, match="needs cells"):
+            function()

@@ -11,6 +11,7 @@ from dbdiffusion.data import PerturbationField
 from dbdiffusion.model._cross_fit import CrossFittingMixin
 from dbdiffusion.model._generation import GenerationMixin
 from dbdiffusion.model._inference import InferenceMixin
+from dbdiffusion.model._minified import MinifiedMixin
 from dbdiffusion.model._module import DBDiffusionVAE
 from dbdiffusion.model._perturbations import PerturbationMixin
 from dbdiffusion.model._pretrained import PretrainedMixin
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 class DBDiffusion(
     SetupMixin,
     RnaMixin,
+    MinifiedMixin,
     PretrainedMixin,
     QueryMixin,
     CrossFittingMixin,

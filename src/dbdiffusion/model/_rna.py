@@ -28,19 +28,6 @@ class RnaMixin(_Base):
         data = super()._validate_anndata(adata, copy_if_view)
         return self._rna(data) if isinstance(data, MuData) else data
 
-    def minify_adata(self, *args: Any, **kwargs: Any) -> None:
-        """Minify the AnnData, see scvi-tools; a MuData cannot be minified.
-
-        Raises
-        ------
-        NotImplementedError
-            For a MuData.
-        """
-        if isinstance(self.adata, MuData):
-            msg = "A MuData cannot be minified. Set up the AnnData of its RNA (`setup_anndata`) and minify that."
-            raise NotImplementedError(msg)
-        super().minify_adata(*args, **kwargs)
-
     def differential_abundance(self, adata: AnnData | MuData | None = None, *args: Any, **kwargs: Any) -> None:
         """As scvi-tools does it, into ``obsm["da_log_probs"]`` of the AnnData or MuData."""
         super().differential_abundance(adata, *args, **kwargs)

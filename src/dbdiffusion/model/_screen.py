@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scvi import REGISTRY_KEYS
 
+from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, row_chunks
 from dbdiffusion.embedding import (
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import scipy.sparse as sp
+    from anndata import AnnData
+    from mudata import MuData
     from scvi.data import AnnDataManager
 
 MAX_GENE_SPACE_CELLS = 20_000
@@ -104,6 +107,36 @@ class Screen:
         )
 
 
+def check_has_counts(adata: AnnData | MuData | None) -> None:
+    """Raise unless the counts are there.
+
+    Raises
+    ------
+    ValueError
+        If there is no AnnData, or a minified one without counts.
+    """
+    check_has_cells(adata)
+    if minified_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+        msg = (
+            "This needs counts, and those of the minified AnnData are gone. Take the model as it was before `minify_adata`, "
+            "or minify with `'latent_posterior_parameters_with_counts'`, which keeps them."
+        )
+        raise ValueError(msg)
+
+
+def check_has_cells(adata: AnnData | MuData | None) -> None:
+    """Raise unless the model has data.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    if adata is None:
+        msg = "This needs cells, and the model was loaded without. Load it with them: `DBDiffusion.load(folder, adata)`."
+        raise ValueError(msg)
+
+
 class ScreenReader:
     """Reads a registered AnnData once, chunk by chunk.
 
@@ -111,9 +144,15 @@ class ScreenReader:
     ----------
     manager
         Of the registered AnnData.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or its counts are gone.
     """
 
-    def __init__(self, manager: AnnDataManager) -> None:
+    def __init__(self, manager: AnnDataManager | None) -> None:
+        check_has_counts(None if manager is None else manager.adata)
         self._manager = manager
         state = manager.get_state_registry(REGISTRY.PERTURBATION)
         self.categories = [str(name) for name in state[PerturbationField.CATEGORICAL_MAPPING_KEY]]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.embedding import fit_space
-from dbdiffusion.model._screen import Screen, ScreenReader
+from dbdiffusion.model._screen import Screen, ScreenReader, check_has_cells, check_has_counts
 from dbdiffusion.model._training import (
     DiffusionPlan,
     DiffusionTrainRunner,
@@ -83,7 +84,13 @@ class TwoStageTrainingMixin(_Base):
             None means about 2,000 optimiser steps, at least 10 and at most 400 epochs.
         batch_size, early_stopping, plan_kwargs, **kwargs
             As in :meth:`scvi.model.SCVI.train`; early stopping watches the ELBO of validation cells.
+
+        Raises
+        ------
+        ValueError
+            If the AnnData is minified.
         """
+        check_has_counts(self.adata)
         if max_epochs is None:
             max_epochs = int(np.clip(round(VAE_STEPS * batch_size / (0.9 * self.adata.n_obs)), 10, 400))
         warmup = {"n_epochs_kl_warmup": max(1, min(50, max_epochs // 3)), "lr": 2e-3}
@@ -146,6 +153,7 @@ class TwoStageTrainingMixin(_Base):
             For a warm start without weights to start from.
         """
         self._require_vae()
+        check_has_cells(self.adata)
         warm_start = self._warm_start(warm_start)
         if self.train_indices is None:  # a checkpoint of stage one knows no split
             self.train_indices = np.arange(self.adata.n_obs)
@@ -199,6 +207,8 @@ class TwoStageTrainingMixin(_Base):
         )
 
     def _read_screen(self) -> Screen:
+        if self.screen_ is not None and minified_type(self.adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+            return Screen.from_dict(self.screen_)
         screen = ScreenReader(self.adata_manager).read()
         if self.reference_screen_ is None:
             return screen
@@ -234,7 +244,7 @@ class TwoStageTrainingMixin(_Base):
 
     def _forget_stage_two(self) -> None:
         self.is_diffusion_trained_ = False
-        self.screen_ = self._cached_screen = None
+        self._cached_screen = None
         self._forget_space()
         self.module.diffusion.is_fitted.fill_(False)
 
