@@ -53,7 +53,8 @@ class MinifiedMixin(_Base):
         if absent:
             msg = (
                 f"{absent} must be in adata.obsm, which has {list(self.adata.obsm)}: first "
-                f"`adata.obsm[{use_latent_qzm_key!r}], adata.obsm[{use_latent_qzv_key!r}] = model.get_latent_representation(return_dist=True)`."
+                f"`adata.obsm[{use_latent_qzm_key!r}], adata.obsm[{use_latent_qzv_key!r}] = "
+                "model.get_latent_representation(return_dist=True)`."
             )
             raise KeyError(msg)
         options: dict[str, Any] = {

@@ -118,8 +118,8 @@ def check_has_counts(adata: AnnData | MuData | None) -> None:
     check_has_cells(adata)
     if minified_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
         msg = (
-            "This needs counts, and those of the minified AnnData are gone. Take the model as it was before `minify_adata`, "
-            "or minify with `'latent_posterior_parameters_with_counts'`, which keeps them."
+            "This needs counts, and those of the minified AnnData are gone. Load the model with the whole AnnData "
+            "(`DBDiffusion.load(folder, adata)`), or minify with `'latent_posterior_parameters_with_counts'`, which keeps them."
         )
         raise ValueError(msg)
 
@@ -143,7 +143,7 @@ class ScreenReader:
     Parameters
     ----------
     manager
-        Of the registered AnnData.
+        Of the registered AnnData, or None.
 
     Raises
     ------
@@ -151,9 +151,9 @@ class ScreenReader:
         If there is none, or its counts are gone.
     """
 
-    def __init__(self, manager: AnnDataManager | None) -> None:
+    def __init__(self, manager: Any) -> None:
         check_has_counts(None if manager is None else manager.adata)
-        self._manager = manager
+        self._manager: AnnDataManager = manager
         state = manager.get_state_registry(REGISTRY.PERTURBATION)
         self.categories = [str(name) for name in state[PerturbationField.CATEGORICAL_MAPPING_KEY]]
         self.control = state[PerturbationField.CONTROL]
