@@ -5,6 +5,7 @@ import importlib
 from pathlib import Path
 
 import pytest
+import scvi
 
 import dbdiffusion
 from dbdiffusion import _compat
@@ -28,6 +29,23 @@ def is_private(module, name):
 @pytest.mark.parametrize(("module", "name"), sorted(scvi_imports(SOURCE / "_compat.py")))
 def test_private_name_exists(module, name):
     assert hasattr(importlib.import_module(module), name)
+
+
+INHERITED = (
+    "_create_modalities_attr_dict",
+    "_get_fields_for_adata_minification",
+    "_get_init_params",
+    "_get_most_recent_anndata_manager",
+    "_get_setup_method_args",
+    "_get_user_attributes",
+    "_register_manager_for_instance",
+    "_validate_anndata",
+)
+
+
+@pytest.mark.parametrize("name", INHERITED)
+def test_private_attribute_is_inherited(name):
+    assert hasattr(scvi.model.SCVI, name)
 
 
 def test_every_offered_name_is_there():

@@ -10,6 +10,7 @@ from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField
 from dbdiffusion.model._cross_fit import CrossFittingMixin
 from dbdiffusion.model._generation import GenerationMixin
+from dbdiffusion.model._hub import HubMixin
 from dbdiffusion.model._inference import InferenceMixin
 from dbdiffusion.model._minified import MinifiedMixin
 from dbdiffusion.model._module import DBDiffusionVAE
@@ -17,7 +18,9 @@ from dbdiffusion.model._perturbations import PerturbationMixin
 from dbdiffusion.model._pretrained import PretrainedMixin
 from dbdiffusion.model._query import QueryMixin
 from dbdiffusion.model._rna import RnaMixin
+from dbdiffusion.model._saving import SavingMixin
 from dbdiffusion.model._setup import SetupMixin
+from dbdiffusion.model._weights import WeightsMixin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 
 class DBDiffusion(
     SetupMixin,
+    SavingMixin,
+    WeightsMixin,
+    HubMixin,
     RnaMixin,
     MinifiedMixin,
     PretrainedMixin,
