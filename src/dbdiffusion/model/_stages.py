@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.embedding import fit_space
+from dbdiffusion.model._interruption import saying
 from dbdiffusion.model._screen import Screen, ScreenReader, check_has_cells, check_has_counts
 from dbdiffusion.model._training import (
     DiffusionPlan,
@@ -20,13 +22,18 @@ from dbdiffusion.model._training import (
 )
 
 if TYPE_CHECKING:
-    from scvi.model import SCVI as _Base
+    from collections.abc import Iterator
 
+    from scvi.model import SCVI as _Base
 else:
     _Base = object
 
 VAE_STEPS = 2000
 DIFFUSION_STEPS = 1000
+STAGE_TWO_BROKEN_OFF = (
+    "Stage two was broken off; stage one is as it was. `model.train_diffusion()` starts stage two anew, "
+    "`model.train_diffusion(warm_start=True)` goes on from here."
+)
 
 
 class TwoStageTrainingMixin(_Base):
@@ -105,13 +112,14 @@ class TwoStageTrainingMixin(_Base):
         if self.history_ is None:
             self.is_trained_ = False  # scvi starts a history for untrained models only
         self.module.set_stage("vae")
-        super().train(
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            early_stopping=early_stopping,
-            plan_kwargs={**warmup, **(plan_kwargs or {})},
-            **_with_own_callbacks(kwargs),
-        )
+        with saying("Stage one was broken off. Train it again (`model.train_vae()`)."):
+            super().train(
+                max_epochs=max_epochs,
+                batch_size=batch_size,
+                early_stopping=early_stopping,
+                plan_kwargs={**warmup, **(plan_kwargs or {})},
+                **_with_own_callbacks(kwargs),
+            )
         self.is_vae_trained_ = True
 
     def train_diffusion(
@@ -174,8 +182,7 @@ class TwoStageTrainingMixin(_Base):
         )
         options = {"early_stopping_monitor": "validation_loss", "checkpointing_monitor": "validation_loss"}
         split = (self.train_indices, self.validation_indices, self.test_indices)
-        self.module.set_stage("diffusion")
-        try:
+        with saying(STAGE_TWO_BROKEN_OFF), self._stage_two(split):
             runner = DiffusionTrainRunner(
                 self,
                 training_plan=plan,
@@ -187,14 +194,21 @@ class TwoStageTrainingMixin(_Base):
                 **{**options, **_with_own_callbacks(trainer_kwargs)},
             )
             runner()
-        finally:
-            self.module.set_stage("vae")
-            self.module.eval()
-            self.train_indices, self.validation_indices, self.test_indices = split
         self.module.diffusion.is_fitted.fill_(True)
         self.screen_ = screen.to_dict()
         self._cached_screen, self._cached_space = screen, space
         self.is_diffusion_trained_ = True
+
+    @contextlib.contextmanager
+    def _stage_two(self, split: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Iterator[None]:
+        """The VAE frozen and the split of cells kept, however the training ends."""
+        self.module.set_stage("diffusion")
+        try:
+            yield
+        finally:
+            self.module.set_stage("vae")
+            self.module.eval()
+            self.train_indices, self.validation_indices, self.test_indices = split
 
     @torch.no_grad()
     def _encode(self) -> Latents:
