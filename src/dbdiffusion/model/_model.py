@@ -105,6 +105,7 @@ class DBDiffusion(
         n_folds: int = 5,
         **kwargs: Any,
     ) -> None:
+        _check_registry(registry)
         _check_architecture(gene_likelihood, kwargs.get("latent_distribution", "normal"), n_folds, n_embedding)
         super().__init__(
             adata=adata,
@@ -147,6 +148,15 @@ class DBDiffusion(
         state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
         names = [name for name in state[PerturbationField.WITH_CELLS] if name != state[PerturbationField.CONTROL]]
         return names + [name for name in self.added_perturbations_ if name not in names]
+
+
+def _check_registry(registry: dict | None) -> None:
+    if registry is not None and REGISTRY.PERTURBATION not in registry.get("field_registries", {}):
+        msg = (
+            "`registry` has no perturbations: it was not made by DBDiffusion. Custom data modules (annbatch, TileDB, Lamin) "
+            "cannot name perturbations, so they cannot be used; set up an AnnData, which may be backed."
+        )
+        raise ValueError(msg)
 
 
 def _check_architecture(gene_likelihood: str, latent_distribution: str, n_folds: int, n_embedding: int) -> None:

@@ -186,6 +186,18 @@ class SetupMixin(_Base):
         manager.register_fields(mdata, **kwargs)
         cls.register_manager(manager)
 
+    @classmethod
+    def setup_annbatch(cls, *_args: Any, **_kwargs: Any) -> None:
+        """Not for this model: annbatch's registry cannot name perturbations.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
+        msg = "annbatch's registry cannot name perturbations. Set up an AnnData, which may be backed: `setup_anndata`."
+        raise NotImplementedError(msg)
+
 
 def anndata_fields(
     layer: str | None,

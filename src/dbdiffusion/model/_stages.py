@@ -12,6 +12,7 @@ from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.embedding import fit_space
 from dbdiffusion.model._interruption import saying
+from dbdiffusion.model._precision import keeping_single_precision
 from dbdiffusion.model._screen import Screen, ScreenReader, check_has_cells, check_has_counts
 from dbdiffusion.model._training import (
     DiffusionPlan,
@@ -65,7 +66,8 @@ class TwoStageTrainingMixin(_Base):
         max_epochs_diffusion
             Epochs of the diffusion; None chooses by the number of cells.
         accelerator, devices
-            As in scvi-tools, for both stages.
+            As in scvi-tools, for both stages. Several devices: train the stages in two processes, see
+            :meth:`train_vae`, :meth:`save` and :meth:`train_diffusion`.
         vae_kwargs, diffusion_kwargs
             Further arguments of :meth:`train_vae` and :meth:`train_diffusion`.
         **trainer_kwargs
@@ -112,7 +114,8 @@ class TwoStageTrainingMixin(_Base):
         if self.history_ is None:
             self.is_trained_ = False  # scvi starts a history for untrained models only
         self.module.set_stage("vae")
-        with saying("Stage one was broken off. Train it again (`model.train_vae()`)."):
+        broken_off = "Stage one was broken off. Train it again (`model.train_vae()`)."
+        with saying(broken_off), keeping_single_precision(self.module, kwargs.get("precision")):
             super().train(
                 max_epochs=max_epochs,
                 batch_size=batch_size,
@@ -151,14 +154,16 @@ class TwoStageTrainingMixin(_Base):
             Whether to go on from the present weights of the diffusion, as after an interrupted run, instead of from fresh
             ones. None means so for a model of :meth:`load_query_data`, whose diffusion is then fine-tuned.
         **trainer_kwargs
-            Passed to :class:`scvi.train.Trainer`.
+            Passed to :class:`scvi.train.Trainer`. With a logger other than scvi-tools' own, which is the default, the history
+            is there and not on the model.
 
         Raises
         ------
         RuntimeError
             If stage one was not trained.
         ValueError
-            For a warm start without weights to start from.
+            If there are no cells, for a warm start without weights to start from, or a precision that would round the
+            weights.
         """
         self._require_vae()
         check_has_cells(self.adata)
@@ -182,7 +187,11 @@ class TwoStageTrainingMixin(_Base):
         )
         options = {"early_stopping_monitor": "validation_loss", "checkpointing_monitor": "validation_loss"}
         split = (self.train_indices, self.validation_indices, self.test_indices)
-        with saying(STAGE_TWO_BROKEN_OFF), self._stage_two(split):
+        with (
+            saying(STAGE_TWO_BROKEN_OFF),
+            self._stage_two(split),
+            keeping_single_precision(self.module, trainer_kwargs.get("precision")),
+        ):
             runner = DiffusionTrainRunner(
                 self,
                 training_plan=plan,
