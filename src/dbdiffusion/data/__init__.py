@@ -1,5 +1,6 @@
 """Data: registry fields, checks, splits over perturbations, and a simulator with known truth."""
 
+from dbdiffusion.data._covariates import check_columns, check_texts
 from dbdiffusion.data._datasets import read_screen
 from dbdiffusion.data._fields import PerturbationField, UserVectorsField, vectors_from_state
 from dbdiffusion.data._guides import call_perturbations
@@ -16,9 +17,11 @@ __all__ = [
     "UserVectorsField",
     "assign_folds",
     "call_perturbations",
+    "check_columns",
     "check_counts",
     "check_modalities",
     "check_perturbations",
+    "check_texts",
     "check_vectors",
     "expected_log1p",
     "hold_out",

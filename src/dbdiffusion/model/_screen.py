@@ -189,6 +189,9 @@ class ScreenReader:
         """Effects, gene space, and library sizes and covariates of control."""
         names, observed = self.effects()
         pool = np.flatnonzero((self.codes == self.categories.index(self.control)) & (self.library > 0))
+        if len(pool) == 0:
+            msg = f"No cell of control {self.control!r} has counts (or a size factor above 0); effects need such cells."
+            raise ValueError(msg)
         return Screen(
             names=names,
             control=self.control,

@@ -22,9 +22,11 @@ from dbdiffusion.data import (
     MuDataUserVectorsField,
     PerturbationField,
     UserVectorsField,
+    check_columns,
     check_counts,
     check_modalities,
     check_perturbations,
+    check_texts,
 )
 
 if TYPE_CHECKING:
@@ -95,15 +97,21 @@ class SetupMixin(_Base):
 
         Raises
         ------
+        TypeError
+            If an argument that names something is no text.
         KeyError
             If a column, layer or table is missing.
         ValueError
             If counts, control, or the table are not as they must be; the message says how to mend it.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        arguments = setup_method_args["setup_args"]
+        _check_arguments(arguments)
         check_counts(adata, layer)
         check_perturbations(adata.obs, perturbation_key, control)
-        fields = anndata_fields(**setup_method_args["setup_args"])
+        for name in COVARIATE_ARGUMENTS:
+            check_columns(adata.obs, name, arguments[name])
+        fields = anndata_fields(**arguments)
         if minified_type(adata) is not None:
             fields += cls._get_fields_for_adata_minification(minified_type(adata))
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
@@ -159,6 +167,8 @@ class SetupMixin(_Base):
 
         Raises
         ------
+        TypeError
+            If an argument that names something is no text.
         KeyError
             If a column, layer or table is missing.
         ValueError
@@ -180,8 +190,12 @@ class SetupMixin(_Base):
         if located["rna_layer"] is None:
             msg = "`modalities` must say where the counts are: `modalities={'rna_layer': 'rna', ...}`."
             raise ValueError(msg)
+        _check_arguments(arguments)
         check_modalities(mdata, {name for name in located.values() if name is not None})
         check_counts(mdata.mod[located["rna_layer"]], rna_layer)
+        for name in COVARIATE_ARGUMENTS:
+            holder = mdata if located[name] is None else mdata.mod[located[name]]
+            check_columns(holder.obs, name, arguments[name])
         manager = AnnDataManager(fields=mudata_fields(located, **arguments), setup_method_args=setup_method_args)
         manager.register_fields(mdata, **kwargs)
         cls.register_manager(manager)
@@ -197,6 +211,12 @@ class SetupMixin(_Base):
         """
         msg = "annbatch's registry cannot name perturbations. Set up an AnnData, which may be backed: `setup_anndata`."
         raise NotImplementedError(msg)
+
+
+def _check_arguments(arguments: dict[str, Any]) -> None:
+    texts = {name: arguments[name] for name in ("perturbation_key", "control", "combination_sep")}
+    optional = ("layer", "rna_layer", "guide_layer", "guide_target_key", "embedding_key", *COVARIATE_ARGUMENTS)
+    check_texts({name: arguments[name] for name in optional if name in arguments}, **texts)
 
 
 def anndata_fields(
