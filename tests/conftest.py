@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from hypothesis import settings
 from tiny import tiny_model, tiny_screen, train_quickly
 
 from dbdiffusion import DBDiffusion
@@ -13,6 +14,12 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run slow tests too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.register_profile("few", max_examples=60, deadline=None)
+    settings.register_profile("many", max_examples=1000, deadline=None)
+    settings.load_profile("many" if config.getoption("--slow") else "few")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

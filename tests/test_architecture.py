@@ -14,8 +14,8 @@ ROOMS = {
     "inference": set(),
     "metrics": set(),
     "plotting": set(),
-    "data": {"embedding", "_keys"},
-    "model": {"diffusion", "embedding", "inference", "metrics", "data", "_keys"},
+    "data": {"embedding", "_keys", "_compat"},
+    "model": {"diffusion", "embedding", "inference", "metrics", "data", "_keys", "_compat"},
     "job": {"diffusion", "embedding", "inference", "metrics", "data", "model", "plotting", "_keys"},
 }
 FORBIDDEN = {

@@ -2,6 +2,10 @@
 
 import warnings
 
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
 import scvi
 
 from dbdiffusion import DBDiffusion
@@ -43,3 +47,17 @@ def train_quickly(model, vae_epochs=15, diffusion_epochs=15):
         )
         model.cross_fit(max_epochs=3, batch_size=64)
     return model
+
+
+def tiny_guides(screen, n_guides=2, seed=0):
+    """Counts of guides that give the cells of a screen their perturbations: some guides a target, and a little leakage."""
+    rng = np.random.default_rng(seed)
+    cells = [name.split("+") for name in screen.obs["perturbation"].astype(str)]
+    targets = sorted({target for targets in cells for target in targets})
+    counts = rng.poisson(0.05, (len(cells), n_guides * len(targets)))
+    for cell, own in enumerate(cells):
+        for target in own:
+            counts[cell, n_guides * targets.index(target) + rng.integers(n_guides)] += 20
+    names = [f"{target}_{i}" for target in targets for i in range(n_guides)]
+    var = pd.DataFrame({"target": np.repeat(targets, n_guides)}, index=names)
+    return ad.AnnData(sp.csr_matrix(counts.astype(np.float32)), obs=pd.DataFrame(index=screen.obs_names), var=var)

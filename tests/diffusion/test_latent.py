@@ -55,3 +55,16 @@ def test_reset_draws_new_weights():
     assert not torch.equal(before, diffusion.denoiser.network.inlet.weight)
     assert torch.equal(diffusion.averaged.network.inlet.weight, diffusion.denoiser.network.inlet.weight)
     assert not diffusion.is_fitted
+
+
+def test_the_linear_part_can_be_forgotten_and_the_weights_stay():
+    diffusion = LatentDiffusion(n_latent=5, n_condition=3, n_hidden=8, n_blocks=1)
+    before = {key: value.clone() for key, value in diffusion.state_dict().items()}
+    assert not diffusion.has_linear_part
+    diffusion.set_linear_part(
+        torch.ones(5), torch.full((5,), 2.0), torch.ones(3, 5), torch.ones(3), torch.full((3,), 2.0), torch.ones(5)
+    )
+    assert diffusion.has_linear_part
+    diffusion.forget_linear_part()
+    assert not diffusion.has_linear_part
+    assert all(torch.equal(value, diffusion.state_dict()[key]) for key, value in before.items())

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from dbdiffusion.embedding import contrast_within_batches, grouped_moments, log1p_cp10k
+from dbdiffusion.embedding import ObservedEffects, contrast_within_batches, grouped_moments, log1p_cp10k
 from dbdiffusion.embedding._effects import PRIOR_DF
 
 N, G, P, BATCHES = 60, 11, 4, 3
@@ -217,3 +217,18 @@ def test_subset_takes_rows_of_everything_per_perturbation(cells):
     for name in ("effect", "variance", "control_variance", "df", "mean_control", "n_cells"):
         assert np.array_equal(getattr(some, name), getattr(observed, name)[[3, 0]]), name
     assert some.control_df == observed.control_df
+
+
+def test_joined_screens_keep_their_rows():
+    rng = np.random.default_rng(0)
+
+    def observed(n, control_df):
+        rows = {name: rng.random((n, 7)) for name in ("effect", "variance", "control_variance", "mean_control")}
+        return ObservedEffects(**rows, df=rng.random(n), n_cells=np.arange(n), control_df=control_df)
+
+    first, second = observed(3, 9.0), observed(2, 5.0)
+    both = first.joined(second)
+    for name in ("effect", "variance", "control_variance", "df", "mean_control", "n_cells"):
+        assert np.array_equal(getattr(both.subset(np.arange(3)), name), getattr(first, name))
+        assert np.array_equal(getattr(both.subset(np.arange(3, 5)), name), getattr(second, name))
+    assert both.control_df == 5.0

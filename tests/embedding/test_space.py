@@ -221,3 +221,12 @@ def test_located_cluster_shares_genes_with_the_target(rng):
         rows = np.flatnonzero(space.located([target])[0])
         assert len(rows) >= 2
         assert set(measured[rows]) == {expected}
+
+
+def test_later_perturbations_move_neither_axes_nor_rows(rng, genes):
+    effect = rng.standard_normal((len(NAMES), G))
+    first = fit_space(NAMES[:8], observed_effects(effect[:8]), genes, E, ("ridge",))
+    both = fit_space(NAMES, observed_effects(effect), genes, E, ("ridge",), n_axes=8)
+    np.testing.assert_allclose(both.embedding[:8], first.embedding)
+    np.testing.assert_allclose(both.embedding[8:], first.effects.to_embedding(effect[8:]))
+    np.testing.assert_allclose(both.control, first.control)

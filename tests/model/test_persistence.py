@@ -87,3 +87,34 @@ def test_a_checkpoint_of_either_stage_can_be_taken_up(tmp_path, monkeypatch):
             loaded.generate(model.perturbation_names[0])
         loaded.train_diffusion(max_epochs=1, **QUIET)
         assert loaded.generate(model.perturbation_names[0], n_cells=2).n_obs == 2
+
+
+def test_stage_two_is_resumed_from_the_middle(tmp_path, monkeypatch):
+    import scvi
+
+    monkeypatch.setattr(scvi.settings, "logging_dir", str(tmp_path))
+    adata = tiny_screen(n_perturbations=4)
+    DBDiffusion.setup_anndata(adata)
+    model = tiny_model(adata)
+    model.train_vae(max_epochs=1, **QUIET)
+    with pytest.raises(ValueError, match="warm_start"):
+        model.train_diffusion(max_epochs=1, warm_start=True, **QUIET)
+    model.train_diffusion(max_epochs=1, enable_checkpointing=True, check_val_every_n_epoch=1, **QUIET)
+    loaded = DBDiffusion.load(next(tmp_path.rglob("model.pt")).parent, adata=adata)
+    weights = {name: value.clone() for name, value in loaded.module.diffusion.state_dict().items()}
+    loaded.train_diffusion(max_epochs=1, warm_start=True, plan_kwargs={"lr": 1e-12, "weight_decay": 0.0}, **QUIET)
+    for name, value in loaded.module.diffusion.state_dict().items():
+        if not name.startswith(("is_fitted", "averaged")):
+            assert np.allclose(value, weights[name], atol=1e-5), name
+    assert loaded.is_diffusion_trained_
+    loaded.train_vae(max_epochs=1, **QUIET)
+    with pytest.raises(ValueError, match="warm_start"):
+        loaded.train_diffusion(max_epochs=1, warm_start=True, **QUIET)
+
+
+def test_without_data_what_needs_cells_says_so(trained, tmp_path):
+    trained.save(tmp_path / "model")
+    loaded = DBDiffusion.load(tmp_path / "model", adata=False)
+    for function in (loaded.train_vae, loaded.train_diffusion, loaded.cross_fit, loaded.observed_effects, loaded.minify_adata):
+        with pytest.raises(ValueError, match="needs cells"):
+            function()

@@ -1,17 +1,27 @@
 """Data: registry fields, checks, splits over perturbations, and a simulator with known truth."""
 
+from dbdiffusion.data._covariates import check_columns, check_texts
 from dbdiffusion.data._datasets import read_screen
 from dbdiffusion.data._fields import PerturbationField, UserVectorsField, vectors_from_state
+from dbdiffusion.data._guides import call_perturbations
 from dbdiffusion.data._hold_out import assign_folds, hold_out
+from dbdiffusion.data._mudata import GuideRule, MuDataPerturbationField, MuDataUserVectorsField, check_modalities
 from dbdiffusion.data._simulate import expected_log1p, simulate_screen
 from dbdiffusion.data._validate import check_counts, check_perturbations, check_vectors, row_chunks
 
 __all__ = [
+    "GuideRule",
+    "MuDataPerturbationField",
+    "MuDataUserVectorsField",
     "PerturbationField",
     "UserVectorsField",
     "assign_folds",
+    "call_perturbations",
+    "check_columns",
     "check_counts",
+    "check_modalities",
     "check_perturbations",
+    "check_texts",
     "check_vectors",
     "expected_log1p",
     "hold_out",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,15 +41,37 @@ class PerturbationField(CategoricalObsField):
     def register_field(self, adata: AnnData) -> dict:
         """Check the column, write the codes."""
         check_perturbations(adata.obs, self._original_attr_key, self._extra[self.CONTROL])
-        state = super().register_field(adata)
-        present = set(adata.obs[self._original_attr_key].astype(str))
-        names = [str(name) for name in state[self.CATEGORICAL_MAPPING_KEY] if str(name) in present]
-        return {**state, **self._extra, self.WITH_CELLS: names}
+        names = sorted(set(self._names(adata)))
+        return {**self._write_codes(adata, names), **self._extra, self.WITH_CELLS: names}
 
-    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs: Any) -> dict:
-        """Write the codes of the source registry for other cells."""
-        state = super().transfer_field(state_registry, adata_target, **kwargs)
-        return {**state, **{key: state_registry[key] for key in (*self._extra, self.WITH_CELLS)}}
+    def transfer_field(
+        self, state_registry: dict, adata_target: AnnData, extend_categories: bool = False, **_kwargs: Any
+    ) -> dict:
+        """Write the codes of the source registry for other cells; new perturbations, if allowed, get codes after the old."""
+        self.validate_field(adata_target)
+        known = [str(name) for name in state_registry[self.CATEGORICAL_MAPPING_KEY]]
+        new = sorted(set(self._names(adata_target)).difference(known))
+        if new and not extend_categories:
+            close = difflib.get_close_matches(new[0], known, n=3)
+            hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+            msg = (
+                f"Perturbation {new[0]!r} in obs[{self._original_attr_key!r}] was not registered.{hint} New measured "
+                "perturbations come in by `DBDiffusion.load_query_data`."
+            )
+            raise ValueError(msg)
+        kept = {key: state_registry[key] for key in self._extra}
+        return {
+            **self._write_codes(adata_target, [*known, *new]),
+            **kept,
+            self.WITH_CELLS: [*state_registry[self.WITH_CELLS], *new],
+        }
+
+    def _names(self, adata: AnnData) -> np.ndarray:
+        return adata.obs[self._original_attr_key].astype(str).to_numpy(dtype=object)
+
+    def _write_codes(self, adata: AnnData, names: list[str]) -> dict:
+        adata.obs[self.attr_key] = pd.Index(names, dtype=object).get_indexer(self._names(adata)).astype(np.int64)
+        return {self.CATEGORICAL_MAPPING_KEY: np.array(names, dtype=object), self.ORIGINAL_ATTR_KEY: self._original_attr_key}
 
     def view_state_registry(self, state_registry: dict) -> rich.table.Table | None:
         """The codes as scvi shows them, control marked."""
@@ -105,9 +128,21 @@ class UserVectorsField(BaseAnnDataField):
             raise ValueError(msg)
         return {self.NAMES: table.index.to_numpy(dtype=str), self.VECTORS: table.to_numpy(), self.SOURCE: self.attr_key}
 
-    def transfer_field(self, state_registry: dict, adata_target: AnnData, **_kwargs: Any) -> dict:
-        """The table of the source; other cells need not bring one."""
-        return dict(state_registry)
+    def transfer_field(
+        self, state_registry: dict, adata_target: AnnData, extend_categories: bool = False, **_kwargs: Any
+    ) -> dict:
+        """The table of the source, and, if it may be extended, the rows that other cells bring; they need not bring any."""
+        if not extend_categories or self.attr_key not in adata_target.uns:
+            return dict(state_registry)
+        brought = check_vectors(adata_target.uns[self.attr_key], f"uns[{self.attr_key!r}]")
+        known = np.asarray(state_registry[self.VECTORS])
+        n_columns = known.shape[1]
+        if brought.shape[1] != n_columns:
+            msg = f"uns[{self.attr_key!r}] must have the {n_columns} columns of the registered table, got {brought.shape[1]}."
+            raise ValueError(msg)
+        brought = brought[~brought.index.isin(state_registry[self.NAMES])]
+        names = np.concatenate([state_registry[self.NAMES], brought.index.to_numpy(dtype=str)])
+        return {**state_registry, self.NAMES: names, self.VECTORS: np.concatenate([known, brought.to_numpy()])}
 
     def get_summary_stats(self, state_registry: dict) -> dict:
         """How many vectors."""

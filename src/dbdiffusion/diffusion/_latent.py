@@ -62,6 +62,20 @@ class LatentDiffusion(nn.Module):
         self.averaged.load_state_dict(fresh.state_dict())
         self.is_fitted.fill_(False)
 
+    @property
+    def has_linear_part(self) -> bool:
+        """Whether the statistics were filled, so that training can go on from the present weights."""
+        return bool((self.scale != 1).any())
+
+    @torch.no_grad()
+    def forget_linear_part(self) -> None:
+        """Put the statistics back to what they were before training; the weights stay."""
+        self.scale.fill_(1.0)
+        self.condition_scale.fill_(1.0)
+        for statistic in (self.mean, self.linear, self.origin, self.null_shift):
+            statistic.zero_()
+        self.is_fitted.fill_(False)
+
     @torch.no_grad()
     def set_linear_part(
         self,

@@ -5,7 +5,7 @@ Scale everywhere: mean over cells of log(1 + counts per 10,000), natural log.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,6 +69,12 @@ class ObservedEffects:
         """The same for some of the perturbations (indices or mask)."""
         per_perturbation = ("effect", "variance", "control_variance", "df", "mean_control", "n_cells")
         return ObservedEffects(**{name: getattr(self, name)[rows] for name in per_perturbation}, control_df=self.control_df)
+
+    def joined(self, other: ObservedEffects) -> ObservedEffects:
+        """These perturbations, then those of another screen; the smaller of the two controls' degrees of freedom."""
+        names = [f.name for f in fields(self) if f.name != "control_df"]
+        arrays = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names}
+        return ObservedEffects(**arrays, control_df=min(self.control_df, other.control_df))
 
 
 def log1p_cp10k(counts: sp.spmatrix | np.ndarray, library: np.ndarray) -> sp.csr_matrix:

@@ -264,8 +264,10 @@ def fit_space(
     separator: str = "+",
     *,
     places_anything: bool = False,
+    n_axes: int | None = None,
 ) -> PerturbationSpace:
-    """Embed K measured perturbations by the principal components of their effects."""
-    effects = fit_effect_space(observed.effect, observed.variance + observed.control_variance, n_embedding)
+    """Embed K measured perturbations by the principal components of their effects, or of the first ``n_axes`` of them."""
+    spanning = observed if n_axes is None else observed.subset(np.arange(n_axes))
+    effects = fit_effect_space(spanning.effect, spanning.variance + spanning.control_variance, n_embedding)
     embedding = effects.to_embedding(observed.effect)
     return PerturbationSpace(tuple(names), embedding, effects, genes, user_vectors, separator, tuple(ranking), places_anything)

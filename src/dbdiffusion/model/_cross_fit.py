@@ -10,6 +10,7 @@ from scvi.train import Trainer
 
 from dbdiffusion.data import assign_folds
 from dbdiffusion.embedding import GeneSpace
+from dbdiffusion.model._interruption import saying
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._stages import TwoStageTrainingMixin, epochs_for, steps_per_epoch
 from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, fit_linear_part
@@ -94,7 +95,8 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             max_epochs=max_epochs, accelerator=accelerator, devices=devices, enable_progress_bar=enable_progress_bar
         )
         try:
-            trainer.fit(plan, data)
+            with saying("Cross-fitting was broken off; both stages are as they were."):
+                trainer.fit(plan, data)
         finally:
             self.module.set_stage("vae")
             self.module.eval()

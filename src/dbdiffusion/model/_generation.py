@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -70,7 +71,7 @@ class GenerationMixin(_Base):
         ValueError
             If an option is out of range.
         """
-        names = [targets] if isinstance(targets, str) else list(targets)
+        names = _names_of(targets)
         if n_cells < 1:
             msg = f"`n_cells` must be at least 1, got {n_cells!r}."
             raise ValueError(msg)
@@ -113,3 +114,11 @@ class GenerationMixin(_Base):
             msg = f"`batch` must be one of {categories[:10]}, got {batch!r}." + (f" Did you mean {close}?" if close else "")
             raise ValueError(msg)
         return categories.index(str(batch))
+
+
+def _names_of(targets: str | Sequence[str]) -> list[str]:
+    names = [targets] if isinstance(targets, str) else list(targets) if isinstance(targets, Iterable) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        msg = f"`targets` must be the name of a perturbation or a list of names, at least one, got {targets!r}."
+        raise ValueError(msg)
+    return names

@@ -175,8 +175,9 @@ class InferenceMixin(_Base):
             "lam": np.array(np.nan), "tau": np.array(np.nan), "n_reference": np.array(0), "status": np.array("measured"),
             "contrast": np.array([f"{name} vs {reader.control}" for name in names], dtype=object)[:, None],
         }  # fmt: skip
-        genes = np.asarray(manager.adata.var_names, dtype=str)
-        return effects_table(list(names), genes, estimate, observed.mean_control, confidence, columns)[list(EFFECT_COLUMNS)]
+        return effects_table(list(names), reader.var_names, estimate, observed.mean_control, confidence, columns)[
+            list(EFFECT_COLUMNS)
+        ]
 
     def _effects(
         self, targets: str | Sequence[str] | None, way: Way, confidence: float, fdr: str, lfc_threshold: float, *, shrink: bool

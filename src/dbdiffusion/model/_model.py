@@ -4,33 +4,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from scvi import REGISTRY_KEYS
-from scvi.data import AnnDataManager
-from scvi.data._utils import _get_adata_minify_type
-from scvi.data.fields import (
-    CategoricalJointObsField,
-    CategoricalObsField,
-    LayerField,
-    NumericalJointObsField,
-    NumericalObsField,
-)
 from scvi.model import SCVI
 
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion.data import PerturbationField, UserVectorsField, check_counts, check_perturbations
+from dbdiffusion.data import PerturbationField
 from dbdiffusion.model._calibration import CalibrationMixin
 from dbdiffusion.model._cross_fit import CrossFittingMixin
 from dbdiffusion.model._generation import GenerationMixin
+from dbdiffusion.model._hub import HubMixin
 from dbdiffusion.model._inference import InferenceMixin
+from dbdiffusion.model._minified import MinifiedMixin
 from dbdiffusion.model._module import DBDiffusionVAE
 from dbdiffusion.model._perturbations import PerturbationMixin
+from dbdiffusion.model._pretrained import PretrainedMixin
+from dbdiffusion.model._query import QueryMixin
+from dbdiffusion.model._rna import RnaMixin
+from dbdiffusion.model._saving import SavingMixin
+from dbdiffusion.model._setup import SetupMixin
+from dbdiffusion.model._weights import WeightsMixin
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+    from mudata import MuData
 
 
-class DBDiffusion(CrossFittingMixin, PerturbationMixin, GenerationMixin, InferenceMixin, CalibrationMixin, SCVI):
+class DBDiffusion(
+    SetupMixin,
+    SavingMixin,
+    WeightsMixin,
+    HubMixin,
+    RnaMixin,
+    MinifiedMixin,
+    PretrainedMixin,
+    QueryMixin,
+    CrossFittingMixin,
+    PerturbationMixin,
+    GenerationMixin,
+    InferenceMixin,
+    CalibrationMixin,
+    SCVI,
+):
     """Latent diffusion on perturbations, on top of :class:`scvi.model.SCVI`, with prediction-powered inference.
 
     Stage one is scvi's VAE on counts. Stage two diffuses its latent space under the embedding of a perturbation. Effects
@@ -39,7 +53,7 @@ class DBDiffusion(CrossFittingMixin, PerturbationMixin, GenerationMixin, Inferen
     Parameters
     ----------
     adata
-        Registered by :meth:`setup_anndata`.
+        Registered by :meth:`setup_anndata` or :meth:`setup_mudata`.
     registry
         Of a registered AnnData, to build the model without one.
     n_hidden, n_latent, n_layers, dropout_rate, dispersion, gene_likelihood
@@ -79,7 +93,7 @@ class DBDiffusion(CrossFittingMixin, PerturbationMixin, GenerationMixin, Inferen
 
     def __init__(
         self,
-        adata: AnnData | None = None,
+        adata: AnnData | MuData | None = None,
         registry: dict | None = None,
         n_hidden: int = 128,
         n_latent: int = 20,
@@ -93,6 +107,7 @@ class DBDiffusion(CrossFittingMixin, PerturbationMixin, GenerationMixin, Inferen
         n_folds: int = 5,
         **kwargs: Any,
     ) -> None:
+        _check_registry(registry)
         _check_architecture(gene_likelihood, kwargs.get("latent_distribution", "normal"), n_folds, n_embedding)
         super().__init__(
             adata=adata,
@@ -112,9 +127,12 @@ class DBDiffusion(CrossFittingMixin, PerturbationMixin, GenerationMixin, Inferen
         self.is_vae_trained_ = False
         self.is_diffusion_trained_ = False
         self._pools: dict = {}
+        self._rna_of_mudata: dict = {}
         self._cached_space = None
         self._cached_screen = None
+        self._keeps_latent_space = False
         self.screen_ = None
+        self.reference_screen_ = None
         self.cross_fit_ = None
         self.added_perturbations_: list[str] = []
         self.added_vectors_: pd.DataFrame | None = None
@@ -126,85 +144,21 @@ class DBDiffusion(CrossFittingMixin, PerturbationMixin, GenerationMixin, Inferen
         )
         self.init_params_ = self._get_init_params(locals())
 
-    @classmethod
-    def setup_anndata(
-        cls,
-        adata: AnnData,
-        perturbation_key: str = "perturbation",
-        control: str = "control",
-        layer: str | None = None,
-        batch_key: str | None = None,
-        labels_key: str | None = None,
-        size_factor_key: str | None = None,
-        categorical_covariate_keys: list[str] | None = None,
-        continuous_covariate_keys: list[str] | None = None,
-        embedding_key: str | None = None,
-        combination_sep: str = "+",
-        **kwargs: Any,
-    ) -> None:
-        """Register a screen.
-
-        With ``adata`` alone it works on any data set in the scPerturb convention: raw counts in X,
-        ``obs["perturbation"]``, ``"control"``.
-
-        Parameters
-        ----------
-        adata
-            Cells by genes, raw counts; dense, CSR or CSC, in memory or backed. Codes are added to ``obs`` under
-            ``_scvi_*``, as every scvi-tools model does; nothing else changes.
-        perturbation_key
-            Column of ``obs`` that names the perturbation of every cell.
-        control
-            Category of the unperturbed cells.
-        layer
-            Layer with the counts, if they are not in X.
-        batch_key
-            Column of experimental batches. Effects are contrasts inside batches.
-        labels_key, categorical_covariate_keys, continuous_covariate_keys
-            As in :meth:`scvi.model.SCVI.setup_anndata`.
-        size_factor_key
-            Column of ``obs`` with total counts of the whole transcriptome (when X holds only some genes) or with relative
-            size factors. It takes the place of the total counts of X in the decoder and in CP10K.
-        embedding_key
-            Key of ``uns`` with your own vectors of perturbations or genes: a DataFrame, index = names.
-        combination_sep
-            Separates the parts of a combination, ``"A+B"``; their order does not matter.
-        **kwargs
-            Used by scvi-tools when it loads a model.
-
-        Raises
-        ------
-        KeyError
-            If a column, layer or table is missing.
-        ValueError
-            If counts, control, or the table are not as they must be; the message says how to mend it.
-        """
-        setup_method_args = cls._get_setup_method_args(**locals())
-        check_counts(adata, layer)
-        check_perturbations(adata.obs, perturbation_key, control)
-        fields = [
-            LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=True),
-            CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
-            CategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
-            NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
-            CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-            NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
-            PerturbationField(perturbation_key, control, combination_sep),
-            UserVectorsField(embedding_key, perturbation_key),
-        ]
-        minify_type = _get_adata_minify_type(adata)
-        if minify_type is not None:
-            fields += cls._get_fields_for_adata_minification(minify_type)
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
-        manager.register_fields(adata, **kwargs)
-        cls.register_manager(manager)
-
     @property
     def perturbation_names(self) -> list[str]:
         """Registered perturbations but control: those with cells, then those added."""
         state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
         names = [name for name in state[PerturbationField.WITH_CELLS] if name != state[PerturbationField.CONTROL]]
         return names + [name for name in self.added_perturbations_ if name not in names]
+
+
+def _check_registry(registry: dict | None) -> None:
+    if registry is not None and REGISTRY.PERTURBATION not in registry.get("field_registries", {}):
+        msg = (
+            "`registry` has no perturbations: it was not made by DBDiffusion. Custom data modules (annbatch, TileDB, Lamin) "
+            "cannot name perturbations, so they cannot be used; set up an AnnData, which may be backed."
+        )
+        raise ValueError(msg)
 
 
 def _check_architecture(gene_likelihood: str, latent_distribution: str, n_folds: int, n_embedding: int) -> None:

@@ -45,6 +45,7 @@ class DBDiffusionVAE(VAE):
         self.diffusion = LatentDiffusion(*sizes)
         self.folds = nn.ModuleList(LatentDiffusion(*sizes) for _ in range(n_folds))
         self._stage: Stage = "vae"
+        self._frozen: frozenset[str] = frozenset()
         self.set_stage("vae")
 
     @property
@@ -52,11 +53,15 @@ class DBDiffusionVAE(VAE):
         """The main latent diffusion and those of the folds."""
         return (self.diffusion, *self.folds)  # type: ignore[arg-type]
 
+    def keep_frozen(self) -> None:
+        """What is frozen now, as scArches leaves it, stays frozen in stage one."""
+        self._frozen = frozenset(name for name, parameter in self.named_parameters() if not parameter.requires_grad)
+
     def set_stage(self, stage: Stage) -> None:
         """Choose what trains: the VAE (a denoiser gets no gradient) or the denoisers (the VAE is frozen, in eval mode)."""
         self._stage = stage
-        for parameter in self.parameters():
-            parameter.requires_grad_(stage == "vae")
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(stage == "vae" and name not in self._frozen)
         for diffusion in self.diffusions:
             diffusion.denoiser.requires_grad_(stage == "diffusion")
             diffusion.averaged.requires_grad_(requires_grad=False)

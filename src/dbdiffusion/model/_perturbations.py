@@ -142,9 +142,11 @@ class PerturbationMixin(_Base):
         self._pools = {}
 
     def _space_of(self, screen: Screen) -> PerturbationSpace:
-        return self._fit_space(screen.names, screen.observed, screen.genes)
+        return self._fit_space(screen.names, screen.observed, screen.genes, screen.n_axes)
 
-    def _fit_space(self, names: Sequence[str], observed: ObservedEffects, genes: GeneSpace) -> PerturbationSpace:
+    def _fit_space(
+        self, names: Sequence[str], observed: ObservedEffects, genes: GeneSpace, n_axes: int | None = None
+    ) -> PerturbationSpace:
         state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
         separator, n_embedding = state[PerturbationField.SEPARATOR], self.module.n_embedding
         vectors = self._user_vectors()
@@ -153,14 +155,16 @@ class PerturbationMixin(_Base):
             scores = left_out_error(names, observed, genes, n_embedding, vectors, separator)
             ranking = tuple(scores.index) or ("ridge",)
         anything = self.strategy == "mean"
-        return fit_space(names, observed, genes, n_embedding, ranking, vectors, separator, places_anything=anything)
+        return fit_space(
+            names, observed, genes, n_embedding, ranking, vectors, separator, places_anything=anything, n_axes=n_axes
+        )
 
     def _conditions(self, space: PerturbationSpace) -> tuple[Tensor, Tensor]:
         """Conditions (codes, E) of the registered codes that the space measured, and control's (E,)."""
         state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
         categories = [str(name) for name in state[PerturbationField.CATEGORICAL_MAPPING_KEY]]
         table = np.repeat(space.control[None], len(categories), axis=0)
-        measured = [i for i, name in enumerate(categories) if name in space.names]
+        measured = [i for i, name in enumerate(categories) if space.is_measured(name)]
         table[measured] = space.embed([categories[i] for i in measured])
         conditions = self._as_condition(table)
         return conditions, conditions[categories.index(state[PerturbationField.CONTROL])]

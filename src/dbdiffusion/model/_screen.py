@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scvi import REGISTRY_KEYS
 
+from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, row_chunks
 from dbdiffusion.embedding import (
@@ -22,9 +23,11 @@ from dbdiffusion.embedding import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import scipy.sparse as sp
+    from anndata import AnnData
+    from mudata import MuData
     from scvi.data import AnnDataManager
 
 MAX_GENE_SPACE_CELLS = 20_000
@@ -59,6 +62,8 @@ class Screen:
         Total counts that a library of 1 stands for; 1 unless the size factors are relative (median below 100).
     context
         Registry key to array (control cells, ...): batch, labels, covariates of control cells.
+    n_axes
+        Leading perturbations whose effects span the embedding; None means all. Those behind were measured later.
     """
 
     names: tuple[str, ...]
@@ -70,6 +75,7 @@ class Screen:
     library: np.ndarray
     depth_per_library: float
     context: dict[str, np.ndarray]
+    n_axes: int | None = None
 
     @cached_property
     def genes(self) -> GeneSpace:
@@ -86,6 +92,50 @@ class Screen:
         """Inverse of :meth:`to_dict`."""
         return cls(**{**values, "observed": ObservedEffects(**values["observed"])})
 
+    def extended(self, later: Screen, is_known: Callable[[str], bool]) -> Screen:
+        """The screen with the perturbations that a later one adds, and the later one's control cells.
+
+        Rows and axes of this one stay. Effects of both are contrasts against the control of the screen they come from.
+        """
+        rows = np.array([row for row, name in enumerate(later.names) if not is_known(name)], dtype=int)
+        return replace(
+            later,
+            names=(*self.names, *(later.names[row] for row in rows)),
+            observed=self.observed.joined(later.observed.subset(rows)),
+            vectors=self.vectors,
+            n_axes=self.n_axes or len(self.names),
+        )
+
+
+def check_has_counts(adata: AnnData | MuData | None) -> None:
+    """Raise unless the counts are there.
+
+    Raises
+    ------
+    ValueError
+        If there is no AnnData, or a minified one without counts.
+    """
+    check_has_cells(adata)
+    if minified_type(adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+        msg = (
+            "This needs counts, and those of the minified AnnData are gone. Load the model with the whole AnnData "
+            "(`DBDiffusion.load(folder, adata)`), or minify with `'latent_posterior_parameters_with_counts'`, which keeps them."
+        )
+        raise ValueError(msg)
+
+
+def check_has_cells(adata: AnnData | MuData | None) -> None:
+    """Raise unless the model has data.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    if adata is None:
+        msg = "This needs cells, and the model was loaded without. Load it with them: `DBDiffusion.load(folder, adata)`."
+        raise ValueError(msg)
+
 
 class ScreenReader:
     """Reads a registered AnnData once, chunk by chunk.
@@ -93,11 +143,17 @@ class ScreenReader:
     Parameters
     ----------
     manager
-        Of the registered AnnData.
+        Of the registered AnnData, or None.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or its counts are gone.
     """
 
-    def __init__(self, manager: AnnDataManager) -> None:
-        self._manager = manager
+    def __init__(self, manager: Any) -> None:
+        check_has_counts(None if manager is None else manager.adata)
+        self._manager: AnnDataManager = manager
         state = manager.get_state_registry(REGISTRY.PERTURBATION)
         self.categories = [str(name) for name in state[PerturbationField.CATEGORICAL_MAPPING_KEY]]
         self.control = state[PerturbationField.CONTROL]
@@ -106,6 +162,11 @@ class ScreenReader:
         self.batch = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY).ravel().astype(int)
         self.counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
         self.library, self.depth_per_library = self._library()
+
+    @property
+    def var_names(self) -> np.ndarray:
+        """Genes (G,)."""
+        return np.asarray(self._manager.get_state_registry(REGISTRY_KEYS.X_KEY)["column_names"], dtype=str)
 
     @property
     def depth(self) -> np.ndarray:
@@ -128,11 +189,14 @@ class ScreenReader:
         """Effects, gene space, and library sizes and covariates of control."""
         names, observed = self.effects()
         pool = np.flatnonzero((self.codes == self.categories.index(self.control)) & (self.library > 0))
+        if len(pool) == 0:
+            msg = f"No cell of control {self.control!r} has counts (or a size factor above 0); effects need such cells."
+            raise ValueError(msg)
         return Screen(
             names=names,
             control=self.control,
             separator=self.separator,
-            var_names=np.asarray(self._manager.adata.var_names, dtype=str),
+            var_names=self.var_names,
             observed=observed,
             vectors=self.gene_vectors(),
             library=self.library[pool],

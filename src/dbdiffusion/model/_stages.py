@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion.model._screen import Screen, ScreenReader
+from dbdiffusion.embedding import fit_space
+from dbdiffusion.model._interruption import saying
+from dbdiffusion.model._precision import keeping_single_precision
+from dbdiffusion.model._screen import Screen, ScreenReader, check_has_cells, check_has_counts
 from dbdiffusion.model._training import (
     DiffusionPlan,
     DiffusionTrainRunner,
@@ -18,13 +23,18 @@ from dbdiffusion.model._training import (
 )
 
 if TYPE_CHECKING:
-    from scvi.model import SCVI as _Base
+    from collections.abc import Iterator
 
+    from scvi.model import SCVI as _Base
 else:
     _Base = object
 
 VAE_STEPS = 2000
 DIFFUSION_STEPS = 1000
+STAGE_TWO_BROKEN_OFF = (
+    "Stage two was broken off; stage one is as it was. `model.train_diffusion()` starts stage two anew, "
+    "`model.train_diffusion(warm_start=True)` goes on from here."
+)
 
 
 class TwoStageTrainingMixin(_Base):
@@ -32,8 +42,10 @@ class TwoStageTrainingMixin(_Base):
 
     _cached_screen: Screen | None
     screen_: dict | None
+    reference_screen_: dict | None
     cross_fit_: dict | None
     _pools: dict
+    _keeps_latent_space: bool
 
     def train(
         self,
@@ -54,7 +66,8 @@ class TwoStageTrainingMixin(_Base):
         max_epochs_diffusion
             Epochs of the diffusion; None chooses by the number of cells.
         accelerator, devices
-            As in scvi-tools, for both stages.
+            As in scvi-tools, for both stages. Several devices: train the stages in two processes, see
+            :meth:`train_vae`, :meth:`save` and :meth:`train_diffusion`.
         vae_kwargs, diffusion_kwargs
             Further arguments of :meth:`train_vae` and :meth:`train_diffusion`.
         **trainer_kwargs
@@ -80,22 +93,36 @@ class TwoStageTrainingMixin(_Base):
             None means about 2,000 optimiser steps, at least 10 and at most 400 epochs.
         batch_size, early_stopping, plan_kwargs, **kwargs
             As in :meth:`scvi.model.SCVI.train`; early stopping watches the ELBO of validation cells.
+
+        Raises
+        ------
+        ValueError
+            If the AnnData is minified.
         """
+        check_has_counts(self.adata)
         if max_epochs is None:
             max_epochs = int(np.clip(round(VAE_STEPS * batch_size / (0.9 * self.adata.n_obs)), 10, 400))
         warmup = {"n_epochs_kl_warmup": max(1, min(50, max_epochs // 3)), "lr": 2e-3}
         if early_stopping:
             kwargs.setdefault("early_stopping_patience", 15)
             kwargs.setdefault("early_stopping_warmup_epochs", warmup["n_epochs_kl_warmup"])
-        self._forget_stage_two()
+        if self._keeps_latent_space:
+            warmup["weight_decay"] = 0.0  # it would move the frozen weights
+        else:
+            self._forget_stage_two()
+            self.module.diffusion.forget_linear_part()
+        if self.history_ is None:
+            self.is_trained_ = False  # scvi starts a history for untrained models only
         self.module.set_stage("vae")
-        super().train(
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            early_stopping=early_stopping,
-            plan_kwargs={**warmup, **(plan_kwargs or {})},
-            **_with_own_callbacks(kwargs),
-        )
+        broken_off = "Stage one was broken off. Train it again (`model.train_vae()`)."
+        with saying(broken_off), keeping_single_precision(self.module, kwargs.get("precision")):
+            super().train(
+                max_epochs=max_epochs,
+                batch_size=batch_size,
+                early_stopping=early_stopping,
+                plan_kwargs={**warmup, **(plan_kwargs or {})},
+                **_with_own_callbacks(kwargs),
+            )
         self.is_vae_trained_ = True
 
     def train_diffusion(
@@ -106,6 +133,7 @@ class TwoStageTrainingMixin(_Base):
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
         plan_kwargs: dict[str, Any] | None = None,
+        warm_start: bool | None = None,
         **trainer_kwargs: Any,
     ) -> None:
         """Train stage two, the latent diffusion, on the frozen VAE and the same split of cells.
@@ -122,19 +150,28 @@ class TwoStageTrainingMixin(_Base):
             As in scvi-tools.
         plan_kwargs
             ``lr``, ``weight_decay``, ``condition_dropout``, ``ema_decay``.
+        warm_start
+            Whether to go on from the present weights of the diffusion, as after an interrupted run, instead of from fresh
+            ones. None means so for a model of :meth:`load_query_data`, whose diffusion is then fine-tuned.
         **trainer_kwargs
-            Passed to :class:`scvi.train.Trainer`.
+            Passed to :class:`scvi.train.Trainer`. With a logger other than scvi-tools' own, which is the default, the history
+            is there and not on the model.
 
         Raises
         ------
         RuntimeError
             If stage one was not trained.
+        ValueError
+            If there are no cells, for a warm start without weights to start from, or a precision that would round the
+            weights.
         """
         self._require_vae()
+        check_has_cells(self.adata)
+        warm_start = self._warm_start(warm_start)
         if self.train_indices is None:  # a checkpoint of stage one knows no split
             self.train_indices = np.arange(self.adata.n_obs)
             self.validation_indices = self.test_indices = np.empty(0, dtype=int)
-        screen = ScreenReader(self.adata_manager).read()
+        screen = self._read_screen()
         latents = self._encode()
         space = self._space_of(screen)
         conditions, origin = self._conditions(space)
@@ -142,15 +179,19 @@ class TwoStageTrainingMixin(_Base):
         max_epochs = max_epochs or epochs_for(data)
         _check_positive("max_epochs", max_epochs)
         self._forget_stage_two()
-        self.module.diffusion.reset()
-        fit_linear_part(self.module.diffusion, latents.subset(self.train_indices), conditions, origin)
+        if not warm_start:
+            self.module.diffusion.reset()
+            fit_linear_part(self.module.diffusion, latents.subset(self.train_indices), conditions, origin)
         plan = DiffusionPlan(
             self.module.diffusion, conditions, max_epochs * steps_per_epoch(data), **(plan_kwargs or {}), module=self.module
         )
         options = {"early_stopping_monitor": "validation_loss", "checkpointing_monitor": "validation_loss"}
         split = (self.train_indices, self.validation_indices, self.test_indices)
-        self.module.set_stage("diffusion")
-        try:
+        with (
+            saying(STAGE_TWO_BROKEN_OFF),
+            self._stage_two(split),
+            keeping_single_precision(self.module, trainer_kwargs.get("precision")),
+        ):
             runner = DiffusionTrainRunner(
                 self,
                 training_plan=plan,
@@ -162,14 +203,21 @@ class TwoStageTrainingMixin(_Base):
                 **{**options, **_with_own_callbacks(trainer_kwargs)},
             )
             runner()
-        finally:
-            self.module.set_stage("vae")
-            self.module.eval()
-            self.train_indices, self.validation_indices, self.test_indices = split
         self.module.diffusion.is_fitted.fill_(True)
         self.screen_ = screen.to_dict()
         self._cached_screen, self._cached_space = screen, space
         self.is_diffusion_trained_ = True
+
+    @contextlib.contextmanager
+    def _stage_two(self, split: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Iterator[None]:
+        """The VAE frozen and the split of cells kept, however the training ends."""
+        self.module.set_stage("diffusion")
+        try:
+            yield
+        finally:
+            self.module.set_stage("vae")
+            self.module.eval()
+            self.train_indices, self.validation_indices, self.test_indices = split
 
     @torch.no_grad()
     def _encode(self) -> Latents:
@@ -180,6 +228,25 @@ class TwoStageTrainingMixin(_Base):
             torch.as_tensor(variance, dtype=torch.float32).sqrt(),
             torch.as_tensor(codes.astype(np.int64)),
         )
+
+    def _read_screen(self) -> Screen:
+        if self.screen_ is not None and minified_type(self.adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+            return Screen.from_dict(self.screen_)
+        screen = ScreenReader(self.adata_manager).read()
+        if self.reference_screen_ is None:
+            return screen
+        reference = Screen.from_dict(self.reference_screen_)
+        known = fit_space(reference.names, reference.observed, reference.genes, 1, ("ridge",), separator=reference.separator)
+        return reference.extended(screen, known.is_measured)
+
+    def _warm_start(self, asked: bool | None) -> bool:
+        has_weights = self.module.diffusion.has_linear_part
+        if asked is None:
+            return has_weights and self.reference_screen_ is not None
+        if asked and not has_weights:
+            msg = "`warm_start` needs a diffusion that was trained before, if only for an epoch; leave it out."
+            raise ValueError(msg)
+        return asked
 
     def _require_vae(self) -> None:
         if not (self.is_vae_trained_ or self.is_trained_):  # a checkpoint of stage one has the latter only
@@ -200,7 +267,7 @@ class TwoStageTrainingMixin(_Base):
 
     def _forget_stage_two(self) -> None:
         self.is_diffusion_trained_ = False
-        self.screen_ = self._cached_screen = None
+        self._cached_screen = None
         self._forget_space()
         self.module.diffusion.is_fitted.fill_(False)
 

@@ -137,7 +137,10 @@ class DiffusionPlan(pl.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> None:
         """Loss of the conditional denoiser on held-out cells."""
-        self.log("validation_loss", self._loss(batch, 0.0), on_epoch=True, prog_bar=True, batch_size=len(batch[0]))
+        loss = self._loss(batch, 0.0)
+        self.log("validation_loss", loss, on_epoch=True, prog_bar=True, batch_size=len(batch[0]))
+        # stage one logs a `validation_loss` too; a tuner over both stages needs a name of its own
+        self.log(PREFIX + "validation_loss", loss, on_epoch=True, batch_size=len(batch[0]))
 
     def on_train_batch_end(self, *_args: Any) -> None:
         """Move the averaged weights."""
@@ -177,7 +180,7 @@ class DiffusionTrainRunner(TrainRunner):
 def _appended(before: dict[str, pd.DataFrame], new: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     merged = {}
     for key, frame in new.items():
-        name = PREFIX + key
+        name = key if key.startswith(PREFIX) else PREFIX + key
         frame = frame.rename(columns={key: name})
         if name in before:
             frame.index = np.arange(len(before[name]), len(before[name]) + len(frame))

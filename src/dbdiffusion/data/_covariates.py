@@ -1,0 +1,70 @@
+"""Checks of the arguments of a set-up and of the columns they name."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LISTS = ("categorical_covariate_keys", "continuous_covariate_keys")
+_NUMBERS = ("size_factor_key", "continuous_covariate_keys")
+
+
+def check_texts(optional: Mapping[str, Any], **required: Any) -> None:
+    """Raise unless arguments are text; those in ``optional`` may be None, and a list of columns must be one.
+
+    Raises
+    ------
+    TypeError
+        Otherwise.
+    """
+    for name, value in required.items():
+        if not isinstance(value, str):
+            msg = f"`{name}` must be text, got {value!r} ({type(value).__name__})."
+            raise TypeError(msg)
+    for name, value in optional.items():
+        is_list = name in _LISTS
+        texts = list(value) if is_list and isinstance(value, list | tuple) else [value]
+        if value is not None and (not all(isinstance(text, str) for text in texts) or (is_list and isinstance(value, str))):
+            kind = "a list of columns" if is_list else "text"
+            msg = f"`{name}` must be {kind} or None, got {value!r} ({type(value).__name__})."
+            raise TypeError(msg)
+
+
+def check_columns(obs: pd.DataFrame, argument: str, columns: str | list[str] | None) -> None:
+    """Raise unless the columns that an argument names are there and can be used.
+
+    Raises
+    ------
+    KeyError
+        If a column is missing; close names are suggested.
+    ValueError
+        On missing values; on values that are no finite numbers where numbers are needed; on size factors not above 0.
+    """
+    for column in [columns] if isinstance(columns, str) else columns or []:
+        if column not in obs:
+            close = difflib.get_close_matches(column, [str(name) for name in obs.columns], n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            known = sorted(str(name) for name in obs.columns if not str(name).startswith("_scvi"))
+            msg = f"`{argument}` {column!r} is not in obs, which has {known}.{hint}"
+            raise KeyError(msg)
+        if argument in _NUMBERS:
+            _check_numbers(obs[column], argument, column)
+        elif obs[column].isna().any():
+            msg = f"obs[{column!r}] (`{argument}`) has missing values. Name them, or drop those cells."
+            raise ValueError(msg)
+
+
+def _check_numbers(values: pd.Series, argument: str, column: str) -> None:
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    if not pd.api.types.is_numeric_dtype(values.dtype) or not np.isfinite(numbers).all():
+        msg = f"obs[{column!r}] (`{argument}`) must hold finite numbers, got some that are missing, infinite or text."
+        raise ValueError(msg)
+    if argument == "size_factor_key" and (numbers <= 0).any():
+        msg = f"obs[{column!r}] (`{argument}`) must be above 0 for every cell: drop the others, they have no counts."
+        raise ValueError(msg)

@@ -1,0 +1,155 @@
+"""Registry fields for MuData: perturbations from a column or from counts of guides, and the user's vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scvi.data.fields import BaseAnnDataField
+
+from dbdiffusion.data._fields import PerturbationField, UserVectorsField
+from dbdiffusion.data._guides import call_perturbations
+
+if TYPE_CHECKING:
+    import rich.table
+    from anndata import AnnData
+    from mudata import MuData
+
+CALLS = "_scvi_guide_calls"
+
+
+@dataclass(frozen=True)
+class GuideRule:
+    """Where the counts of guides are and how they name cells; see :func:`~dbdiffusion.data.call_perturbations`."""
+
+    modality: str
+    target_key: str | None
+    layer: str | None
+    min_counts: int
+    min_share: float
+
+
+class MuDataPerturbationField(BaseAnnDataField):
+    """:class:`PerturbationField` of a modality's column, of MuData's own, or of the calls that a rule makes of guides.
+
+    Parameters
+    ----------
+    attr_key, control, separator
+        Of :class:`PerturbationField`.
+    mod_key
+        Modality whose ``obs`` has the column; None means MuData's.
+    rule
+        Makes the calls; the column is then not read.
+    """
+
+    def __init__(self, attr_key: str, control: str, separator: str, mod_key: str | None, rule: GuideRule | None) -> None:
+        super().__init__()
+        self._rule, self._control, self._separator = rule, control, separator
+        self._mod_key = None if rule else mod_key
+        self._field = PerturbationField(CALLS if rule else attr_key, control, separator)
+
+    registry_key = property(lambda self: self._field.registry_key)  # type: ignore[assignment]
+    attr_name = property(lambda self: self._field.attr_name)  # type: ignore[assignment]
+    attr_key = property(lambda self: self._field.attr_key)  # type: ignore[assignment]
+    mod_key = property(lambda self: self._mod_key)  # type: ignore[assignment]
+    is_empty = property(lambda _self: False)  # type: ignore[assignment]
+
+    def validate_field(self, mdata: MuData) -> None:
+        """Check that the column is there."""
+        self._field.validate_field(self._holder(mdata))
+
+    def register_field(self, mdata: MuData) -> dict:
+        """Make the calls, check them, write the codes."""
+        return self._field.register_field(self._holder(mdata))
+
+    def transfer_field(self, state_registry: dict, mdata_target: MuData, **kwargs: Any) -> dict:
+        """Make the calls, write the codes of the source registry."""
+        return self._field.transfer_field(state_registry, self._holder(mdata_target), **kwargs)
+
+    def get_summary_stats(self, state_registry: dict) -> dict:
+        """How many perturbations."""
+        return self._field.get_summary_stats(state_registry)
+
+    def view_state_registry(self, state_registry: dict) -> rich.table.Table | None:
+        """The codes."""
+        return self._field.view_state_registry(state_registry)
+
+    def names(self, mdata: MuData) -> pd.Series:
+        """The perturbation of every cell; made anew where a rule makes it."""
+        holder = self._holder(mdata)
+        return holder.obs[self._field._original_attr_key]
+
+    def _holder(self, mdata: MuData) -> AnnData | MuData:
+        if self._rule is not None:
+            mdata.obs[CALLS] = self._calls(mdata, self._rule).to_numpy()
+        return mdata if self._mod_key is None else mdata.mod[self._mod_key]
+
+    def _calls(self, mdata: MuData, rule: GuideRule) -> pd.Series:
+        calls = call_perturbations(
+            mdata.mod[rule.modality],
+            rule.target_key,
+            self._control,
+            self._separator,
+            rule.layer,
+            rule.min_counts,
+            rule.min_share,
+        )
+        if calls.isna().any():
+            msg = (
+                f"No guide was called in {int(calls.isna().sum())} of {len(calls)} cells, so they have no perturbation. Drop "
+                f"them: `calls = dbdiffusion.data.call_perturbations(mdata[{rule.modality!r}], ...)`, then "
+                "`mdata = mdata[calls.notna().to_numpy()].copy()`."
+            )
+            raise ValueError(msg)
+        return calls
+
+
+class MuDataUserVectorsField(UserVectorsField):
+    """:class:`UserVectorsField` of a table in MuData's ``uns``.
+
+    Parameters
+    ----------
+    attr_key
+        Key of ``uns``, or None.
+    perturbation_field
+        Names the perturbations.
+    rna
+        Modality whose ``var_names`` are the genes.
+    """
+
+    def __init__(self, attr_key: str | None, perturbation_field: MuDataPerturbationField, rna: str) -> None:
+        super().__init__(attr_key, "perturbation")
+        self._perturbations, self._rna = perturbation_field, rna
+
+    def register_field(self, mdata: MuData) -> dict:
+        """Copy the table into the state."""
+        return super().register_field(self._seen_as_anndata(mdata))
+
+    def _seen_as_anndata(self, mdata: MuData) -> Any:
+        names = self._perturbations.names(mdata).astype(str).to_numpy()
+        obs = pd.DataFrame({"perturbation": names})
+        return SimpleNamespace(uns=mdata.uns, obs=obs, var_names=mdata.mod[self._rna].var_names)
+
+
+def check_modalities(mdata: MuData, used: set[str]) -> None:
+    """Raise unless the modalities exist and hold the same cells in the same order.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    absent = sorted(used.difference(mdata.mod))
+    if absent:
+        msg = f"Modality {absent[0]!r} is not in mdata, which has {list(mdata.mod)}. Name it in `modalities`."
+        raise ValueError(msg)
+    for name in sorted(used):
+        if not np.array_equal(np.asarray(mdata.mod[name].obs_names), np.asarray(mdata.obs_names)):
+            msg = (
+                f"Modality {name!r} must hold the cells of mdata in its order. Keep the cells that all modalities have "
+                "(`mudata.pp.intersect_obs`) and sort them alike."
+            )
+            raise ValueError(msg)

@@ -1,0 +1,120 @@
+"""A trained model meets new cells, with perturbations that it never saw measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mudata import MuData
+from scvi import REGISTRY_KEYS
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from anndata import AnnData
+    from scvi.model import SCVI as _Base
+else:
+    _Base = object
+
+
+class QueryMixin(_Base):
+    """``load_query_data``."""
+
+    @classmethod
+    def load_query_data(
+        cls,
+        adata: AnnData | MuData,
+        reference_model: str | Path | Self,
+        unfrozen: bool = False,
+        freeze_expression: bool = True,
+        freeze_batchnorm_encoder: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Take a trained model to new cells with new measured perturbations (scArches).
+
+        Perturbations, batches and categories of covariates that the reference does not know get codes after the old ones.
+        A perturbation that the reference measured keeps its effect and its embedding; new ones are measured in the new
+        cells, against the new control cells, and placed on the reference's axes. Generation takes library sizes and
+        covariates from the new control cells.
+
+        With new batches or categories stage one must be trained again, with what it knew frozen
+        (:meth:`train_vae`); without, the model answers at once. :meth:`train_diffusion` fine-tunes stage two on the new cells.
+
+        Parameters
+        ----------
+        adata
+            The new cells, organised like the reference's, the same genes in the same order (else
+            :meth:`prepare_query_anndata` first), control cells among them.
+        reference_model
+            A model, or the folder of a saved one.
+        unfrozen
+            Whether stage one may move as a whole; stage two is then trained anew.
+        freeze_expression, freeze_batchnorm_encoder, **kwargs
+            As in :meth:`scvi.model.SCVI.load_query_data`.
+
+        Returns
+        -------
+        DBDiffusion
+            A new model without history and without a split of cells; the reference is not changed.
+
+        Raises
+        ------
+        RuntimeError
+            If stage one of the reference is not trained.
+        ValueError
+            If the genes differ, or the new cells are not what :meth:`setup_anndata` takes.
+        """
+        reference = reference_model
+        if isinstance(reference, str | Path):
+            reference_model = str(reference)
+            reference = cls.load(reference_model, adata=False)
+        reference._require_vae()
+        _check_genes(adata, reference)
+        model = super().load_query_data(
+            adata,
+            reference_model,
+            unfrozen=unfrozen,
+            freeze_expression=freeze_expression,
+            freeze_batchnorm_encoder=freeze_batchnorm_encoder,
+            **kwargs,
+        )
+        model.module.keep_frozen()
+        model._keeps_latent_space = not unfrozen and freeze_expression and freeze_batchnorm_encoder
+        model._start_afresh(knows_all_categories=_sizes(model) == _sizes(reference))
+        return model
+
+    def _start_afresh(self, *, knows_all_categories: bool) -> None:
+        """Reset what belongs to the reference's cells; read the new screen."""
+        self.is_vae_trained_ = self.is_trained_ = knows_all_categories
+        self.history_ = self.train_indices_ = self.validation_indices_ = self.test_indices_ = None
+        self._forget_space()
+        self._cached_screen = None
+        for fold in self.module.folds:
+            fold.is_fitted.fill_(False)
+        if self.is_diffusion_trained_:
+            self.reference_screen_ = self.screen_
+            self._cached_screen = self._read_screen()
+            self.screen_ = self._cached_screen.to_dict()
+
+
+def _check_genes(adata: AnnData, reference: Any) -> None:
+    known = np.asarray(
+        reference.registry_["field_registries"][REGISTRY_KEYS.X_KEY]["state_registry"]["column_names"], dtype=str
+    )
+    rna = (reference.registry_["setup_args"].get("modalities") or {"rna_layer": "rna"})["rna_layer"]
+    brought = np.asarray((adata.mod[rna] if isinstance(adata, MuData) else adata).var_names, dtype=str)
+    if not np.array_equal(known, brought):
+        absent = [name for name in known if name not in set(brought)]
+        found = (
+            f"{len(absent)} of them are absent, as {absent[:3]}" if absent else "they are in another order, or there are more"
+        )
+        msg = (
+            f"The new cells must have the reference's {len(known)} genes in its order, but {found}. Run "
+            "`DBDiffusion.prepare_query_anndata(adata, reference_model)` first, which pads and sorts."
+        )
+        raise ValueError(msg)
+
+
+def _sizes(model: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in model.module.state_dict().items()}

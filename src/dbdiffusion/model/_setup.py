@@ -1,0 +1,266 @@
+"""Registration of a screen: ``setup_anndata`` and ``setup_mudata``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.data.fields import (
+    CategoricalJointObsField,
+    CategoricalObsField,
+    LayerField,
+    MuDataWrapper,
+    NumericalJointObsField,
+    NumericalObsField,
+)
+
+from dbdiffusion._compat import minified_type
+from dbdiffusion.data import (
+    GuideRule,
+    MuDataPerturbationField,
+    MuDataUserVectorsField,
+    PerturbationField,
+    UserVectorsField,
+    check_columns,
+    check_counts,
+    check_modalities,
+    check_perturbations,
+    check_texts,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+    from scvi.model import SCVI as _Base
+else:
+    _Base = object
+
+_COVARIATES: tuple[tuple[str, str, Any, dict[str, bool]], ...] = (
+    ("batch_key", REGISTRY_KEYS.BATCH_KEY, CategoricalObsField, {}),
+    ("labels_key", REGISTRY_KEYS.LABELS_KEY, CategoricalObsField, {}),
+    ("size_factor_key", REGISTRY_KEYS.SIZE_FACTOR_KEY, NumericalObsField, {"required": False}),
+    ("categorical_covariate_keys", REGISTRY_KEYS.CAT_COVS_KEY, CategoricalJointObsField, {}),
+    ("continuous_covariate_keys", REGISTRY_KEYS.CONT_COVS_KEY, NumericalJointObsField, {}),
+)
+COVARIATE_ARGUMENTS = tuple(name for name, *_ in _COVARIATES)
+
+
+class SetupMixin(_Base):
+    """Registration."""
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        perturbation_key: str = "perturbation",
+        control: str = "control",
+        layer: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+        embedding_key: str | None = None,
+        combination_sep: str = "+",
+        **kwargs: Any,
+    ) -> None:
+        """Register a screen.
+
+        With ``adata`` alone it works on any data set in the scPerturb convention: raw counts in X,
+        ``obs["perturbation"]``, ``"control"``.
+
+        Parameters
+        ----------
+        adata
+            Cells by genes, raw counts; dense, CSR or CSC, in memory or backed. Codes are added to ``obs`` under
+            ``_scvi_*``, as every scvi-tools model does; nothing else changes.
+        perturbation_key
+            Column of ``obs`` that names the perturbation of every cell.
+        control
+            Category of the unperturbed cells.
+        layer
+            Layer with the counts, if they are not in X.
+        batch_key
+            Column of experimental batches. Effects are contrasts inside batches.
+        labels_key, categorical_covariate_keys, continuous_covariate_keys
+            As in :meth:`scvi.model.SCVI.setup_anndata`.
+        size_factor_key
+            Column of ``obs`` with total counts of the whole transcriptome (when X holds only some genes) or with relative
+            size factors. It takes the place of the total counts of X in the decoder and in CP10K.
+        embedding_key
+            Key of ``uns`` with your own vectors of perturbations or genes: a DataFrame, index = names.
+        combination_sep
+            Separates the parts of a combination, ``"A+B"``; their order does not matter.
+        **kwargs
+            Used by scvi-tools when it loads a model.
+
+        Raises
+        ------
+        TypeError
+            If an argument that names something is no text.
+        KeyError
+            If a column, layer or table is missing.
+        ValueError
+            If counts, control, or the table are not as they must be; the message says how to mend it.
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        arguments = setup_method_args["setup_args"]
+        _check_arguments(arguments)
+        check_counts(adata, layer)
+        check_perturbations(adata.obs, perturbation_key, control)
+        for name in COVARIATE_ARGUMENTS:
+            check_columns(adata.obs, name, arguments[name])
+        fields = anndata_fields(**arguments)
+        if minified_type(adata) is not None:
+            fields += cls._get_fields_for_adata_minification(minified_type(adata))
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    @classmethod
+    def setup_mudata(
+        cls,
+        mdata: MuData,
+        rna_layer: str | None = None,
+        perturbation_key: str = "perturbation",
+        control: str = "control",
+        guide_layer: str | None = None,
+        guide_target_key: str | None = "target",
+        min_guide_counts: int = 3,
+        min_guide_share: float = 0.1,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+        embedding_key: str | None = None,
+        combination_sep: str = "+",
+        modalities: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Register a screen with RNA and guides in one MuData.
+
+        The perturbation of a cell is either in a column of ``obs``, or made of the counts of guides by the rule of
+        :func:`dbdiffusion.data.call_perturbations` (a cell with guides against A and B is ``"A+B"``), if ``modalities`` names a
+        ``guide_layer``.
+
+        Parameters
+        ----------
+        mdata
+            The same cells in the same order in all modalities used. Codes are added to ``obs`` under ``_scvi_*``.
+        rna_layer, guide_layer
+            Layers with the counts; None means X.
+        perturbation_key
+            Column that names the perturbation of every cell; with a guide matrix, the name it gets in generated cells.
+        guide_target_key, min_guide_counts, min_guide_share
+            Of the rule: ``target_key``, ``min_counts`` and ``min_share`` there.
+        control, batch_key, labels_key, size_factor_key, categorical_covariate_keys, continuous_covariate_keys, combination_sep
+            As in :meth:`setup_anndata`.
+        embedding_key
+            As there, in ``mdata.uns``.
+        modalities
+            Argument of this method to modality; ``{"rna_layer": "rna"}`` by default. Columns without an entry are those of
+            ``mdata.obs``.
+        **kwargs
+            Used by scvi-tools when it loads a model.
+
+        Raises
+        ------
+        TypeError
+            If an argument that names something is no text.
+        KeyError
+            If a column, layer or table is missing.
+        ValueError
+            If modalities, counts, guides or control are not as they must be; the message says how to mend it.
+
+        Examples
+        --------
+        >>> import mudata
+        >>> from dbdiffusion import DBDiffusion, simulate_screen
+        >>> rna = simulate_screen(n_genes=40, n_perturbations=6, n_cells_per_perturbation=20, n_control_cells=40)
+        >>> mdata = mudata.MuData({"rna": rna})
+        >>> DBDiffusion.setup_mudata(mdata, modalities={"rna_layer": "rna", "perturbation_key": "rna"})
+        >>> len(DBDiffusion(mdata, n_folds=2).perturbation_names)
+        6
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        arguments = setup_method_args["setup_args"]
+        located = cls._create_modalities_attr_dict(modalities or {"rna_layer": "rna"}, setup_method_args)
+        if located["rna_layer"] is None:
+            msg = "`modalities` must say where the counts are: `modalities={'rna_layer': 'rna', ...}`."
+            raise ValueError(msg)
+        _check_arguments(arguments)
+        check_modalities(mdata, {name for name in located.values() if name is not None})
+        check_counts(mdata.mod[located["rna_layer"]], rna_layer)
+        for name in COVARIATE_ARGUMENTS:
+            holder = mdata if located[name] is None else mdata.mod[located[name]]
+            check_columns(holder.obs, name, arguments[name])
+        manager = AnnDataManager(fields=mudata_fields(located, **arguments), setup_method_args=setup_method_args)
+        manager.register_fields(mdata, **kwargs)
+        cls.register_manager(manager)
+
+    @classmethod
+    def setup_annbatch(cls, *_args: Any, **_kwargs: Any) -> None:
+        """Not for this model: annbatch's registry cannot name perturbations.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
+        msg = "annbatch's registry cannot name perturbations. Set up an AnnData, which may be backed: `setup_anndata`."
+        raise NotImplementedError(msg)
+
+
+def _check_arguments(arguments: dict[str, Any]) -> None:
+    texts = {name: arguments[name] for name in ("perturbation_key", "control", "combination_sep")}
+    optional = ("layer", "rna_layer", "guide_layer", "guide_target_key", "embedding_key", *COVARIATE_ARGUMENTS)
+    check_texts({name: arguments[name] for name in optional if name in arguments}, **texts)
+
+
+def anndata_fields(
+    layer: str | None,
+    *,
+    perturbation_key: str,
+    control: str,
+    combination_sep: str,
+    embedding_key: str | None,
+    **covariates: Any,
+) -> list[Any]:
+    """Fields of an AnnData, by the arguments of ``setup_anndata``."""
+    return [
+        LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=True),
+        *(field(key, covariates[name], **options) for name, key, field, options in _COVARIATES),
+        PerturbationField(perturbation_key, control, combination_sep),
+        UserVectorsField(embedding_key, perturbation_key),
+    ]
+
+
+def mudata_fields(
+    located: dict[str, str | None],
+    *,
+    rna_layer: str | None,
+    perturbation_key: str,
+    control: str,
+    combination_sep: str,
+    embedding_key: str | None,
+    **arguments: Any,
+) -> list[Any]:
+    """Fields of a MuData, by the arguments of ``setup_mudata`` and the modalities that hold them."""
+    guides, rna = located["guide_layer"], located["rna_layer"]
+    rule = None
+    if guides is not None:
+        rule = GuideRule(
+            guides, *(arguments[name] for name in ("guide_target_key", "guide_layer", "min_guide_counts", "min_guide_share"))
+        )
+    perturbations = MuDataPerturbationField(perturbation_key, control, combination_sep, located["perturbation_key"], rule)
+    return [
+        MuDataWrapper(LayerField)(REGISTRY_KEYS.X_KEY, rna_layer, mod_key=rna, mod_required=True, is_count_data=True),
+        *(
+            MuDataWrapper(field)(key, arguments[name], mod_key=located[name], **options)
+            for name, key, field, options in _COVARIATES
+        ),
+        perturbations,
+        MuDataUserVectorsField(embedding_key, perturbations, str(rna)),
+    ]

@@ -1,0 +1,44 @@
+"""Checkpoints of every supported version of scvi-tools load on this one; ``checkpoints/make.py`` writes them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import QUIET, tiny_screen
+
+from dbdiffusion import DBDiffusion
+
+FOLDERS = sorted(path.parent for path in (Path(__file__).parent / "checkpoints").glob("*/expected.json"))
+LOADERS = {
+    "checkpoint": lambda folder, adata: DBDiffusion.load(folder / "checkpoint", adata=False if adata is None else adata),
+    "weights": lambda folder, adata: DBDiffusion.load_weights(folder / "weights", adata),
+}
+
+
+def test_there_is_one_of_both_ends_of_the_supported_range():
+    assert {folder.name for folder in FOLDERS} >= {"scvi-tools-1.4.2", "scvi-tools-1.5.1"}
+
+
+def test_they_are_small():
+    assert sum(file.stat().st_size for folder in FOLDERS for file in folder.rglob("*") if file.is_file()) < 1_000_000
+
+
+@pytest.mark.parametrize("kind", sorted(LOADERS))
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_checkpoint_of_any_version_predicts_what_it_predicted(folder, kind):
+    expected = json.loads((folder / "expected.json").read_text())
+    model = LOADERS[kind](folder, None)
+    assert np.allclose(model.predict_effects(expected["names"])["effect"], expected["effects"], rtol=1e-3, atol=1e-4)
+    assert model.generate(expected["names"], n_cells=2).n_obs == 4
+
+
+@pytest.mark.parametrize("kind", sorted(LOADERS))
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_checkpoint_of_any_version_goes_on_with_cells(folder, kind):
+    expected = json.loads((folder / "expected.json").read_text())
+    adata = tiny_screen(n_genes=20, n_perturbations=5, n_cells_per_perturbation=12, n_control_cells=30)
+    model = LOADERS[kind](folder, adata)
+    assert np.allclose(model.get_latent_representation().mean(axis=0), expected["latent"], rtol=1e-3, atol=1e-4)
+    model.train_diffusion(max_epochs=1, warm_start=True, **QUIET)
+    assert np.isfinite(model.predict_effects(expected["names"])["effect"]).all()
