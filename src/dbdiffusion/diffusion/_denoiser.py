@@ -61,9 +61,10 @@ class Denoiser(nn.Module):
         self.register_buffer("sigma", sigma, persistent=False)
 
     def forward(self, z_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
-        """Expected clean latent (B, D); ``condition=None`` is the unconditional one."""
+        """Expected clean latent (B, D); ``condition=None`` is the unconditional one. Leading dimensions broadcast."""
         alpha, sigma = self.alpha[t, None], self.sigma[t, None]
-        return alpha * z_t - sigma * self._velocity(z_t, t, self._hidden(condition, len(z_t)))
+        hidden = self.network.null_condition if condition is None else self.network.embed_condition(condition)
+        return alpha * z_t - sigma * self._velocity(z_t, t, hidden)
 
     def loss(self, z_0: Tensor, condition: Tensor, condition_dropout: float) -> Tensor:
         """Squared error of the velocity at random times, mean over B and D (a scalar).
@@ -80,11 +81,6 @@ class Denoiser(nn.Module):
         hidden = torch.where(dropped, self.network.null_condition, self.network.embed_condition(condition))
         velocity = self._velocity(alpha * z_0 + sigma * noise, t, hidden)
         return nn.functional.mse_loss(velocity.float(), alpha * noise - sigma * z_0)
-
-    def _hidden(self, condition: Tensor | None, n: int) -> Tensor:
-        if condition is None:
-            return self.network.null_condition.expand(n, -1)
-        return self.network.embed_condition(condition)
 
     def _velocity(self, z_t: Tensor, t: Tensor, hidden_condition: Tensor) -> Tensor:
         return self.network(z_t, t / N_TRAIN_STEPS, hidden_condition)

@@ -11,6 +11,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dbdiffusion.diffusion._denoiser import Denoiser
 from dbdiffusion.diffusion._guidance import GuidedDenoiser
@@ -108,8 +109,8 @@ class LatentDiffusion(nn.Module):
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """Move the averaged weights towards the current ones."""
-        for average, current in zip(self.averaged.parameters(), self.denoiser.parameters(), strict=True):
-            average.lerp_(current, 1 - decay)
+        move = get_ema_multi_avg_fn(decay)
+        move(list(self.averaged.parameters()), list(self.denoiser.parameters()), None)
 
     @torch.no_grad()
     def sample(
@@ -120,7 +121,11 @@ class LatentDiffusion(nn.Module):
         sampler: str = "dpm++",
         n_steps: int = 25,
     ) -> Tensor:
-        """Latents (B, D) for conditions (B, E); ``noise`` as :func:`~dbdiffusion.diffusion.sample` takes it."""
+        """Latents (B, D) for conditions (B, E); ``noise`` as :func:`~dbdiffusion.diffusion.sample` takes it.
+
+        Leading dimensions broadcast: T conditions (T, 1, E) and noise (1, 1, S, D) give (T, S, D), S cells of each that share
+        their noise, at the cost of one FiLM a condition.
+        """
         denoiser = GuidedDenoiser(self.averaged, guidance_scale)
         x = sample(denoiser, self._scaled(condition), noise, sampler, n_steps)
         return self.restore(x, condition, guidance_scale)

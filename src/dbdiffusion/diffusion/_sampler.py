@@ -66,7 +66,7 @@ def sample(
     Parameters
     ----------
     denoiser
-        Callable ``(z_t, t, condition) -> z_0``.
+        Callable ``(z_t, t, condition) -> z_0``; it is handed one time, (1,), for all latents.
     condition
         Handed to the denoiser as it is, usually (B, E).
     noise
@@ -100,7 +100,7 @@ def sample(
     scheduler.set_timesteps(n_steps, device=noise.device)
     z = noise[0]
     for k, t in enumerate(scheduler.timesteps):
-        z_0 = denoiser(z, t.expand(len(z)), condition)
+        z_0 = denoiser(z, t[None], condition)
         step_noise = noise[k + 1] if sampler in STOCHASTIC else None
         z = scheduler.step(z_0, t, z, variance_noise=step_noise, **options).prev_sample
     return z

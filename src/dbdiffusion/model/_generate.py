@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dbdiffusion.model._screen import Screen
 
 BLOCK = 512  # cells that share a noise generator: a cell depends on its block, never on the chunk it is computed in
+AT_ONCE = {"cpu": 8}  # conditions whose blocks still fit the cache of one core
+AT_ONCE_ON_ACCELERATORS = 128
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Generator:
         blocks, cells = [], []
         for block in range(-(-n_cells // BLOCK)):
             matched = self._control_cells(block)
-            z = self._latents(condition.expand(BLOCK, -1), self._noise(block))
+            z = self._latents(condition[None], self._noise(block))
             with torch.random.fork_rng(devices=_cuda_devices(z)):
                 torch.manual_seed(_stable_seed(self._options.seed, "counts", name, block))
                 blocks.append(self._decode(z, matched).sample().cpu().numpy())
@@ -88,22 +90,26 @@ class Generator:
         return np.concatenate(blocks)[:n_cells], np.concatenate(cells)[:n_cells]
 
     @torch.no_grad()
-    def effects(self, conditions: Tensor, control: Tensor, n_cells: int, n_at_once: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    def effects(
+        self, conditions: Tensor, control: Tensor, n_cells: int, n_at_once: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Mean effects (T, G) of conditions (T, E) against a control condition (E,), and their Monte-Carlo variances.
 
         Counts are integrated out (:func:`~dbdiffusion.model._expectation.expected_log1p`), so the variance is that of
-        the difference between paired cells over ``n_cells``.
+        the difference between paired cells over ``n_cells``. The network sees ``n_at_once`` conditions together; None means as
+        many as suit the device.
         """
+        n_at_once = n_at_once or AT_ONCE.get(self._module.device.type, AT_ONCE_ON_ACCELERATORS)
         n_targets, n_genes = len(conditions), len(self._screen.var_names)
         total, squares = np.zeros((2, n_targets, n_genes))
         for block in range(-(-n_cells // BLOCK)):
             size = min(BLOCK, n_cells - block * BLOCK)
             noise, matched = self._noise(block)[:, :size], self._control_cells(block)[:size]
-            reference = self._expected(self._latents(control.expand(size, -1), noise), matched)
+            reference = self._expected(self._latents(control[None], noise), matched)
             for start in range(0, n_targets, n_at_once):
                 chunk = conditions[start : start + n_at_once]
-                z = self._latents(chunk.repeat_interleave(size, dim=0), noise.repeat(1, len(chunk), 1))
-                for row, z_target in enumerate(z.split(size), start):
+                z = self._latents(chunk[:, None], noise[:, None])
+                for row, z_target in enumerate(z, start):
                     difference = (self._expected(z_target, matched) - reference).double()
                     total[row] += difference.sum(dim=0).cpu().numpy()
                     squares[row] += (difference**2).sum(dim=0).cpu().numpy()
