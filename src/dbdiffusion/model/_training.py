@@ -148,7 +148,7 @@ class DiffusionPlan(pl.LightningModule):
         self.log("validation_loss", loss, on_epoch=True, prog_bar=True, batch_size=len(batch[0]), sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
-        """Log the mean loss and stop if it is not finite; once an epoch, since doing it every step would slow the steps down."""
+        """Log the mean loss and stop if it is not finite; once an epoch, since doing so every step would slow it."""
         loss = torch.stack(self._losses).mean()
         self._losses.clear()
         self.log("train_loss", loss, prog_bar=True, sync_dist=True)
