@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scvi import REGISTRY_KEYS
 
-from dbdiffusion.diffusion import check_sampler, draw_noise
+from dbdiffusion.diffusion import draw_noise, steps_of
 from dbdiffusion.model._expectation import expected_log1p
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ class GenerationOptions:
 
     guidance_scale: float = 1.0
     sampler: str = "dpm++"
-    n_steps: int = 25
+    n_steps: int | None = None
     batch: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_sampler(self.sampler, self.n_steps)
+        object.__setattr__(self, "n_steps", steps_of(self.sampler, self.n_steps))  # recorded as it was used
         if not 0 <= self.guidance_scale < float("inf"):
             msg = f"`guidance_scale` must be finite and not negative (1 is none), got {self.guidance_scale!r}."
             raise ValueError(msg)
