@@ -25,14 +25,15 @@ from scvi.train import Trainer
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
-from dbdiffusion.diffusion import LatentDiffusion, draw_noise
+from dbdiffusion.diffusion import LatentDiffusion, draw_noise, steps_of
 from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, Latents, fit_linear_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 D, E, HIDDEN, BLOCKS = 20, 32, 128, 3
-N_CELLS, N_CONDITIONS, N_STEPS = 7000, 61, 25
+N_CELLS, N_CONDITIONS, N_STEPS = 7000, 61, steps_of("dpm++")
+RECIPE = {"optimiser steps": 10**6, "cells a target": 3 * 10**4, "sampler steps": 1000}  # what the paper's recipe costs
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
@@ -59,13 +60,14 @@ def compare(
     }
 
 
-def training(batch_size: int, n_steps: int, turns: int, device: str) -> dict:
+def training(batch_size: int, n_steps: int, turns: int, device: str, *, bfloat16: bool) -> dict:
     latents = Latents(torch.randn(N_CELLS, D), 0.3 * torch.rand(N_CELLS, D), torch.randint(0, N_CONDITIONS, (N_CELLS,)))
     conditions = torch.randn(N_CONDITIONS, E)
     data = LatentDataModule(latents, np.arange(N_CELLS), np.empty(0, dtype=int), batch_size)
     per_epoch = N_CELLS // batch_size
     epochs = max(1, round(n_steps / per_epoch))
     diffusion = LatentDiffusion(D, E, HIDDEN, BLOCKS)
+    diffusion.use_bfloat16(bfloat16)
     fit_linear_part(diffusion, latents, conditions, conditions[0])
 
     def plan() -> None:
@@ -81,16 +83,24 @@ def training(batch_size: int, n_steps: int, turns: int, device: str) -> dict:
     def bare() -> None:
         for _ in range(epochs * per_epoch):
             optimizer.zero_grad()
-            velocity = network(z, t, network.embed_condition(condition))
+            with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+                velocity = network(z, t, network.embed_condition(condition)).float()
             torch.nn.functional.mse_loss(velocity, target).backward()
             optimizer.step()
 
-    return compare(f"denoiser training step, {batch_size} cells", plan, bare, device, turns, per=epochs * per_epoch)
+    return compare(
+        f"denoiser training step, {batch_size} cells, {precision(bfloat16)}", plan, bare, device, turns, per=epochs * per_epoch
+    )
+
+
+def precision(bfloat16: bool) -> str:
+    return "bfloat16" if bfloat16 else "float32"
 
 
 @torch.no_grad()
-def sampling(n_targets: int, n_cells: int, turns: int, device: str, *, shared: bool) -> dict:
+def sampling(n_targets: int, n_cells: int, turns: int, device: str, *, shared: bool, bfloat16: bool) -> dict:
     diffusion = LatentDiffusion(D, E, HIDDEN, BLOCKS).to(device)
+    diffusion.use_bfloat16(bfloat16)
     conditions, noise = torch.randn(n_targets, E, device=device), draw_noise(n_cells, D, "dpm++", N_STEPS, 0).to(device)
     n = n_targets * n_cells
     each, z, t = conditions.repeat_interleave(n_cells, dim=0), noise[0].repeat(n_targets, 1), torch.rand(n, device=device)
@@ -104,10 +114,25 @@ def sampling(n_targets: int, n_cells: int, turns: int, device: str, *, shared: b
 
     def bare() -> None:
         for _ in range(N_STEPS):
-            network(z, t, network.embed_condition(each))
+            with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+                network(z, t, network.embed_condition(each))
 
     how = f"{n_targets} conditions x {n_cells} cells" if shared else f"{n} cells, a condition each"
-    return compare(f"sampling, {N_STEPS} steps, {how}", ours, bare, device, turns)
+    return compare(f"sampling, {N_STEPS} steps, {how}, {precision(bfloat16)}", ours, bare, device, turns)
+
+
+def paper_recipe(rows: list[dict]) -> dict[str, float]:
+    """Hours of the recipe's training, and of one target's cells, at the speed of our own steps."""
+    training_ms, sampling_ms = (
+        next(row["ms"] for row in rows if row["what"].startswith(kind)) for kind in ("denoiser", "sampl")
+    )
+    network_ms = sampling_ms / N_STEPS / (8 * 512)
+    cost = RECIPE["cells a target"] * RECIPE["sampler steps"] * network_ms * 2  # guidance takes two passes
+    return {
+        "training_hours": training_ms * RECIPE["optimiser steps"] / 3.6e6,
+        "hours_a_target": cost / 3.6e6,
+        "hours_a_target_ours": 512 * N_STEPS * network_ms / 3.6e6,
+    }
 
 
 def vae_and_inference(n_genes: int, epochs: int, turns: int, device: str) -> list[dict]:
@@ -167,11 +192,15 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     turns, steps, device = (2, 20, options.device) if options.quick else (options.turns, 150, options.device)
-    rows = [training(batch_size, steps, turns, device) for batch_size in (512, 2048)]
-    rows += [sampling(8, 512, turns, device, shared=shared) for shared in (False, True)]
+    rows = []
+    for bfloat16 in (False, True):
+        rows += [training(batch_size, steps, turns, device, bfloat16=bfloat16) for batch_size in (512, 2048)]
+        rows += [sampling(8, 512, turns, device, shared=shared, bfloat16=bfloat16) for shared in (False, True)]
+    recipe = paper_recipe(rows)
     rows += vae_and_inference(200 if options.quick else 1000, 2 if options.quick else 5, min(turns, 3), device)
     print(pd.DataFrame(rows).set_index("what").round(2).to_string())
-    facts = {"device": device, "threads": torch.get_num_threads()}
+    print(f"paper's recipe on this device, extrapolated from the float32 steps above: {recipe}")
+    facts = {"paper_recipe_extrapolated": recipe} | {"device": device, "threads": torch.get_num_threads()}
     print("written:", write("overhead", rows, options.out, **facts).name)
 
 
