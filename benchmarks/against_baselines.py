@@ -239,11 +239,8 @@ def table_of(frame: pd.DataFrame) -> pd.DataFrame:
     for method in means.index:
         row = means.loc[method].drop("excess").to_dict()
         for label, baseline in {"mse/mean": "mean", "mse/best": best}.items():
-            if baseline in error and method != "measured":
-                pair = (
-                    error[[method, baseline]].dropna().to_numpy() if method != baseline else error[[method, method]].to_numpy()
-                )
-                ratio, low, high = ratio_with_interval(*pair.T)
+            if baseline in error and method not in ("measured", baseline):
+                ratio, low, high = ratio_with_interval(*error[[method, baseline]].dropna().to_numpy().T)
                 row |= {label: ratio, f"{label} 95%": f"{low:.2f}-{high:.2f}"}
         rows[method + (" (best)" if method == best else "")] = row
     return pd.DataFrame.from_dict(rows, orient="index")
