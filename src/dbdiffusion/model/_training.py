@@ -66,7 +66,8 @@ class LatentDataModule(pl.LightningDataModule):
         return self._loader(self.val_idx, shuffle=False) if self.n_val else None
 
     def _loader(self, rows: np.ndarray, *, shuffle: bool) -> DataLoader:
-        drop_last = shuffle and len(rows) >= self.batch_size
+        n_processes = self.trainer.world_size if self.trainer is not None else 1
+        drop_last = shuffle and len(rows) // n_processes >= self.batch_size
         slices = _Slices(self.latents, rows)
         return DataLoader(slices, self.batch_size, shuffle=shuffle, drop_last=drop_last, collate_fn=_as_it_is)
 
@@ -128,13 +129,17 @@ class DiffusionPlan(pl.LightningModule):
             msg = f"`condition_dropout` must lie in [0, 1), got {condition_dropout!r}."
             raise ValueError(msg)
         self.module = module if module is not None else diffusion
-        self.module.requires_grad_(requires_grad=False)  # distributed training waits for the gradient of every parameter
-        diffusion.denoiser.requires_grad_(requires_grad=True)
         self.diffusion = diffusion
         self._losses: list[Tensor] = []
         self.register_buffer("conditions", conditions)
         self.max_steps, self.lr, self.weight_decay = max_steps, lr, weight_decay
         self.condition_dropout, self.ema_decay = condition_dropout, ema_decay
+
+    def setup(self, stage: str) -> None:
+        """Freeze all but the denoiser in training: distributed strategies wait for the gradient of every free parameter."""
+        del stage
+        self.module.requires_grad_(requires_grad=False)
+        self.diffusion.denoiser.requires_grad_(requires_grad=True)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> Tensor:
         """One minibatch: a fresh draw from every cell's posterior."""
