@@ -128,7 +128,7 @@ def write_screen(file: Path, cells: int, perturbations: int, genes: int, seed: i
         store.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
 
 
-def measure(file: Path) -> dict:
+def measure(file: Path, *, backed: bool) -> dict:
     """Run both stages, inference and generation on a file, in this process."""
     import logging
 
@@ -138,9 +138,6 @@ def measure(file: Path) -> dict:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     stages = Stages()
-    with h5py.File(file) as store:
-        n_obs = store["X"].attrs["shape"][0]
-    backed = bool(n_obs > IN_MEMORY)
     with stages("open and register"):
         adata = ad.read_h5ad(file, backed="r" if backed else None)
         DBDiffusion.setup_anndata(adata, batch_key="batch")
@@ -192,13 +189,14 @@ def diffusion_memory(model, stages: Stages) -> None:
     model.module.eval()
 
 
-def run(points: list[dict], folder: Path) -> list[dict]:
+def run(points: list[dict], folder: Path, *, backed: bool) -> list[dict]:
     rows = []
     for point in points:
         size = {key: point[key] for key in BASE}
         file = folder / "screen.h5ad"
-        for work in ("write", "measure"):
-            command = [sys.executable, __file__, f"--{work}", json.dumps({"file": str(file), **size})]
+        on_disk = backed or point["cells"] > IN_MEMORY
+        for work, details in {"write": size, "measure": {"backed": on_disk}}.items():
+            command = [sys.executable, __file__, f"--{work}", json.dumps({"file": str(file), **details})]
             answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         rows.append(point | json.loads(answer.stdout.splitlines()[-1]))
         print(
@@ -251,6 +249,7 @@ def plot(rows: list[dict], file: Path) -> None:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--large", action="store_true", help="add the largest point of each axis")
+    parser.add_argument("--backed", action="store_true", help="read every screen from disk, not only the largest")
     parser.add_argument("--axes", nargs="+", choices=list(AXES), default=list(AXES))
     parser.add_argument("--largest", type=int, help="leave out points above this many cells")
     parser.add_argument("--folder", type=Path, help="where screens are written; a million cells take some GB")
@@ -262,7 +261,8 @@ def main() -> None:
         write_screen(Path(size.pop("file")), **size)
         return
     if options.measure:
-        print(json.dumps(measure(Path(json.loads(options.measure)["file"]))))
+        details = json.loads(options.measure)
+        print(json.dumps(measure(Path(details["file"]), backed=details.get("backed", False))))
         return
     base = QUICK_BASE if options.quick else BASE
     points = []
@@ -272,7 +272,7 @@ def main() -> None:
             points.append({"axis": axis, **base, axis: value})
     points = [point for point in points if options.largest is None or point["cells"] <= options.largest]
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        rows = run(points, Path(folder))
+        rows = run(points, Path(folder), backed=options.backed)
     table = slopes(rows)
     print(table.round(2).to_string())
     file = write("scaling", rows, options.out, slopes=table.to_dict(orient="index"))
