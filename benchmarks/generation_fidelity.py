@@ -5,7 +5,10 @@
 A fifth of the cells of every perturbation is set apart. Effects: correlation of generated with set-apart observed effects,
 against the ceiling that the noise of the set-apart cells allows. Cells: energy distance (on 30 principal components of the
 training cells' log1p CP10K) of generated to set-apart cells, of two random halves of the set-apart cells, and of control cells
-to set-apart cells.
+to set-apart cells; `energy_ratio` is that of generated over that of training cells to set-apart cells, equal numbers of all,
+self pairs included. `auc` is a classifier two-sample test: cross-validated logistic regression on the components, of generated
+against set-apart cells, equal numbers; .5 is perfect. `gene_correlation` compares the gene-gene correlations of the 100 most
+variable genes over all set-apart and as many generated cells; its ceiling is that of set-apart and training cells.
 """
 
 from __future__ import annotations
@@ -18,6 +21,11 @@ import pandas as pd
 import scvi
 from _screens import arguments, simulated, write
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.embedding import log1p_cp10k
@@ -59,19 +67,61 @@ def trial(alignment: float, seed: int, *, quick: bool) -> list[dict]:
         index=names,
     )
     axes = PCA(30, random_state=0).fit(log_expression(train.X[rng.choice(train.n_obs, 3000, replace=False)]))
-    return [{"seed": seed, "alignment": alignment, "target": name, **row, **cells_like(model, test, name, seed, axes)}
-            for name, row in scores.to_dict(orient="index").items()]  # fmt: skip
+    together = all_cells_like(model, train, test, names, seed, axes)
+    rows = []
+    for name, row in scores.to_dict(orient="index").items():
+        alike = cells_like(model, train, test, name, seed, axes)
+        rows.append({"seed": seed, "alignment": alignment, "target": name, **row, **alike, **together})
+    return rows
 
 
-def cells_like(model: DBDiffusion, test, name: str, seed: int, axes: PCA) -> dict:
+def two_sample_auc(first: np.ndarray, second: np.ndarray, seed: int) -> float:
+    """How well logistic regression tells two samples apart on cells it was not fitted to: .5 is not at all."""
+    labels = np.repeat([0, 1], [len(first), len(second)])
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    chance = cross_val_predict(classifier, np.vstack([first, second]), labels, cv=folds, method="predict_proba")[:, 1]
+    return float(roc_auc_score(labels, chance))
+
+
+def all_cells_like(model: DBDiffusion, train, test, names: list[str], seed: int, axes: PCA) -> dict:
+    """Set-apart cells of all perturbations together against as many generated ones, and against as many training ones."""
+    rng = np.random.default_rng(seed)
+    real, generated, seen = [], [], []
+    for name in names:
+        cells = test.X[(test.obs["perturbation"] == name).to_numpy()]
+        rows = np.flatnonzero(train.obs["perturbation"] == name)
+        real.append(log_expression(cells))
+        generated.append(log_expression(model.generate(name, n_cells=len(real[-1]), seed=seed).X))
+        seen.append(log_expression(train.X[rng.choice(rows, len(real[-1]), replace=False)]))
+    real, generated, seen = (np.vstack(blocks) for blocks in (real, generated, seen))
+    variable = np.argsort(-real.var(axis=0))[:100]
+    pairs = np.triu_indices(len(variable), k=1)
+    among_genes = [np.corrcoef(cells[:, variable].T)[pairs] for cells in (real, generated, seen)]
+    return {
+        "auc_pooled": two_sample_auc(axes.transform(generated), axes.transform(real), seed),
+        "auc_pooled_training": two_sample_auc(axes.transform(seen), axes.transform(real), seed),
+        "gene_correlation": float(np.corrcoef(among_genes[0], among_genes[1])[0, 1]),
+        "gene_correlation_ceiling": float(np.corrcoef(among_genes[0], among_genes[2])[0, 1]),
+    }
+
+
+def cells_like(model: DBDiffusion, train, test, name: str, seed: int, axes: PCA) -> dict:
     real = test[(test.obs["perturbation"] == name).to_numpy()]
+    rng = np.random.default_rng(seed)
+    rows = np.flatnonzero(train.obs["perturbation"] == name)
+    seen = axes.transform(log_expression(train.X[rng.choice(rows, real.n_obs, replace=False)]))
     cells = model.generate(name, n_cells=4 * real.n_obs, seed=seed)
     x, y = log_expression(real.X), log_expression(cells.X)
     a, b = axes.transform(x), axes.transform(y)
     halves = np.random.default_rng(seed).permutation(len(a))
     first, second = a[halves[::2]], a[halves[1::2]]
     expressed = x.mean(axis=0) > 0.1
+    same_number = b[: len(a)]
     return {
+        "energy_ratio": energy_distance(a, same_number, self_pairs=True) / energy_distance(a, seen, self_pairs=True),
+        "auc": two_sample_auc(same_number, a, seed),
+        "auc_training": two_sample_auc(seen, a, seed),
         "energy_generated": energy_distance(a, b),
         "energy_split_half": energy_distance(first, second),
         "energy_control": energy_distance(a, axes.transform(log_expression(test[test.obs["perturbation"] == "control"].X))),

@@ -1,6 +1,6 @@
 import torch
 
-from dbdiffusion.diffusion import Denoiser, GaussianDenoiser, noise_schedule
+from dbdiffusion.diffusion import Denoiser, GaussianDenoiser, LatentDiffusion, draw_noise, noise_schedule
 
 D, E = 5, 3
 
@@ -47,3 +47,42 @@ def test_gaussian_oracle_minimises_squared_error():
     error = z_0 - oracle(z_t, t, None)
     assert (error.mean(0).abs() < 0.03).all()
     assert ((error[:, :, None] * z_t[:, None]).mean(0).abs() < 0.03).all()  # error is orthogonal to what was seen
+
+
+def test_bfloat16_moves_moments_by_less_than_three_percent():
+    torch.manual_seed(0)
+    diffusion = LatentDiffusion(2, 1, n_hidden=64, n_blocks=2)
+    optimizer = torch.optim.Adam(diffusion.denoiser.parameters(), 3e-3)
+    condition = torch.zeros(512, 1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        diffusion.loss(torch.randn(512, 2) * torch.tensor([0.6, 1.2]) + torch.tensor([0.5, -0.5]), condition, 0.1).backward()
+        optimizer.step()
+    diffusion.update_average(decay=0.0)
+    noise = draw_noise(20_000, 2, "dpm++", None, seed=0)
+    moments = {}
+    for choice in (False, True):
+        diffusion.use_bfloat16(choice)
+        z = diffusion.sample(torch.zeros(1, 1), noise)
+        assert z.dtype == torch.float32
+        moments[choice] = torch.cat([z.mean(0), z.std(0)])
+    assert not torch.equal(moments[True], moments[False])
+    assert (moments[True] - moments[False]).abs().max() < 0.03 * 0.6
+
+
+def test_training_in_bfloat16_learns_the_same_loss():
+    losses = {}
+    for choice in (False, True):
+        torch.manual_seed(0)
+        diffusion = LatentDiffusion(2, 1, n_hidden=64, n_blocks=2)
+        diffusion.use_bfloat16(choice)
+        optimizer = torch.optim.Adam(diffusion.denoiser.parameters(), 3e-3)
+        history = []
+        for _ in range(150):
+            optimizer.zero_grad()
+            loss = diffusion.loss(0.5 * torch.randn(256, 2), torch.zeros(256, 1), 0.1)
+            loss.backward()
+            optimizer.step()
+            history.append(loss.item())
+        losses[choice] = sum(history[-50:]) / 50
+    assert abs(losses[True] / losses[False] - 1) < 0.02

@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from dbdiffusion.diffusion import LatentDiffusion
+from dbdiffusion.diffusion import LatentDiffusion, draw_noise
 
 D, E = 5, 3
 
@@ -32,6 +33,18 @@ def test_guidance_moves_the_linear_part_too():
     null, conditional = diffusion.restore(x, condition, 0.0), diffusion.restore(x, condition, 1.0)
     assert torch.allclose(null, diffusion.restore(x, condition + 1, 0.0))
     assert torch.allclose(diffusion.restore(x, condition, 2.5), null + 2.5 * (conditional - null), atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ["dpm++", "ddpm"])
+@pytest.mark.parametrize("guidance_scale", [0.0, 1.0, 2.5])
+def test_conditions_that_share_noise_are_sampled_as_if_alone(sampler, guidance_scale):
+    diffusion, conditions, noise = fitted(), torch.randn(4, E), draw_noise(7, D, sampler, 10, seed=0)
+    for parameter in diffusion.averaged.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    options = {"sampler": sampler, "n_steps": 10, "guidance_scale": guidance_scale}
+    together = diffusion.sample(conditions[:, None], noise[:, None], **options)
+    alone = [diffusion.sample(condition.expand(7, -1), noise, **options) for condition in conditions]
+    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-4, atol=1e-4)
 
 
 def test_average_follows_and_is_what_is_sampled():

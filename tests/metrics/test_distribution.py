@@ -25,6 +25,14 @@ def test_energy_distance_is_its_formula(cells):
     np.testing.assert_allclose(energy_distance(*cells), 2 * across - first - second)
 
 
+def test_energy_distance_with_self_pairs_is_scipys_exactly():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(N), 1.5 * rng.standard_normal(M) + 1
+    np.testing.assert_allclose(
+        energy_distance(x[:, None], y[:, None], self_pairs=True), scipy_energy_distance(x, y) ** 2, rtol=1e-9
+    )
+
+
 def test_energy_distance_is_scipys_in_one_dimension():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal(1500), 1.5 * rng.standard_normal(1200) + 1

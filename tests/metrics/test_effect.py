@@ -4,7 +4,7 @@ from scipy import stats
 from sklearn.metrics import mean_squared_error as sklearn_mse
 from sklearn.metrics import precision_score, recall_score
 
-from dbdiffusion.metrics import discrimination, mean_squared_error, pearson, precision_recall
+from dbdiffusion.metrics import discrimination, largest, mean_squared_error, pearson, precision_recall, sign_agreement
 
 P, G = 4, 11
 
@@ -106,3 +106,36 @@ def test_precision_and_recall_of_nothing_are_unknown():
     none, some = np.zeros(G, dtype=bool), np.arange(G) < 3
     np.testing.assert_equal(precision_recall(none, some), (np.nan, 0.0))
     np.testing.assert_equal(precision_recall(some, none), (0.0, np.nan))
+
+
+@pytest.mark.parametrize("n", [1, 4, G, 2 * G])
+def test_the_largest_are_no_smaller_than_the_rest(pair, n):
+    effect = holes(pair[1])
+    mask = largest(effect, n)
+    for row, chosen in zip(effect, mask, strict=True):
+        known = np.isfinite(row)
+        assert chosen.sum() == min(n, known.sum())
+        assert not chosen[~known].any()
+        assert np.abs(row[chosen]).min() >= np.abs(row[known & ~chosen]).max(initial=0)
+
+
+def test_sign_agreement_counts_genes(pair):
+    predicted, reference = pair
+    among = np.abs(reference) > 0.5
+    expected = [
+        np.mean([(p > 0) == (r > 0) for p, r, a in zip(*rows, strict=True) if a]) for rows in zip(*pair, among, strict=True)
+    ]
+    np.testing.assert_allclose(sign_agreement(predicted, reference, among), expected)
+    np.testing.assert_allclose(sign_agreement(3 * predicted, reference, among), expected)
+    np.testing.assert_allclose(sign_agreement(-predicted, reference, among), 1 - np.array(expected))
+
+
+def test_sign_agreement_of_no_effect_is_one_half_and_of_no_genes_unknown(pair):
+    everywhere = np.ones((P, G), dtype=bool)
+    assert (sign_agreement(np.zeros((P, G)), pair[1], everywhere) == 0.5).all()
+    assert np.isnan(sign_agreement(pair[0], pair[1], ~everywhere)).all()
+
+
+def test_sign_agreement_leaves_out_what_is_missing(pair):
+    everywhere, known = np.ones((P, G), dtype=bool), np.isfinite(holes(pair[0]))
+    np.testing.assert_allclose(sign_agreement(holes(pair[0]), pair[1], everywhere), sign_agreement(*pair, known))

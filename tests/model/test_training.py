@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,6 +48,21 @@ def test_minibatches_cover_every_training_cell_once(latents):
     assert len(seen) == 200
     assert torch.equal(seen.sort(dim=0).values, cells.mean[:200].sort(dim=0).values)
     assert sum(len(batch[0]) for batch in data.val_dataloader()) == 40
+
+
+@pytest.mark.parametrize(("n_processes", "n_batches"), [(1, 1), (2, 2)])
+def test_a_process_with_few_cells_keeps_its_incomplete_minibatch(latents, n_processes, n_batches):
+    data = LatentDataModule(latents[0], np.arange(90), np.empty(0, dtype=int), batch_size=50)
+    data.trainer = SimpleNamespace(world_size=n_processes)
+    assert len(data.train_dataloader()) == n_batches
+
+
+def test_only_the_denoiser_in_training_is_free(latents):
+    diffusion, other = LatentDiffusion(D, E, 8, 1), LatentDiffusion(D, E, 8, 1)
+    module = torch.nn.ModuleDict({"vae": torch.nn.Linear(2, 2), "diffusion": diffusion, "fold": other})
+    DiffusionPlan(diffusion, latents[1], max_steps=10, module=module).setup("fit")
+    free = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    assert free == {f"diffusion.denoiser.{name}" for name, _ in diffusion.denoiser.named_parameters()}
 
 
 def test_learning_rate_warms_up_and_ends_at_zero(latents):

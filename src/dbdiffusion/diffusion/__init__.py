@@ -4,7 +4,7 @@ from dbdiffusion.diffusion._denoiser import Denoiser, GaussianDenoiser, noise_sc
 from dbdiffusion.diffusion._guidance import GuidedDenoiser
 from dbdiffusion.diffusion._latent import LatentDiffusion, draw_noise
 from dbdiffusion.diffusion._network import ResidualMLP
-from dbdiffusion.diffusion._sampler import SAMPLERS, STOCHASTIC, check_sampler, sample
+from dbdiffusion.diffusion._sampler import SAMPLERS, STOCHASTIC, check_sampler, sample, steps_of
 
 __all__ = [
     "SAMPLERS",
@@ -18,4 +18,5 @@ __all__ = [
     "draw_noise",
     "noise_schedule",
     "sample",
+    "steps_of",
 ]

@@ -49,7 +49,7 @@ class GuidedDenoiser(nn.Module):
         self.scale = scale
 
     def forward(self, z_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """Guided clean latent (B, D) for latent (B, D), times (B,) and condition (B, E)."""
+        """Guided clean latent (B, D) for latent (B, D), times (B,) or (1,), and condition (B, E)."""
         if self.scale == 1:
             return self.denoiser(z_t, t, condition)
         if self.scale == 0:

@@ -11,10 +11,11 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dbdiffusion.diffusion._denoiser import Denoiser
 from dbdiffusion.diffusion._guidance import GuidedDenoiser
-from dbdiffusion.diffusion._sampler import STOCHASTIC, sample
+from dbdiffusion.diffusion._sampler import STOCHASTIC, sample, steps_of
 
 
 class LatentDiffusion(nn.Module):
@@ -117,13 +118,19 @@ class LatentDiffusion(nn.Module):
 
     def loss(self, z: Tensor, condition: Tensor, condition_dropout: float) -> Tensor:
         """Training loss of the denoiser for latents (B, D) and conditions (B, E)."""
-        return self.denoiser.loss(self.standardise(z, condition), self._scaled(condition), condition_dropout)
+        with torch.autocast(z.device.type, enabled=False):  # a trainer's half precision would coarsen what is to be learned
+            x, scaled = self.standardise(z, condition), self._scaled(condition)
+        return self.denoiser.loss(x, scaled, condition_dropout)
+
+    def use_bfloat16(self, choice: bool | None) -> None:
+        """Whether the network computes in bfloat16; None (as at first) means where that is faster, see :class:`Denoiser`."""
+        self.denoiser.in_bfloat16 = self.averaged.in_bfloat16 = choice
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """Move the averaged weights towards the current ones."""
-        for average, current in zip(self.averaged.parameters(), self.denoiser.parameters(), strict=True):
-            average.lerp_(current, 1 - decay)
+        move = get_ema_multi_avg_fn(decay)
+        move(list(self.averaged.parameters()), list(self.denoiser.parameters()), None)
 
     @torch.no_grad()
     def sample(
@@ -132,9 +139,13 @@ class LatentDiffusion(nn.Module):
         noise: Tensor,
         guidance_scale: float = 1.0,
         sampler: str = "dpm++",
-        n_steps: int = 25,
+        n_steps: int | None = None,
     ) -> Tensor:
-        """Latents (B, D) for conditions (B, E); ``noise`` as :func:`~dbdiffusion.diffusion.sample` takes it."""
+        """Latents (B, D) for conditions (B, E); ``noise`` as :func:`~dbdiffusion.diffusion.sample` takes it.
+
+        Leading dimensions broadcast: T conditions (T, 1, E) and noise (1, 1, S, D) give (T, S, D), S cells of each that share
+        their noise, at the cost of one FiLM a condition.
+        """
         denoiser = GuidedDenoiser(self.averaged, guidance_scale)
         x = sample(denoiser, self._scaled(condition), noise, sampler, n_steps)
         return self.restore(x, condition, guidance_scale)
@@ -143,7 +154,7 @@ class LatentDiffusion(nn.Module):
         return (condition - self.origin) / self.condition_scale
 
 
-def draw_noise(n_cells: int, n_latent: int, sampler: str, n_steps: int, seed: int) -> Tensor:
+def draw_noise(n_cells: int, n_latent: int, sampler: str, n_steps: int | None, seed: int) -> Tensor:
     """Standard normal noise (1 or 1 + n_steps, n_cells, D) as the sampler needs it, from its own generator.
 
     Examples
@@ -152,7 +163,7 @@ def draw_noise(n_cells: int, n_latent: int, sampler: str, n_steps: int, seed: in
     (torch.Size([1, 4, 2]), torch.Size([11, 4, 2]))
     """
     generator = torch.Generator().manual_seed(seed)
-    n_draws = 1 + n_steps if sampler in STOCHASTIC else 1
+    n_draws = 1 + steps_of(sampler, n_steps) if sampler in STOCHASTIC else 1
     return torch.randn((n_draws, n_cells, n_latent), generator=generator)
 
 

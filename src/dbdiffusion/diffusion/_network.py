@@ -53,7 +53,10 @@ class ResidualMLP(nn.Module):
         return self.condition(condition)
 
     def forward(self, z_t: Tensor, t: Tensor, hidden_condition: Tensor) -> Tensor:
-        """Noisy latent (B, D), time in [0, 1] (B,) and embedded condition (B, H) to (B, D)."""
+        """Noisy latent (B, D), time in [0, 1] (B,) and embedded condition (B, H) to (B, D).
+
+        Leading dimensions broadcast: FiLM, half of the work, is done once for cells that share time and condition.
+        """
         context = nn.functional.silu(self.time(t) + hidden_condition)  # (B, H)
         films = self.film(context).chunk(len(self.blocks), dim=-1)  # n_blocks x (B, 2H)
         h = self.inlet(z_t)
@@ -86,5 +89,5 @@ class _Fourier(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
-        angles = t[:, None].float() * self.frequencies
+        angles = t[..., None].float() * self.frequencies
         return torch.cat([angles.sin(), angles.cos()], dim=-1)

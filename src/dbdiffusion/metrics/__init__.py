@@ -2,16 +2,27 @@
 
 from dbdiffusion.metrics._calibration import coverage, interval_score, two_sided_pit
 from dbdiffusion.metrics._distribution import energy_distance, mmd_rbf
-from dbdiffusion.metrics._effect import discrimination, mean_squared_error, pearson, precision_recall
+from dbdiffusion.metrics._effect import (
+    discrimination,
+    largest,
+    mean_squared_error,
+    pearson,
+    precision_recall,
+    sign_agreement,
+)
+from dbdiffusion.metrics._scores import effect_scores
 
 __all__ = [
     "coverage",
     "discrimination",
+    "effect_scores",
     "energy_distance",
     "interval_score",
+    "largest",
     "mean_squared_error",
     "mmd_rbf",
     "pearson",
     "precision_recall",
+    "sign_agreement",
     "two_sided_pit",
 ]

@@ -6,13 +6,16 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 
-def energy_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Energy distance 2 E|X-Y| - E|X-X'| - E|Y-Y'|, Euclidean, self pairs left out (unbiased).
+def energy_distance(first: np.ndarray, second: np.ndarray, *, self_pairs: bool = False) -> float:
+    """Energy distance 2 E|X-Y| - E|X-X'| - E|Y-Y'|, Euclidean.
 
     Parameters
     ----------
     first, second
         (n, D) and (m, D), at least two cells each.
+    self_pairs
+        Whether a cell counts as its own neighbour. Without (the default) the estimate is unbiased and can be negative; with, as
+        pertpy and cell-eval have it, it is positive and shrinks with the number of cells, so compare equal numbers only.
 
     References
     ----------
@@ -24,7 +27,8 @@ def energy_distance(first: np.ndarray, second: np.ndarray) -> float:
     >>> abs(energy_distance(x[:100], x[100:])) < 0.1
     True
     """
-    return float(2 * cdist(first, second).mean() - _within(cdist(first, first)) - _within(cdist(second, second)))
+    within = np.mean if self_pairs else _within
+    return float(2 * cdist(first, second).mean() - within(cdist(first, first)) - within(cdist(second, second)))
 
 
 def mmd_rbf(first: np.ndarray, second: np.ndarray, bandwidths: tuple[float, ...] = (0.5, 1.0, 2.0)) -> float:

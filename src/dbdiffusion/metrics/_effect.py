@@ -50,6 +50,46 @@ def mean_squared_error(predicted: np.ndarray, reference: np.ndarray) -> np.ndarr
     return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
+def largest(effect: np.ndarray, n: int) -> np.ndarray:
+    """The n largest entries of each row in size, as a mask (rows, G); fewer where fewer are known.
+
+    Handed the observed effects, it uses the truth to choose genes, so report all genes beside it.
+
+    Examples
+    --------
+    >>> largest(np.array([[0.1, -3.0, 2.0, np.nan]]), 2)
+    array([[False,  True,  True, False]])
+    """
+    size = np.where(np.isfinite(effect), np.abs(effect), -np.inf)
+    order = np.argsort(-size, axis=1, kind="stable")[:, :n]
+    mask = np.zeros(effect.shape, dtype=bool)
+    np.put_along_axis(mask, order, values=True, axis=1)
+    return mask & np.isfinite(effect)
+
+
+def sign_agreement(predicted: np.ndarray, reference: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Share of genes whose predicted effect has the sign of the reference, one value a row; a predicted zero is half right.
+
+    Parameters
+    ----------
+    predicted, reference
+        (n, G), NaN entries are left out.
+    among
+        (n, G) boolean: the genes that count, for instance those differentially expressed in the reference.
+
+    Examples
+    --------
+    >>> sign_agreement(
+    ...     np.array([[1.0, 1.0, 0.0, 5.0]]), np.array([[2.0, -1.0, 1.0, -9.0]]), np.array([[True, True, True, False]])
+    ... )
+    array([0.5])
+    """
+    among = among & np.isfinite(predicted) & np.isfinite(reference)
+    agreement = 0.5 * (1 + np.sign(np.where(among, predicted, 0.0)) * np.sign(np.where(among, reference, 0.0)))
+    total, count = np.where(among, agreement, 0.0).sum(axis=1), among.sum(axis=1)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+
+
 def discrimination(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Rank of a row's own reference among all references by cosine similarity: 1 is best, .5 is chance.
 

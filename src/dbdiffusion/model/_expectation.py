@@ -8,6 +8,7 @@ thousands of sampled counts a gene, and it is exact: no Monte-Carlo noise of cou
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _STEP = 0.7
 _LOG_T = torch.arange(-16.0, 3.0, _STEP)
+_ELEMENTS_IN_CACHE = 32_768  # a block small enough that the passes over it stay in a core's cache
 
 
 def expected_log1p(counts: Distribution, scale: Tensor) -> Tensor:
@@ -49,21 +51,25 @@ def expected_log1p(counts: Distribution, scale: Tensor) -> Tensor:
     >>> expected_log1p(counts, torch.ones(1, 1)).round(decimals=2)
     tensor([[0.0000, 6.9100]])
     """
-    laplace_exponent = _laplace_exponent(counts)
-    keep = 1 - counts.zi_probs if isinstance(counts, ZeroInflatedNegativeBinomial) else 1.0
-    total = torch.zeros_like(counts.mean)
-    for log_t in _LOG_T:
-        t = log_t.exp()
-        total += (_STEP * torch.exp(-t)) * -torch.expm1(laplace_exponent(-torch.expm1(-t * scale)))
-    return total * keep
+    exponent, parameters = _laplace_exponent(counts)
+    n_rows = max(1, _ELEMENTS_IN_CACHE // counts.mean.shape[1]) if scale.device.type == "cpu" else len(scale)
+    blocks = zip(scale.split(n_rows), *(parameter.split(n_rows) for parameter in parameters), strict=True)
+    total = torch.cat([_integral(exponent, *block) for block in blocks])
+    return total * (1 - counts.zi_probs) if isinstance(counts, ZeroInflatedNegativeBinomial) else total
 
 
-def _laplace_exponent(counts: Distribution) -> Callable[[Tensor], Tensor]:
-    """Function of 1 - exp(-u), the log of E exp(-uX) without zero inflation."""
+def _integral(exponent: Callable[..., Tensor], scale: Tensor, *parameters: Tensor) -> Tensor:
+    total = torch.zeros_like(parameters[0])
+    for t in _LOG_T.exp().tolist():
+        total.sub_(exponent(-torch.expm1(-t * scale), *parameters).expm1_(), alpha=_STEP * math.exp(-t))
+    return total
+
+
+def _laplace_exponent(counts: Distribution) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
+    """Function of 1 - exp(-u) and of parameters (B, G): the log of E exp(-uX) without zero inflation."""
     if isinstance(counts, NegativeBinomial):  # the zero-inflated one is a subclass
-        ratio, theta = counts.mu / counts.theta, counts.theta
-        return lambda gap: -theta * torch.log1p(ratio * gap)
+        return lambda gap, ratio, theta: (ratio * gap).log1p_().mul_(theta).neg_(), (counts.mu / counts.theta, counts.theta)
     if isinstance(counts, Poisson):
-        return lambda gap: -counts.rate * gap
+        return lambda gap, rate: (rate * gap).neg_(), (counts.rate,)
     msg = f"Expected a Poisson or a (zero-inflated) negative binomial, got {type(counts).__name__}."
     raise TypeError(msg)

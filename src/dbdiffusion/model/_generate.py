@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scvi import REGISTRY_KEYS
 
-from dbdiffusion.diffusion import check_sampler, draw_noise
+from dbdiffusion.diffusion import draw_noise, steps_of
 from dbdiffusion.model._expectation import expected_log1p
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dbdiffusion.model._screen import Screen
 
 BLOCK = 512  # cells that share a noise generator: a cell depends on its block, never on the chunk it is computed in
+AT_ONCE = {"cpu": 4096}  # latents sampled together: as many as still fit the cache of one core
+AT_ONCE_ON_ACCELERATORS = 65_536
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,23 @@ class GenerationOptions:
 
     guidance_scale: float = 1.0
     sampler: str = "dpm++"
-    n_steps: int = 25
+    n_steps: int | None = None
     batch: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_sampler(self.sampler, self.n_steps)
+        object.__setattr__(self, "n_steps", steps_of(self.sampler, self.n_steps))  # recorded as it was used
         if not 0 <= self.guidance_scale < float("inf"):
             msg = f"`guidance_scale` must be finite and not negative (1 is none), got {self.guidance_scale!r}."
             raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """What the decoder is told of S matched control cells, and the factor (S, 1) from their counts to CP10K."""
+
+    inputs: dict[str, Tensor | None]
+    scale: Tensor
 
 
 class Generator:
@@ -73,6 +83,7 @@ class Generator:
 
     def __init__(self, module: DBDiffusionVAE, diffusion: LatentDiffusion, screen: Screen, options: GenerationOptions) -> None:
         self._module, self._diffusion, self._screen, self._options = module, diffusion, screen, options
+        self._device = diffusion.mean.device
 
     @torch.no_grad()
     def counts(self, condition: Tensor, n_cells: int, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -80,30 +91,35 @@ class Generator:
         blocks, cells = [], []
         for block in range(-(-n_cells // BLOCK)):
             matched = self._control_cells(block)
-            z = self._latents(condition.expand(BLOCK, -1), self._noise(block))
+            z = self._latents(condition[None], self._noise(block))
             with torch.random.fork_rng(devices=_cuda_devices(z)):
                 torch.manual_seed(_stable_seed(self._options.seed, "counts", name, block))
-                blocks.append(self._decode(z, matched).sample().cpu().numpy())
+                blocks.append(self._decode(z, self._matched(matched)).sample().cpu().numpy())
             cells.append(matched)
         return np.concatenate(blocks)[:n_cells], np.concatenate(cells)[:n_cells]
 
     @torch.no_grad()
-    def effects(self, conditions: Tensor, control: Tensor, n_cells: int, n_at_once: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    def effects(
+        self, conditions: Tensor, control: Tensor, n_cells: int, n_at_once: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Mean effects (T, G) of conditions (T, E) against a control condition (E,), and their Monte-Carlo variances.
 
         Counts are integrated out (:func:`~dbdiffusion.model._expectation.expected_log1p`), so the variance is that of
-        the difference between paired cells over ``n_cells``.
+        the difference between paired cells over ``n_cells``. The network sees ``n_at_once`` conditions together; None means as
+        many as suit the device.
         """
+        latents_at_once = AT_ONCE.get(self._device.type, AT_ONCE_ON_ACCELERATORS)
+        n_at_once = n_at_once or max(1, latents_at_once // min(n_cells, BLOCK))
         n_targets, n_genes = len(conditions), len(self._screen.var_names)
         total, squares = np.zeros((2, n_targets, n_genes))
         for block in range(-(-n_cells // BLOCK)):
             size = min(BLOCK, n_cells - block * BLOCK)
-            noise, matched = self._noise(block)[:, :size], self._control_cells(block)[:size]
-            reference = self._expected(self._latents(control.expand(size, -1), noise), matched)
+            noise, matched = self._noise(block)[:, :size], self._matched(self._control_cells(block)[:size])
+            reference = self._expected(self._latents(control[None], noise), matched)
             for start in range(0, n_targets, n_at_once):
                 chunk = conditions[start : start + n_at_once]
-                z = self._latents(chunk.repeat_interleave(size, dim=0), noise.repeat(1, len(chunk), 1))
-                for row, z_target in enumerate(z.split(size), start):
+                z = self._latents(chunk[:, None], noise[:, None])
+                for row, z_target in enumerate(z, start):
                     difference = (self._expected(z_target, matched) - reference).double()
                     total[row] += difference.sum(dim=0).cpu().numpy()
                     squares[row] += (difference**2).sum(dim=0).cpu().numpy()
@@ -113,7 +129,7 @@ class Generator:
     def _noise(self, block: int) -> Tensor:
         seed = _stable_seed(self._options.seed, "latent", block)
         n_latent = self._diffusion.mean.shape[0]
-        return draw_noise(BLOCK, n_latent, self._options.sampler, self._options.n_steps, seed).to(self._module.device)
+        return draw_noise(BLOCK, n_latent, self._options.sampler, self._options.n_steps, seed).to(self._device)
 
     def _latents(self, conditions: Tensor, noise: Tensor) -> Tensor:
         o = self._options
@@ -127,30 +143,31 @@ class Generator:
             pool = pool[in_batch] if in_batch.any() else pool
         return rng.choice(pool, BLOCK)
 
-    def _expected(self, z: Tensor, matched: np.ndarray) -> Tensor:
-        scale = 1e4 / self._tensor(self._screen.library[matched] * self._screen.depth_per_library)[:, None]
-        return expected_log1p(self._decode(z, matched), scale)
-
-    def _decode(self, z: Tensor, matched: np.ndarray) -> Distribution:
-        library = self._tensor(self._screen.library[matched])[:, None].log()
-        context = {key: self._tensor(values[matched]) for key, values in self._screen.context.items()}
+    def _matched(self, cells: np.ndarray) -> _Matched:
+        library = self._tensor(self._screen.library[cells])[:, None]
+        context = {key: self._tensor(values[cells]) for key, values in self._screen.context.items()}
         codes = {key: values.long() for key, values in context.items() if key != REGISTRY_KEYS.CONT_COVS_KEY}
         batch = codes[REGISTRY_KEYS.BATCH_KEY]
         if self._options.batch is not None:
             batch = torch.full_like(batch, self._options.batch)
-        outputs = self._module.generative(
-            z=z,
-            library=library,
-            batch_index=batch,
-            y=codes.get(REGISTRY_KEYS.LABELS_KEY),
-            cat_covs=codes.get(REGISTRY_KEYS.CAT_COVS_KEY),
-            cont_covs=context.get(REGISTRY_KEYS.CONT_COVS_KEY),
-            size_factor=library,
-        )
-        return outputs["px"]
+        inputs = {
+            "library": library.log(),
+            "batch_index": batch,
+            "y": codes.get(REGISTRY_KEYS.LABELS_KEY),
+            "cat_covs": codes.get(REGISTRY_KEYS.CAT_COVS_KEY),
+            "cont_covs": context.get(REGISTRY_KEYS.CONT_COVS_KEY),
+            "size_factor": library.log(),
+        }
+        return _Matched(inputs, 1e4 / (library * self._screen.depth_per_library))
+
+    def _expected(self, z: Tensor, matched: _Matched) -> Tensor:
+        return expected_log1p(self._decode(z, matched), matched.scale)
+
+    def _decode(self, z: Tensor, matched: _Matched) -> Distribution:
+        return self._module.generative(z=z, **matched.inputs)["px"]
 
     def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(values, dtype=torch.float32, device=self._module.device)
+        return torch.as_tensor(values, dtype=torch.float32, device=self._device)
 
 
 def _stable_seed(*parts: object) -> int:

@@ -12,6 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 from scvi import REGISTRY_KEYS
 
+from dbdiffusion.diffusion import steps_of
 from dbdiffusion.model._generate import GenerationOptions, Generator
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class GenerationMixin(_Base):
         targets: str | Sequence[str],
         n_cells: int = 1000,
         guidance_scale: float = 1.0,
-        n_steps: int = 25,
+        n_steps: int | None = None,
         sampler: str = "dpm++",
         batch: str | None = None,
         seed: int = 0,
@@ -49,7 +50,7 @@ class GenerationMixin(_Base):
         guidance_scale
             1 is none; 0 is unconditional. Above 1 effects are exaggerated and cells less varied; never do inference with it.
         n_steps, sampler
-            See :func:`~dbdiffusion.diffusion.sample`.
+            See :func:`~dbdiffusion.diffusion.sample`; None means as few as the sampler needs.
         batch
             Category of the batch key to generate in; None draws batches as control cells have them.
         seed
@@ -92,7 +93,9 @@ class GenerationMixin(_Base):
         for column in (self._perturbation_key, "strategy"):
             frame[column] = frame[column].astype("category")
         cells = ad.AnnData(sp.vstack(blocks, format="csr"), obs=frame, var=pd.DataFrame(index=screen.var_names))
-        cells.uns["dbdiffusion"] = self._provenance(seed=seed, guidance_scale=guidance_scale, n_steps=n_steps, sampler=sampler)
+        cells.uns["dbdiffusion"] = self._provenance(
+            seed=seed, guidance_scale=guidance_scale, n_steps=steps_of(sampler, n_steps), sampler=sampler
+        )
         return cells
 
     @property

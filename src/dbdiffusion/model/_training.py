@@ -13,7 +13,7 @@ import torch
 from scvi.train import TrainRunner
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset
 
 if TYPE_CHECKING:
     from dbdiffusion.diffusion import LatentDiffusion
@@ -38,6 +38,8 @@ class Latents:
 class LatentDataModule(pl.LightningDataModule):
     """Minibatches of latents, sliced a batch at a time so that loading costs nothing beside the network.
 
+    The loaders are plain ones, so that Lightning can spread them over processes.
+
     Parameters
     ----------
     latents
@@ -45,7 +47,7 @@ class LatentDataModule(pl.LightningDataModule):
     train_idx, val_idx
         Rows to train and to validate on.
     batch_size
-        Of both.
+        Of both, in each process.
     """
 
     def __init__(self, latents: Latents, train_idx: np.ndarray, val_idx: np.ndarray, batch_size: int) -> None:
@@ -64,22 +66,28 @@ class LatentDataModule(pl.LightningDataModule):
         return self._loader(self.val_idx, shuffle=False) if self.n_val else None
 
     def _loader(self, rows: np.ndarray, *, shuffle: bool) -> DataLoader:
-        data = _Slices(self.latents.subset(rows))
-        order = RandomSampler(data) if shuffle else SequentialSampler(data)
-        drop_last = shuffle and len(rows) >= self.batch_size
-        return DataLoader(data, sampler=BatchSampler(order, self.batch_size, drop_last), batch_size=None)
+        n_processes = self.trainer.world_size if self.trainer is not None else 1
+        drop_last = shuffle and len(rows) // n_processes >= self.batch_size
+        slices = _Slices(self.latents, rows)
+        return DataLoader(slices, self.batch_size, shuffle=shuffle, drop_last=drop_last, collate_fn=_as_it_is)
 
 
 class _Slices(Dataset):
-    def __init__(self, latents: Latents) -> None:
-        self._latents = latents
+    """Rows of latents; torch's loader asks for a whole minibatch at once."""
+
+    def __init__(self, latents: Latents, rows: np.ndarray) -> None:
+        self._latents, self._rows = latents, rows
 
     def __len__(self) -> int:
-        return len(self._latents.code)
+        return len(self._rows)
 
-    def __getitem__(self, rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        batch = self._latents.subset(np.asarray(rows))
+    def __getitems__(self, positions: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        batch = self._latents.subset(self._rows[positions])
         return batch.mean, batch.sd, batch.code
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 class DiffusionPlan(pl.LightningModule):
@@ -92,7 +100,7 @@ class DiffusionPlan(pl.LightningModule):
     conditions
         (codes, E) embedding of every condition code.
     max_steps
-        Optimiser steps in all; the learning rate ends at zero.
+        Optimiser steps in all, or fewer if the trainer will take fewer (several processes); the learning rate ends at zero.
     lr, weight_decay
         Of AdamW.
     condition_dropout
@@ -122,25 +130,38 @@ class DiffusionPlan(pl.LightningModule):
             raise ValueError(msg)
         self.module = module if module is not None else diffusion
         self.diffusion = diffusion
+        self._losses: list[Tensor] = []
         self.register_buffer("conditions", conditions)
         self.max_steps, self.lr, self.weight_decay = max_steps, lr, weight_decay
         self.condition_dropout, self.ema_decay = condition_dropout, ema_decay
 
+    def setup(self, stage: str) -> None:
+        """Freeze all but the denoiser in training: distributed strategies wait for the gradient of every free parameter."""
+        del stage
+        self.module.requires_grad_(requires_grad=False)
+        self.diffusion.denoiser.requires_grad_(requires_grad=True)
+
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> Tensor:
         """One minibatch: a fresh draw from every cell's posterior."""
         loss = self._loss(batch, self.condition_dropout)
-        if not torch.isfinite(loss):
-            msg = f"The diffusion loss became {loss.item()} at step {self.global_step}. Lower `lr`, or check the latents."
-            raise FloatingPointError(msg)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch[0]))
+        self._losses.append(loss.detach())
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> None:
         """Loss of the conditional denoiser on held-out cells."""
         loss = self._loss(batch, 0.0)
-        self.log("validation_loss", loss, on_epoch=True, prog_bar=True, batch_size=len(batch[0]))
+        self.log("validation_loss", loss, on_epoch=True, prog_bar=True, batch_size=len(batch[0]), sync_dist=True)
         # stage one logs a `validation_loss` too; a tuner over both stages needs a name of its own
-        self.log(PREFIX + "validation_loss", loss, on_epoch=True, batch_size=len(batch[0]))
+        self.log(PREFIX + "validation_loss", loss, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the mean loss and stop if it is not finite; once an epoch, since doing so every step would slow it."""
+        loss = torch.stack(self._losses).mean()
+        self._losses.clear()
+        self.log("train_loss", loss, prog_bar=True, sync_dist=True)
+        if not torch.isfinite(loss):
+            msg = f"The diffusion loss became {loss.item()} in epoch {self.current_epoch}. Lower `lr`, or check the latents."
+            raise FloatingPointError(msg)
 
     def on_train_batch_end(self, *_args: Any) -> None:
         """Move the averaged weights."""
@@ -149,7 +170,9 @@ class DiffusionPlan(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with a learning rate per step."""
         parameters = [p for p in self.diffusion.denoiser.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        self.max_steps = int(min(self.max_steps, self.trainer.estimated_stepping_batches))
+        fused = self.device.type in ("cpu", "cuda")  # many small weights: a loop over them costs as much as a backward pass
+        optimizer = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

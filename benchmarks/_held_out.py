@@ -1,0 +1,97 @@
+"""Held-out perturbations: their cells, observed effects and split-half ceiling, and tables of many perturbations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from _screens import DATA, Screen, real
+from scipy import stats
+
+from dbdiffusion import DBDiffusion
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What predictions of a screen's candidates (P, G) are compared with, and what measuring them would have given."""
+
+    reference: pd.DataFrame
+    noise: pd.DataFrame
+    significant: pd.DataFrame
+    measured: pd.DataFrame
+    measured_against: pd.DataFrame
+
+
+def truth_of(screen: Screen, seed: int) -> Truth:
+    """Simulated: the truth, and the observed effects as what measuring gives. Real: observed effects, and two halves of cells.
+
+    A half of a perturbation's cells against the model's half of control is compared with the other half against the control
+    cells set apart, so both sides are noisier than a whole observation: a ceiling that can be passed by a little.
+    """
+    observed, variance = effects(screen.train, screen.setup)
+    if not screen.noise.to_numpy().any():
+        measured, against = observed.loc[screen.candidates], screen.reference
+    else:
+        measured, against = (effects(half, screen.setup)[0] for half in halves(screen, seed))
+        both = [name for name in screen.candidates if name in measured.index and name in against.index]
+        measured, against = measured.loc[both], against.loc[both]
+    p = 2 * stats.norm.sf(np.abs(observed.to_numpy()) / np.sqrt(np.maximum(variance.to_numpy(), 1e-12)))
+    significant = pd.DataFrame(stats.false_discovery_control(p, axis=1) < LEVEL, observed.index, observed.columns)
+    return Truth(screen.reference, screen.noise, significant.loc[screen.candidates], measured, against)
+
+
+def effects(adata: ad.AnnData, setup: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Observed effects (P, G) and their sampling variances, genes in the order of ``var_names``."""
+    adata = adata.copy()
+    DBDiffusion.setup_anndata(adata, **setup)
+    table = DBDiffusion(adata, n_latent=2).observed_effects()
+    wide = {
+        column: table.pivot(index="target", columns="variable", values=column)[adata.var_names] for column in ("effect", "se")
+    }
+    return wide["effect"], wide["se"] ** 2
+
+
+def halves(screen: Screen, seed: int) -> tuple[ad.AnnData, ad.AnnData]:
+    """Two halves of every perturbation's cells, with the model's control cells and with those set apart."""
+    file = ad.read_h5ad(DATA / {"renge": "renge_hipsc.h5ad", "norman": "norman_subset.h5ad"}[screen.name.split()[0]])
+    is_control = (file.obs["perturbation"] == "control").to_numpy()
+    if " day " in screen.name:
+        is_control &= (file.obs["day"].astype(str) == screen.name.split()[-1]).to_numpy()
+    apart = file[is_control & ~file.obs_names.isin(screen.train.obs_names)].copy()
+    column = screen.train.obs["perturbation"].astype(str).to_numpy()
+    rng = np.random.default_rng(seed)
+    side = np.zeros(len(column), dtype=int)
+    for name in np.unique(column[column != "control"]):
+        rows = rng.permutation(np.flatnonzero(column == name))
+        side[rows[: len(rows) // 2]] = 1
+    other = side == 1
+    first = screen.train[~other | (column == "control")].copy()
+    return first, ad.concat([screen.train[other], apart])
+
+
+def combinations_of_norman(seed: int) -> Screen:
+    """Norman's screen with double activations as candidates: predicted from singles and the other doubles."""
+    singles = real("norman", seed)
+    file = ad.read_h5ad(DATA / "norman_subset.h5ad")
+    column = file.obs["perturbation"].astype(str)
+    is_double = column.str.contains("+", regex=False)
+    apart = ((column == "control") & ~file.obs_names.isin(singles.train.obs_names)).to_numpy()
+    effect, variance = effects(file[(apart | is_double.to_numpy())], singles.setup)
+    return replace(
+        singles, name="norman doubles", train=file[~apart].copy(), reference=effect[singles.reference.columns], noise=variance
+    )
+
+
+def ratio_with_interval(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, float, float]:
+    """Ratio of means over perturbations and its 95 % bootstrap interval, perturbations resampled."""
+    ratio = lambda a, b, axis=-1: a.mean(axis=axis) / b.mean(axis=axis)  # noqa: E731
+    if len(numerator) < 3:
+        return float(ratio(numerator, denominator)), np.nan, np.nan
+    interval = stats.bootstrap(
+        (numerator, denominator), ratio, paired=True, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return float(ratio(numerator, denominator)), float(interval.low), float(interval.high)

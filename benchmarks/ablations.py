@@ -1,0 +1,230 @@
+"""Is every default the best choice, and how much does it matter?
+
+    python benchmarks/ablations.py --alignment 1 --seeds 3
+    python benchmarks/ablations.py --factors guidance "solver and steps"
+
+One factor at a time is moved away from the defaults. Each seed is a simulated screen of its own with one fold of perturbations
+held out, and all variants share it. `generated` is the raw generator, `rectified` the default prediction; both are squared
+errors against the truth over that of the mean of the measured perturbations, the target's own gene left out. `own` is the
+correlation of generated with true effects when the generator is handed the target's own embedding. Differences from the default
+are paired over seeds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import scvi
+from _screens import Screen, arguments, simulated, write
+
+from dbdiffusion import DBDiffusion
+from dbdiffusion.data import hold_out
+from dbdiffusion.metrics import effect_scores
+from dbdiffusion.model import _training
+from dbdiffusion.model._generate import GenerationOptions, Generator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs from the defaults; all but ``model``, ``train`` and ``patched`` share the trained model of the default."""
+
+    model: dict = field(default_factory=dict)
+    train: dict = field(default_factory=dict)
+    patched: str = ""
+    predict: dict = field(default_factory=dict)
+    strategy: str = "auto"
+    weight: float | None = None
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether the trained default will not do."""
+        return bool(self.model or self.train or self.patched)
+
+
+def plan(**options: float) -> Variant:
+    return Variant(train={"plan_kwargs": options})
+
+
+FACTORS: dict[str, dict[str, Variant]] = {
+    DEFAULT: {DEFAULT: Variant()},
+    "latent size": {str(n): Variant(model={"n_latent": n}) for n in (5, 10, 40, 80)},
+    "embedding size": {str(n): Variant(model={"n_embedding": n}) for n in (4, 8, 16, 64)},
+    "network": {
+        "width 64": Variant(model={"n_diffusion_hidden": 64}),
+        "width 256": Variant(model={"n_diffusion_hidden": 256}),
+        "1 block": Variant(model={"n_diffusion_blocks": 1}),
+        "6 blocks": Variant(model={"n_diffusion_blocks": 6}),
+    },
+    "moving average": {f"decay {d:g}": plan(ema_decay=d) for d in (0.0, 0.99, 0.9995)},
+    "condition dropout": {f"{d:g}": plan(condition_dropout=d) for d in (0.0, 0.05, 0.3)},
+    "learning rate": {f"{lr:g}": plan(lr=lr) for lr in (5e-4, 5e-3)},
+    "z_0": {"posterior mean": Variant(patched="posterior mean")},
+    "standardisation": {"none": Variant(patched="no standardisation")},
+    "linear part": {"inside the network": Variant(patched="no linear part")},
+    "guidance": {f"{s:g}": Variant(predict={"guidance_scale": s}) for s in (0.0, 0.5, 1.5, 2.5)},
+    "solver and steps": {
+        **{f"dpm++ {n}": Variant(predict={"n_steps": n}) for n in (5, 10, 25, 50)},
+        "ddim 100": Variant(predict={"sampler": "ddim", "n_steps": 100}),
+        "ddpm 200": Variant(predict={"sampler": "ddpm", "n_steps": 200}),
+        "sde-dpm++ 40": Variant(predict={"sampler": "sde-dpm++", "n_steps": 40}),
+    },
+    "strategy": {name: Variant(strategy=name) for name in ("cluster", "knn", "ridge", "mean")},
+    "weight of the generated mean": {f"fixed at {w:g}": Variant(weight=w) for w in (0.0, 0.5, 1.0)},
+}
+
+
+@contextmanager
+def patched(what: str) -> Iterator[None]:
+    """Train as if one step of the method were left out."""
+    if not what:
+        yield
+        return
+    fit = _training.fit_linear_part
+
+    def changed(diffusion, latents, conditions, origin) -> None:
+        import torch
+
+        fit(diffusion, latents, conditions, origin)
+        if what == "no standardisation":
+            diffusion.scale.fill_(1.0)
+        if what == "no linear part":
+            mean, variance = latents.mean.mean(dim=0), latents.mean.var(dim=0) + (latents.sd**2).mean(dim=0)
+            nothing = torch.zeros_like(diffusion.null_shift)
+            linear, scale = torch.zeros_like(diffusion.linear), variance.sqrt()
+            diffusion.set_linear_part(mean, scale, linear, origin, diffusion.condition_scale.clone(), nothing)
+
+    def posterior_mean(plan, batch, condition_dropout):
+        mean, _, code = batch
+        return plan.diffusion.loss(mean, plan.conditions[code], condition_dropout)
+
+    if what == "posterior mean":
+        with mock.patch.object(_training.DiffusionPlan, "_loss", posterior_mean):
+            yield
+    else:
+        with mock.patch("dbdiffusion.model._stages.fit_linear_part", changed):
+            yield
+
+
+def trained(
+    screen: Screen, held_out: list[str], seed: int, variant: Variant, epochs: int | None, vae: DBDiffusion | None
+) -> DBDiffusion:
+    """A model of the variant; a variant of stage two takes the default's stage one as it is."""
+    if vae is not None and not variant.model:
+        model = vae
+    else:
+        rest, _ = hold_out(screen.train, held_out)
+        scvi.settings.seed = seed
+        DBDiffusion.setup_anndata(rest, **screen.setup)
+        model = DBDiffusion(rest, **variant.model)
+        model.train_vae(max_epochs=epochs, enable_progress_bar=False)
+    scvi.settings.seed = seed
+    with patched(variant.patched):
+        model.train_diffusion(max_epochs=epochs, enable_progress_bar=False, **variant.train)
+    return model
+
+
+def score(model: DBDiffusion, screen: Screen, held_out: list[str], variant: Variant, seed: int) -> dict[str, float]:
+    model.set_strategy(variant.strategy)
+    space, observed = model._space(), model._screen().observed.effect
+    generator = Generator(
+        model.module, model.module.diffusion, model._screen(), GenerationOptions(seed=seed, **variant.predict)
+    )
+    control = model._as_condition(space.control[None])[0]
+    truth = screen.reference.loc[held_out].to_numpy()
+    start = time.perf_counter()
+    predictions = {
+        "generated": generator.effects(model._as_condition(space.embed(held_out)), control, 512)[0],
+        "own": generator.effects(model._as_condition(space.effects.to_embedding(truth)), control, 512)[0],
+        "mean": np.repeat(observed.mean(axis=0)[None], len(held_out), axis=0),
+    }
+    if variant.weight is None:
+        table = model.predict_effects(held_out, seed=seed, **variant.predict)
+        predictions["rectified"] = table["effect"].to_numpy().reshape(truth.shape)
+        lam = float(table["lam"].mean())
+    else:
+        references = model.reference_predictions(seed=seed)
+        residual = references["observed"] - variant.weight * references["generated"]
+        rectifier = residual.groupby(references["variable"], sort=False).mean().to_numpy()
+        predictions["rectified"], lam = variant.weight * predictions["generated"] + rectifier, variant.weight
+    own = np.stack([screen.reference.columns == name for name in held_out])
+    significant = np.abs(truth) > 0.1
+    scores = {
+        name: effect_scores(values, truth, observed.mean(axis=0), significant, own) for name, values in predictions.items()
+    }
+    mse = {name: float(np.mean(values["mse"])) for name, values in scores.items()}
+    return {
+        "generated": mse["generated"] / mse["mean"],
+        "rectified": mse["rectified"] / mse["mean"],
+        "pearson generated": float(np.nanmean(scores["generated"]["pearson_mean"])),
+        "pearson rectified": float(np.nanmean(scores["rectified"]["pearson_mean"])),
+        "own": float(np.nanmean(scores["own"]["pearson"])),
+        "lam": lam,
+        "predict_seconds": time.perf_counter() - start,
+    }
+
+
+def trials(screen: Screen, held_out: list[str], seed: int, factors: list[str], epochs: int | None) -> list[dict]:
+    rows = []
+
+    def note(factor: str, level: str, model: DBDiffusion, variant: Variant, seconds: float) -> None:
+        rows.append(
+            {"factor": factor, "level": level, "seed": seed, "train_seconds": seconds}
+            | score(model, screen, held_out, variant, seed)
+        )
+
+    default = trained(screen, held_out, seed, Variant(), epochs, None)
+    note(DEFAULT, DEFAULT, default, Variant(), 0.0)
+    chosen = [(f, level, v) for f in factors if f != DEFAULT for level, v in FACTORS[f].items()]
+    for factor, level, variant in sorted(chosen, key=lambda item: item[2].needs_training):  # retraining changes the default
+        start = time.perf_counter()
+        model = trained(screen, held_out, seed, variant, epochs, default) if variant.needs_training else default
+        note(factor, level, model, variant, time.perf_counter() - start)
+    return rows
+
+
+def summarise(rows: list[dict]) -> pd.DataFrame:
+    """Means over seeds, and the paired difference from the default with its standard error."""
+    frame = pd.DataFrame(rows).set_index(["factor", "level", "seed"])
+    table = frame.groupby(["factor", "level"], sort=False).mean()
+    default = frame.loc[(DEFAULT, DEFAULT)]
+    for name in ("generated", "rectified"):
+        difference = frame[name] - default[name].reindex(frame.index.get_level_values("seed")).to_numpy()
+        grouped = difference.groupby(["factor", "level"], sort=False)
+        table[f"{name} - default"], table[f"{name} se"] = grouped.mean(), grouped.sem()
+    return table
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--alignment", type=float, default=1.0)
+    parser.add_argument("--n-perturbations", type=int, default=60)
+    parser.add_argument("--factors", nargs="+", choices=list(FACTORS), default=list(FACTORS))
+    options = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    rows: list[dict] = []
+    for seed in range(1 if options.quick else options.seeds):
+        changes = {"n_genes": 150, "n_cells_per_perturbation": 30} if options.quick else {}
+        n_perturbations = 20 if options.quick else options.n_perturbations
+        screen = simulated(options.alignment, n_perturbations, seed, **changes)
+        held_out = [str(name) for name in np.random.default_rng(seed).permutation(screen.candidates)[: n_perturbations // 5]]
+        rows += trials(screen, held_out, seed, options.factors, 2 if options.quick else None)
+        print(summarise(rows).round(3).to_string(), flush=True)
+    print("written:", write("ablations", rows, options.out, arguments=vars(options) | {"out": None}).name)
+
+
+if __name__ == "__main__":
+    main()

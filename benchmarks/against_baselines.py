@@ -1,0 +1,288 @@
+"""Is the prediction of an unseen perturbation ever worse than a simple one, and how much better is it?
+
+    python benchmarks/against_baselines.py --screen simulated --alignment 1 0.5 0 --n-perturbations 60 200 --seeds 3
+    python benchmarks/against_baselines.py --screen renge
+    python benchmarks/against_baselines.py --screen norman-doubles
+
+Folds are of perturbations, never of cells: nothing of a held-out perturbation is used. Each seed of the simulation is a screen
+of its own, of which one fold is held out; of a real screen every fold is, and control cells are halved between model and
+observation. The target's own gene is left out. `measured` is what measuring would have given (real screens: half of the cells
+against the other half), `oracle` the generator handed the target's own embedding. `mse/mean` and `mse/best` (the best simple
+baseline on this screen) are ratios of squared errors, less the noise of the observation, with 95 % intervals from resampling
+perturbations.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import scvi
+from _held_out import Truth, combinations_of_norman, ratio_with_interval, truth_of
+from _screens import Screen, arguments, real, simulated, write
+from sklearn.decomposition import PCA
+
+from dbdiffusion import DBDiffusion
+from dbdiffusion.data import hold_out
+from dbdiffusion.embedding import log1p_cp10k
+from dbdiffusion.metrics import effect_scores, energy_distance, mmd_rbf
+from dbdiffusion.model._generate import GenerationOptions, Generator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import anndata as ad
+
+PAPER = {"guidance_scale": 2.5, "sampler": "ddpm", "n_steps": 1000}
+SIMPLE = ("zero", "mean", "cluster", "knn", "ridge", "additive")
+OURS = ("dbdiffusion", "generated", "paper", "oracle")
+SHOWN = ("mse", "pearson", "pearson_mean", "pearson_mean_top20", "discrimination", "sign_agreement")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A model trained without some perturbations."""
+
+    model: DBDiffusion
+    names: list[str]
+    own_effects: np.ndarray
+    seed: int
+    quick: bool
+
+
+@dataclass
+class Results:
+    """Predictions of every method over the folds of a screen, by perturbation."""
+
+    effect: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    cells: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    mean_effect: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def zero(fold: Fold) -> np.ndarray:
+    return np.zeros_like(mean(fold))
+
+
+def mean(fold: Fold) -> np.ndarray:
+    return np.repeat(fold.model._screen().observed.effect.mean(axis=0)[None], len(fold.names), axis=0)
+
+
+def placed_by(strategy: str) -> Callable[[Fold], np.ndarray | None]:
+    def predict(fold: Fold) -> np.ndarray | None:
+        space = fold.model._space().with_ranking((strategy,), places_anything=False)
+        single = all(len(space.parts(name)) == 1 for name in fold.names)
+        return space.predict_effect(fold.names) if single and all(map(space.can_embed, fold.names)) else None
+
+    return predict
+
+
+def cluster(fold: Fold) -> np.ndarray | None:
+    if placed_by("cluster")(fold) is None:
+        return None
+    space, observed = fold.model._space().with_ranking(("cluster",)), fold.model._screen().observed.effect
+    return np.stack([observed[space.located_cluster(name)].mean(axis=0) for name in fold.names])
+
+
+def additive(fold: Fold) -> np.ndarray | None:
+    space, observed = fold.model._space(), fold.model._screen().observed.effect
+    rows = [[space.row(part) for part in space.parts(name)] for name in fold.names]
+    if any(len(parts) < 2 or None in parts for parts in rows):
+        return None
+    return np.stack([observed[parts].sum(axis=0) for parts in rows])
+
+
+def from_table(**options) -> Callable[[Fold], np.ndarray]:
+    def predict(fold: Fold) -> np.ndarray:
+        table = fold.model.predict_effects(fold.names, seed=fold.seed, **options)
+        return table["effect"].to_numpy().reshape(len(fold.names), -1)
+
+    return predict
+
+
+def paper(fold: Fold) -> np.ndarray:
+    n_cells = {"n_cells": 8 if fold.quick else 128}
+    return from_table(method="paper", **PAPER | ({"n_steps": 10} if fold.quick else {}), **n_cells)(fold)
+
+
+def generate(fold: Fold, embedding: np.ndarray) -> np.ndarray:
+    model = fold.model
+    generator = Generator(model.module, model.module.diffusion, model._screen(), GenerationOptions(seed=fold.seed))
+    control = model._as_condition(model._space().control[None])[0]
+    return generator.effects(model._as_condition(embedding), control, 512)[0]
+
+
+def generated(fold: Fold) -> np.ndarray:
+    return generate(fold, fold.model._space().embed(fold.names))
+
+
+def oracle(fold: Fold) -> np.ndarray:
+    return generate(fold, fold.model._space().effects.to_embedding(fold.own_effects))
+
+
+METHODS = {
+    "zero": zero,
+    "mean": mean,
+    "cluster": cluster,
+    "knn": placed_by("knn"),
+    "ridge": placed_by("ridge"),
+    "additive": additive,
+    "paper": paper,
+    "generated": generated,
+    "dbdiffusion": from_table(),
+    "oracle": oracle,
+}
+
+
+def run_fold(screen: Screen, names: list[str], seed: int, methods: list[str], results: Results, *, quick: bool) -> None:
+    rest, held_out = hold_out(screen.train, names)
+    scvi.settings.seed = seed
+    DBDiffusion.setup_anndata(rest, **screen.setup)
+    model = DBDiffusion(rest)
+    if screen.name == "norman":
+        model.set_strategy("mean")  # no target gene is measured: nothing else can place a single perturbation
+    epochs = 3 if quick else None
+    model.train(max_epochs=epochs, max_epochs_diffusion=epochs, enable_progress_bar=False)
+    fold = Fold(model, names, screen.reference.loc[names].to_numpy(), seed, quick)
+    results.mean_effect |= dict(zip(names, mean(fold), strict=True))
+    for method in methods:
+        start = time.perf_counter()
+        predicted = METHODS[method](fold)
+        if predicted is None:
+            continue
+        spent = (time.perf_counter() - start) / len(names)
+        results.effect.setdefault(method, {}).update(zip(names, predicted, strict=True))
+        results.seconds.setdefault(method, {}).update(dict.fromkeys(names, spent))
+    compare_cells(fold, rest, held_out, methods, results)
+
+
+def compare_cells(fold: Fold, rest: ad.AnnData, held_out: ad.AnnData, methods: list[str], results: Results) -> None:
+    """Distances of generated cells, control cells and perturbed training cells to the held-out cells, equal numbers of each."""
+    rng = np.random.default_rng(fold.seed)
+    axes = PCA(30, random_state=0).fit(logged(rest[rng.permutation(rest.n_obs)[:3000]]))
+    is_control = (rest.obs["perturbation"] == "control").to_numpy()
+    for name in fold.names:
+        real_cells = axes.transform(logged(held_out[(held_out.obs["perturbation"] == name).to_numpy()]))
+        real_cells = rng.permutation(real_cells)
+        n = len(real_cells) // 2
+        if n < 10:
+            continue
+        samples = {"measured": real_cells[n:]}
+        for method, rows in {"zero": np.flatnonzero(is_control), "mean": np.flatnonzero(~is_control)}.items():
+            samples[method] = axes.transform(logged(rest[np.sort(rng.choice(rows, n, replace=len(rows) < n))]))
+        options = {"paper": PAPER | ({"n_steps": 10} if fold.quick else {})}
+        for method in {"generated", "paper"} & set(methods):
+            if method == "paper" and not placeable_by_cluster(fold, name):
+                continue
+            samples[method] = axes.transform(logged(fold.model.generate(name, n, seed=fold.seed, **options.get(method, {}))))
+        for method, cells in samples.items():
+            distances = {"energy": energy_distance(cells, real_cells[:n]), "mmd": mmd_rbf(cells, real_cells[:n])}
+            results.cells.setdefault(method, {})[name] = distances
+
+
+def placeable_by_cluster(fold: Fold, name: str) -> bool:
+    return fold.model._space().with_ranking(("cluster",), places_anything=False).can_embed(name)
+
+
+def logged(cells: ad.AnnData) -> np.ndarray:
+    library = np.asarray(cells.X.sum(axis=1)).ravel()
+    return log1p_cp10k(cells.X, library).toarray()
+
+
+def score(screen: Screen, truth: Truth, results: Results, seed: int) -> list[dict]:
+    rows = []
+    genes = screen.reference.columns
+    compared = {method: (values, truth.reference) for method, values in results.effect.items()}
+    held = [name for name in results.mean_effect if name in truth.measured.index]
+    compared["measured"] = ({name: truth.measured.loc[name].to_numpy() for name in held}, truth.measured_against)
+    for method, (predicted, reference) in compared.items():
+        names = list(predicted)
+        own = np.stack([genes.isin(name.split("+")) for name in names])
+        scores = effect_scores(
+            np.stack([predicted[name] for name in names]),
+            reference.loc[names].to_numpy(),
+            np.stack([results.mean_effect[name] for name in names]),
+            truth.significant.loc[names].to_numpy(),
+            own,
+        )
+        noise = np.where(own, np.nan, truth.noise.loc[names].to_numpy())
+        for i, name in enumerate(names):
+            row = {"screen": screen.name, "seed": seed, "method": method, "target": name, "noise": float(np.nanmean(noise[i]))}
+            row |= {metric: float(values[i]) for metric, values in scores.items()}
+            row |= results.cells.get(method, {}).get(name, {})
+            rows.append(row | {"seconds": results.seconds.get(method, {}).get(name, np.nan)})
+    return rows
+
+
+def summarise(rows: list[dict]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows)
+    frame["excess"] = frame["mse"] - np.where(frame["method"] == "measured", 0.0, frame["noise"])
+    tables = {screen: table_of(part) for screen, part in frame.groupby("screen", sort=False)}
+    return pd.concat(tables, names=["screen"])
+
+
+def table_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a method; a perturbation that was held out under several seeds counts once, on average."""
+    keys = ["target"] if frame["noise"].any() else ["seed", "target"]
+    columns = [column for column in (*SHOWN, "energy", "mmd", "excess", "seconds") if column in frame]
+    per_target = frame.groupby(["method", *keys], sort=False)[columns].mean()
+    means = per_target.groupby("method", sort=False).mean()
+    error = per_target["excess"].unstack("method")
+    simple = [method for method in SIMPLE if method in means.index]
+    best = min(simple, key=lambda method: means.loc[method, "mse"]) if simple else None
+    rows = {}
+    for method in means.index:
+        row = means.loc[method].drop("excess").to_dict()
+        for label, baseline in {"mse/mean": "mean", "mse/best": best}.items():
+            if baseline in error and method not in ("measured", baseline):
+                ratio, low, high = ratio_with_interval(*error[[method, baseline]].dropna().to_numpy().T)
+                row |= {label: ratio, f"{label} 95%": f"{low:.2f}-{high:.2f}"}
+        rows[method + (" (best)" if method == best else "")] = row
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def folds_of(screen: Screen, n_folds: int, seed: int, *, quick: bool) -> list[list[str]]:
+    order = [str(name) for name in np.random.default_rng(seed).permutation(screen.candidates)]
+    folds = [order[k::n_folds] for k in range(n_folds)]
+    return folds[:1] if quick or screen.name.startswith("simulated") else folds
+
+
+def screens(options, seed: int) -> list[Screen]:
+    if options.screen == "simulated":
+        changes = {"n_genes": 150, "n_cells_per_perturbation": 30} if options.quick else {}
+        return [simulated(a, p, seed, **changes) for p in options.n_perturbations for a in options.alignment]
+    if options.screen == "renge-days":
+        return [real("renge", seed, day) for day in (2, 3, 4, 5)]
+    return [combinations_of_norman(seed) if options.screen == "norman-doubles" else real(options.screen, seed)]
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    choices = ["simulated", "renge", "renge-days", "norman", "norman-doubles"]
+    parser.add_argument("--screen", choices=choices, default="simulated")
+    parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.5, 0.0])
+    parser.add_argument("--n-perturbations", type=int, nargs="+", default=[60])
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    options = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    rows: list[dict] = []
+    for seed in range(1 if options.quick else options.seeds):
+        for screen in screens(options, seed):
+            results = Results()
+            for names in folds_of(screen, options.folds, seed, quick=options.quick):
+                run_fold(screen, names, seed, options.methods, results, quick=options.quick)
+            rows += score(screen, truth_of(screen, seed), results, seed)
+            print(summarise(rows).round(3).to_string(), flush=True)
+    facts = {"arguments": vars(options) | {"out": None}, "table": summarise(rows).reset_index().to_dict(orient="records")}
+    print("written:", write(f"against_baselines_{options.screen}", rows, options.out, **facts).name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""What does the package cost beside the bare computation, on the same device in the same run?
+
+    python benchmarks/overhead.py [--device cuda]
+
+Denoiser training: a step of the Lightning plan (minibatches, noise, dropout of conditions, moving average, logging) against
+forward, squared error, backward and the same optimiser on a fixed minibatch. Sampling: against as many bare passes of the
+network. VAE stage: against `scvi.model.SCVI` with the same arguments. Inference: against reading the counts once through scvi's
+loader. Ours and bare take turns; the least time of each is what counts, since other work on the machine only adds to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import scvi
+import torch
+from _screens import arguments, simulated, write
+from scvi.dataloaders import AnnDataLoader
+from scvi.train import Trainer
+
+from dbdiffusion import DBDiffusion
+from dbdiffusion.data import hold_out
+from dbdiffusion.diffusion import LatentDiffusion, draw_noise, steps_of
+from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, Latents, fit_linear_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+D, E, HIDDEN, BLOCKS = 20, 32, 128, 3
+N_CELLS, N_CONDITIONS, N_STEPS = 7000, 61, steps_of("dpm++")
+RECIPE = {"optimiser steps": 10**6, "cells a target": 3 * 10**4, "sampler steps": 1000}  # what the paper's recipe costs
+
+
+def seconds(work: Callable[[], object], device: str) -> float:
+    start = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def compare(
+    what: str, ours: Callable[[], object], bare: Callable[[], object], device: str, turns: int, per: int = 1
+) -> dict[str, object]:
+    """Least milliseconds of both and their ratio, and the median ratio of the turns, a first one to warm up left out."""
+    pairs = np.array([[seconds(ours, device), seconds(bare, device)] for _ in range(turns + 1)])[1:] / per
+    ratios = pairs[:, 0] / pairs[:, 1]
+    return {
+        "what": what,
+        "ms": 1e3 * float(pairs[:, 0].min()),
+        "bare_ms": 1e3 * float(pairs[:, 1].min()),
+        "ratio": float(pairs[:, 0].min() / pairs[:, 1].min()),
+        "median_ratio": float(np.median(ratios)),
+    }
+
+
+def training(batch_size: int, n_steps: int, turns: int, device: str, *, bfloat16: bool) -> dict:
+    latents = Latents(torch.randn(N_CELLS, D), 0.3 * torch.rand(N_CELLS, D), torch.randint(0, N_CONDITIONS, (N_CELLS,)))
+    conditions = torch.randn(N_CONDITIONS, E)
+    data = LatentDataModule(latents, np.arange(N_CELLS), np.empty(0, dtype=int), batch_size)
+    per_epoch = N_CELLS // batch_size
+    epochs = max(1, round(n_steps / per_epoch))
+    diffusion = LatentDiffusion(D, E, HIDDEN, BLOCKS)
+    diffusion.use_bfloat16(bfloat16)
+    fit_linear_part(diffusion, latents, conditions, conditions[0])
+
+    def plan() -> None:
+        options = {"enable_progress_bar": False, "accelerator": device, "devices": 1}
+        Trainer(max_epochs=epochs, **options).fit(DiffusionPlan(diffusion, conditions, epochs * per_epoch), data)
+
+    network = LatentDiffusion(D, E, HIDDEN, BLOCKS).denoiser.network.to(device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    z, t, condition, target = (
+        torch.randn(shape, device=device) for shape in ((batch_size, D), batch_size, (batch_size, E), (batch_size, D))
+    )
+
+    def bare() -> None:
+        for _ in range(epochs * per_epoch):
+            optimizer.zero_grad()
+            with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+                velocity = network(z, t, network.embed_condition(condition)).float()
+            torch.nn.functional.mse_loss(velocity, target).backward()
+            optimizer.step()
+
+    return compare(
+        f"denoiser training step, {batch_size} cells, {precision(bfloat16)}", plan, bare, device, turns, per=epochs * per_epoch
+    )
+
+
+def precision(bfloat16: bool) -> str:
+    return "bfloat16" if bfloat16 else "float32"
+
+
+@torch.no_grad()
+def sampling(n_targets: int, n_cells: int, turns: int, device: str, *, shared: bool, bfloat16: bool) -> dict:
+    diffusion = LatentDiffusion(D, E, HIDDEN, BLOCKS).to(device)
+    diffusion.use_bfloat16(bfloat16)
+    conditions, noise = torch.randn(n_targets, E, device=device), draw_noise(n_cells, D, "dpm++", N_STEPS, 0).to(device)
+    n = n_targets * n_cells
+    each, z, t = conditions.repeat_interleave(n_cells, dim=0), noise[0].repeat(n_targets, 1), torch.rand(n, device=device)
+    network = diffusion.averaged.network
+
+    def ours() -> None:
+        if shared:
+            diffusion.sample(conditions[:, None], noise[:, None], n_steps=N_STEPS)
+        else:
+            diffusion.sample(each, z[None], n_steps=N_STEPS)
+
+    def bare() -> None:
+        for _ in range(N_STEPS):
+            with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+                network(z, t, network.embed_condition(each))
+
+    how = f"{n_targets} conditions x {n_cells} cells" if shared else f"{n} cells, a condition each"
+    return compare(f"sampling, {N_STEPS} steps, {how}, {precision(bfloat16)}", ours, bare, device, turns)
+
+
+def paper_recipe(rows: list[dict]) -> dict[str, float]:
+    """Hours of the recipe's training, and of one target's cells, at the speed of our own steps."""
+    training_ms, sampling_ms = (
+        next(row["ms"] for row in rows if row["what"].startswith(kind)) for kind in ("denoiser", "sampl")
+    )
+    network_ms = sampling_ms / N_STEPS / (8 * 512)
+    cost = RECIPE["cells a target"] * RECIPE["sampler steps"] * network_ms * 2  # guidance takes two passes
+    return {
+        "training_hours": training_ms * RECIPE["optimiser steps"] / 3.6e6,
+        "hours_a_target": cost / 3.6e6,
+        "hours_a_target_ours": 512 * N_STEPS * network_ms / 3.6e6,
+    }
+
+
+def vae_and_inference(n_genes: int, epochs: int, turns: int, device: str) -> list[dict]:
+    screen = simulated(1.0, 40, 0, n_genes=n_genes)
+    targets = screen.candidates[:10]
+    adata, _ = hold_out(screen.train, targets)
+    options = {
+        "max_epochs": epochs,
+        "batch_size": 256,
+        "early_stopping": False,
+        "enable_progress_bar": False,
+        "accelerator": device,
+    }
+    DBDiffusion.setup_anndata(adata, **screen.setup)
+    model = DBDiffusion(adata)
+    copy = adata.copy()
+    scvi.model.SCVI.setup_anndata(copy, **screen.setup)
+    plain = scvi.model.SCVI(copy, n_latent=20, gene_likelihood="nb")
+    size = f"{adata.n_obs} cells x {n_genes} genes"
+
+    def train() -> None:
+        model.train_vae(**options)
+
+    def train_plain() -> None:
+        plain.train(**options)
+
+    rows = [compare(f"VAE stage, {epochs} epochs, {size}", train, train_plain, device, turns)]
+    model.train_diffusion(max_epochs=2, enable_progress_bar=False, accelerator=device)
+
+    def read() -> None:
+        for _ in AnnDataLoader(model.adata_manager, batch_size=512):
+            pass
+
+    def predict_all() -> None:
+        model._pools = {}
+        model.predict_effects(targets)
+
+    def predict() -> None:
+        model.predict_effects(targets)
+
+    for what, ours in {
+        f"observed effects, {size}": model.observed_effects,
+        "10 targets and 30 references, generated and rectified": predict_all,
+        "10 targets generated and rectified, references at hand": predict,
+    }.items():
+        rows.append(compare(f"{what} / reading once", ours, read, device, turns))
+    return rows
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--turns", type=int, default=5)
+    options = parser.parse_args()
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    torch.manual_seed(0)
+    turns, steps, device = (2, 20, options.device) if options.quick else (options.turns, 400, options.device)
+    rows = []
+    for bfloat16 in (False, True):
+        rows += [training(batch_size, steps, turns, device, bfloat16=bfloat16) for batch_size in (512, 2048)]
+        rows += [sampling(8, 512, turns, device, shared=shared, bfloat16=bfloat16) for shared in (False, True)]
+    recipe = paper_recipe(rows)
+    rows += vae_and_inference(200 if options.quick else 1000, 2 if options.quick else 5, min(turns, 3), device)
+    print(pd.DataFrame(rows).set_index("what").round(2).to_string())
+    print(f"paper's recipe on this device, extrapolated from the float32 steps above: {recipe}")
+    facts = {"paper_recipe_extrapolated": recipe} | {"device": device, "threads": torch.get_num_threads()}
+    print("written:", write("overhead", rows, options.out, **facts).name)
+
+
+if __name__ == "__main__":
+    main()
