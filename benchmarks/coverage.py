@@ -142,8 +142,9 @@ def main() -> None:
             splits = [list(order[k:n:folds]) for k in range(folds)]
             for held_out in splits[: 1 if options.quick else None]:
                 rows += trial(screen, [str(name) for name in held_out], seed, options.ways, quick=options.quick)
+                file = write(f"coverage_{options.screen}", rows, options.out, arguments=vars(options) | {"out": None})
             print(summarise(rows).round(3).to_string(), flush=True)
-    print("written:", write(f"coverage_{options.screen}", rows, options.out, arguments=vars(options) | {"out": None}).name)
+    print("written:", file.name)
 
 
 def screens(options, seed: int) -> list[Screen]:
