@@ -8,6 +8,7 @@ from typing import NamedTuple
 class _RegistryKeys(NamedTuple):
     PERTURBATION: str = "perturbation"
     EMBEDDING: str = "perturbation_embedding"
+    CONTEXT: str = "perturbation_context"
 
 
 REGISTRY = _RegistryKeys()

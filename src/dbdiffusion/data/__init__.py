@@ -1,6 +1,6 @@
 """Data: registry fields, checks, splits over perturbations, and a simulator with known truth."""
 
-from dbdiffusion.data._covariates import check_columns, check_texts
+from dbdiffusion.data._covariates import check_columns, check_contexts, check_texts
 from dbdiffusion.data._datasets import read_screen
 from dbdiffusion.data._fields import PerturbationField, UserVectorsField, vectors_from_state
 from dbdiffusion.data._guides import call_perturbations
@@ -18,6 +18,7 @@ __all__ = [
     "assign_folds",
     "call_perturbations",
     "check_columns",
+    "check_contexts",
     "check_counts",
     "check_modalities",
     "check_perturbations",

@@ -68,3 +68,26 @@ def _check_numbers(values: pd.Series, argument: str, column: str) -> None:
     if argument == "size_factor_key" and (numbers <= 0).any():
         msg = f"obs[{column!r}] (`{argument}`) must be above 0 for every cell: drop the others, they have no counts."
         raise ValueError(msg)
+
+
+def check_contexts(obs: pd.DataFrame, context_key: str | None, perturbation_key: str, control: str) -> None:
+    """Raise unless every context has at least two control cells.
+
+    Raises
+    ------
+    ValueError
+        Otherwise; effects are contrasts with control inside a context.
+    """
+    if context_key is None:
+        return
+    is_control = (obs[perturbation_key].astype(str) == control).to_numpy()
+    contexts = obs[context_key].astype(str)
+    sizes = contexts[is_control].value_counts().reindex(contexts.unique(), fill_value=0)
+    lacking = [name for name, size in sizes.items() if size < 2]
+    if lacking:
+        msg = (
+            f"Every context of `context_key` {context_key!r} needs at least 2 cells of control {control!r}, but "
+            f"{lacking[:5]!r} have fewer ({sizes[lacking].tolist()[:5]}). Drop their cells, or merge them with "
+            "contexts they resemble."
+        )
+        raise ValueError(msg)

@@ -36,6 +36,10 @@ class GroupMoments:
     mean: np.ndarray
     sum_of_squares: np.ndarray
 
+    def subset(self, groups: np.ndarray) -> GroupMoments:
+        """The same for some of the groups."""
+        return GroupMoments(self.n_cells[groups], self.mean[groups], self.sum_of_squares[groups])
+
 
 @dataclass(frozen=True)
 class ObservedEffects:

@@ -265,9 +265,10 @@ def fit_space(
     *,
     places_anything: bool = False,
     n_axes: int | None = None,
+    axes: EffectSpace | None = None,
 ) -> PerturbationSpace:
-    """Embed K measured perturbations by the principal components of their effects, or of the first ``n_axes`` of them."""
+    """Embed K measured perturbations by the principal components of their effects, of the first ``n_axes``, or given ones."""
     spanning = observed if n_axes is None else observed.subset(np.arange(n_axes))
-    effects = fit_effect_space(spanning.effect, spanning.variance + spanning.control_variance, n_embedding)
+    effects = axes or fit_effect_space(spanning.effect, spanning.variance + spanning.control_variance, n_embedding)
     embedding = effects.to_embedding(observed.effect)
     return PerturbationSpace(tuple(names), embedding, effects, genes, user_vectors, separator, tuple(ranking), places_anything)

@@ -13,6 +13,7 @@ from dbdiffusion.embedding import null_contrasts
 from dbdiffusion.inference import Estimate, adjust_p_values, fit_rectifier, leave_one_out, welch_contrast
 from dbdiffusion.metrics import coverage, interval_score, two_sided_pit
 from dbdiffusion.model._answers import Way, pool_of
+from dbdiffusion.model._each_context import asks_for_context
 from dbdiffusion.model._generate import GenerationOptions
 from dbdiffusion.model._inference import check_words
 from dbdiffusion.model._references import references_of
@@ -75,6 +76,10 @@ class NullCalibration:
 class CalibrationMixin(_Base):
     """``calibration``, ``null_calibration`` and what they are made of."""
 
+    contexts: tuple[str, ...]
+    _context_name: str | None = None
+
+    @asks_for_context
     def calibration(
         self,
         levels: Sequence[float] = LEVELS,
@@ -138,6 +143,7 @@ class CalibrationMixin(_Base):
             raise ValueError(msg)
         return Calibration(pd.concat(tables, ignore_index=True), pd.concat(pits), pd.DataFrame(tuned).T)
 
+    @asks_for_context
     def null_calibration(self, n_splits: int = 20, n_cells: int | None = None, seed: int = 0) -> NullCalibration:
         """What does the test of measured perturbations say of control cells, where nothing happened?
 
@@ -160,9 +166,9 @@ class CalibrationMixin(_Base):
             If there are too few control cells, or a number is out of range.
         """
         reader = ScreenReader(self.adata_manager)
-        values, batch = reader.control_cells()
+        values, batch = reader.control_cells(self._context_name)
         if n_cells is None:
-            n_cells = int(min(np.median(reader.perturbation_sizes()), values.shape[0] // 2))
+            n_cells = int(min(np.median(reader.perturbation_sizes(self._context_name)), values.shape[0] // 2))
         null = null_contrasts(values, batch, n_cells, n_splits, seed)
         estimate = welch_contrast(null.effect, null.variance, null.control_variance, null.df, null.control_df)
         p_values = np.where(estimate.se > 0, estimate.p_value(), np.nan)
@@ -171,6 +177,7 @@ class CalibrationMixin(_Base):
         table = pd.DataFrame({"n_cells": null.n_cells, **shares, "n_discoveries": discoveries})
         return NullCalibration(table, pd.DataFrame(p_values, columns=self.adata.var_names.astype(str)))
 
+    @asks_for_context
     def reference_predictions(self, cross_fitting: str = "embedding", n_cells: int = 512, seed: int = 0) -> pd.DataFrame:
         """Measured perturbations, predicted as if they had not been measured: what the rectifier learns from.
 
@@ -194,6 +201,7 @@ class CalibrationMixin(_Base):
         table.insert(0, "target", np.repeat(pool.names, shape[1]))
         return table
 
+    @asks_for_context
     def control_variance(self, variables: Sequence[str]) -> np.ndarray:
         """Sampling variance of the mean of control cells, which all effects of this screen share, for named genes."""
         screen = self._screen()

@@ -12,8 +12,8 @@ from dbdiffusion.data import assign_folds
 from dbdiffusion.embedding import GeneSpace
 from dbdiffusion.model._interruption import saying
 from dbdiffusion.model._screen import ScreenReader
-from dbdiffusion.model._stages import TwoStageTrainingMixin, epochs_for, steps_per_epoch
-from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, fit_linear_part
+from dbdiffusion.model._stages import TwoStageTrainingMixin
+from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, epochs_for, fit_linear_part, steps_per_epoch
 
 if TYPE_CHECKING:
     from dbdiffusion.diffusion import LatentDiffusion
@@ -53,7 +53,12 @@ class CrossFittingMixin(TwoStageTrainingMixin):
         ------
         RuntimeError
             If stage two was not trained.
+        ValueError
+            If the model has contexts.
         """
+        if self.contexts:
+            msg = "Folds are not retrained in a model with contexts; use `cross_fitting='embedding'`, as calibrated and faster."
+            raise ValueError(msg)
         screen = self._screen()
         reader = ScreenReader(self.adata_manager)
         latents = self._encode()

@@ -27,6 +27,8 @@ else:
 class GenerationMixin(_Base):
     """Cells of measured, unseen and combined perturbations."""
 
+    contexts: tuple[str, ...]
+
     def generate(
         self,
         targets: str | Sequence[str],
@@ -36,6 +38,7 @@ class GenerationMixin(_Base):
         sampler: str = "dpm++",
         batch: str | None = None,
         seed: int = 0,
+        context: str | None = None,
     ) -> AnnData:
         """Generate cells.
 
@@ -55,6 +58,8 @@ class GenerationMixin(_Base):
             Category of the batch key to generate in; None draws batches as control cells have them.
         seed
             Same seed, same cells, whatever else is asked for in the call.
+        context
+            To generate in; needed, and only possible, with a ``context_key``.
 
         Returns
         -------
@@ -72,6 +77,9 @@ class GenerationMixin(_Base):
         ValueError
             If an option is out of range.
         """
+        if context is not None or self.contexts:
+            view = self.in_context(context)  # type: ignore[attr-defined]
+            return view.generate(targets, n_cells, guidance_scale, n_steps, sampler, batch, seed)
         names = _names_of(targets)
         if n_cells < 1:
             msg = f"`n_cells` must be at least 1, got {n_cells!r}."

@@ -10,6 +10,7 @@ from dbdiffusion._keys import EFFECT_COLUMNS
 from dbdiffusion.embedding import REFERENCE_SETS
 from dbdiffusion.inference import Estimate, Rectifier, check_confidence, effects_table, welch_contrast
 from dbdiffusion.model._answers import Answer, Way, measured_answers, paper_answers, rectified_answers, shrunk_answers
+from dbdiffusion.model._each_context import in_each_context
 from dbdiffusion.model._generate import GenerationOptions
 from dbdiffusion.model._references import CROSS_FITTING
 from dbdiffusion.model._screen import ScreenReader
@@ -32,6 +33,10 @@ INTERVALS = ("prediction", "mean")
 class InferenceMixin(_Base):
     """``differential_expression_ppi`` and ``predict_effects``."""
 
+    contexts: tuple[str, ...]
+    _context_name: str | None = None
+
+    @in_each_context
     def differential_expression_ppi(
         self,
         targets: str | Sequence[str] | None = None,
@@ -50,6 +55,7 @@ class InferenceMixin(_Base):
         sampler: str = "dpm++",
         batch: str | None = None,
         seed: int = 0,
+        context: str | Sequence[str] | None = None,
     ) -> pd.DataFrame:
         """Differential expression against control, of measured and of unseen perturbations.
 
@@ -90,6 +96,8 @@ class InferenceMixin(_Base):
             Smallest effect of interest, as log2 fold change; p-values test that the effect is not larger.
         n_cells, guidance_scale, n_steps, sampler, batch, seed
             How means are generated, see :meth:`generate`.
+        context
+            Name or names of contexts; None means all. The table then has a column ``context``. Only with a ``context_key``.
 
         Returns
         -------
@@ -120,6 +128,7 @@ class InferenceMixin(_Base):
         The interval holds on average over perturbations that are like the references; it is no promise about one of them.
         The perturbed gene's own effect is not predicted by others and should be read with care.
         """
+        del context  # dealt with by the decorator
         options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed)
         way = Way(options, method, interval, cross_fitting, reference_set, lam, n_cells)
         table = self._effects(targets, way, confidence, fdr, lfc_threshold, shrink=shrink)
@@ -129,6 +138,7 @@ class InferenceMixin(_Base):
             table.assign(_rank=rank).sort_values(["_rank", "p_value"], kind="stable", ignore_index=True).drop(columns="_rank")
         )
 
+    @in_each_context
     def predict_effects(self, targets: str | Sequence[str], **options: object) -> pd.DataFrame:
         """Effects of named perturbations, genes in the order of ``var_names``.
 
@@ -150,6 +160,7 @@ class InferenceMixin(_Base):
         key = table["target"].map({name: i for i, name in enumerate(targets)}) * len(genes) + table["variable"].map(genes)
         return table.iloc[np.argsort(key.to_numpy(), kind="stable")].reset_index(drop=True)
 
+    @in_each_context
     def observed_effects(self, adata: AnnData | None = None, confidence: float = 0.95) -> pd.DataFrame:
         """Observed contrasts of every perturbation with cells, by Welch's test inside batches.
 
@@ -167,7 +178,7 @@ class InferenceMixin(_Base):
         """
         manager = self.adata_manager if adata is None else self._get_most_recent_anndata_manager(adata, required=True)
         reader = ScreenReader(manager)
-        names, observed = reader.effects()
+        names, observed = reader.effects(self._context_name)
         estimate = welch_contrast(
             observed.effect, observed.variance, observed.control_variance, observed.df, observed.control_df
         )

@@ -61,5 +61,7 @@ class MinifiedMixin(_Base):
             "use_latent_qzm_key": use_latent_qzm_key,
             "use_latent_qzv_key": use_latent_qzv_key,
         }
-        self.screen_ = self._read_screen().to_dict()
+        screen, contexts = self._read_screens()
+        self.screen_ = screen.to_dict()
+        self.context_screens_ = {name: one.to_dict() for name, one in contexts.items()} or None
         super().minify_adata(minified_data_type, **options)

@@ -9,6 +9,7 @@ from scvi.model import SCVI
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField
 from dbdiffusion.model._calibration import CalibrationMixin
+from dbdiffusion.model._context import ContextMixin
 from dbdiffusion.model._cross_fit import CrossFittingMixin
 from dbdiffusion.model._generation import GenerationMixin
 from dbdiffusion.model._hub import HubMixin
@@ -20,6 +21,7 @@ from dbdiffusion.model._pretrained import PretrainedMixin
 from dbdiffusion.model._query import QueryMixin
 from dbdiffusion.model._rna import RnaMixin
 from dbdiffusion.model._saving import SavingMixin
+from dbdiffusion.model._screen import contexts_of
 from dbdiffusion.model._setup import SetupMixin
 from dbdiffusion.model._weights import WeightsMixin
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
-class DBDiffusion(
+class DBDiffusion(  # type: ignore[override]
     SetupMixin,
     SavingMixin,
     WeightsMixin,
@@ -38,6 +40,7 @@ class DBDiffusion(
     MinifiedMixin,
     PretrainedMixin,
     QueryMixin,
+    ContextMixin,
     CrossFittingMixin,
     PerturbationMixin,
     GenerationMixin,
@@ -122,6 +125,7 @@ class DBDiffusion(
             n_diffusion_hidden=n_diffusion_hidden,
             n_diffusion_blocks=n_diffusion_blocks,
             n_folds=n_folds,
+            n_context=self._n_contexts(adata, registry),
             **kwargs,
         )
         self.is_vae_trained_ = False
@@ -129,11 +133,13 @@ class DBDiffusion(
         self._pools: dict = {}
         self._rna_of_mudata: dict = {}
         self._cached_space = None
+        self._views: dict = {}
         self._cached_screen = None
         self._keeps_latent_space = False
         self.screen_ = None
         self.reference_screen_ = None
         self.cross_fit_ = None
+        self.context_screens_ = None
         self.added_perturbations_: list[str] = []
         self.added_vectors_: pd.DataFrame | None = None
         self._model_summary_string = (
@@ -143,6 +149,12 @@ class DBDiffusion(
             f"n_diffusion_blocks: {n_diffusion_blocks}, n_folds: {n_folds}."
         )
         self.init_params_ = self._get_init_params(locals())
+
+    @classmethod
+    def _n_contexts(cls, adata: AnnData | MuData | None, registry: dict | None) -> int:
+        if registry is None and adata is not None:
+            registry = cls._get_most_recent_anndata_manager(adata, required=True).registry
+        return len(contexts_of(registry or {}))
 
     @property
     def perturbation_names(self) -> list[str]:

@@ -22,6 +22,8 @@ class DBDiffusionVAE(VAE):
     ----------
     n_embedding
         E, size of a perturbation's embedding.
+    n_context
+        Contexts, told to the diffusion beside the embedding.
     n_diffusion_hidden, n_diffusion_blocks
         Size of the denoising network.
     n_folds
@@ -37,11 +39,18 @@ class DBDiffusionVAE(VAE):
     """
 
     def __init__(
-        self, *, n_embedding: int, n_diffusion_hidden: int, n_diffusion_blocks: int, n_folds: int, **kwargs: Any
+        self,
+        *,
+        n_embedding: int,
+        n_diffusion_hidden: int,
+        n_diffusion_blocks: int,
+        n_folds: int,
+        n_context: int = 0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.n_embedding = n_embedding
-        sizes = (self.n_latent, n_embedding, n_diffusion_hidden, n_diffusion_blocks)
+        self.n_embedding, self.n_context = n_embedding, n_context
+        sizes = (self.n_latent, n_embedding + n_context, n_diffusion_hidden, n_diffusion_blocks)
         self.diffusion = LatentDiffusion(*sizes)
         self.folds = nn.ModuleList(LatentDiffusion(*sizes) for _ in range(n_folds))
         self._stage: Stage = "vae"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scvi.model import SCVI as _Base
     from torch import Tensor
 
-    from dbdiffusion.embedding import GeneSpace, ObservedEffects, PerturbationSpace
+    from dbdiffusion.embedding import EffectSpace, GeneSpace, ObservedEffects, PerturbationSpace
     from dbdiffusion.model._screen import Screen
 else:
     _Base = object
@@ -29,6 +29,7 @@ class PerturbationMixin(_Base):
 
     _cached_space: PerturbationSpace | None
     _pools: dict
+    _views: dict
     cross_fit_: dict | None
     added_perturbations_: list[str]
     added_vectors_: pd.DataFrame | None
@@ -140,12 +141,18 @@ class PerturbationMixin(_Base):
         """Drop what was derived from embeddings: the space, reference predictions and cross-fitting folds."""
         self._cached_space = self.cross_fit_ = None
         self._pools = {}
+        self._views = {}
 
     def _space_of(self, screen: Screen) -> PerturbationSpace:
         return self._fit_space(screen.names, screen.observed, screen.genes, screen.n_axes)
 
     def _fit_space(
-        self, names: Sequence[str], observed: ObservedEffects, genes: GeneSpace, n_axes: int | None = None
+        self,
+        names: Sequence[str],
+        observed: ObservedEffects,
+        genes: GeneSpace,
+        n_axes: int | None = None,
+        axes: EffectSpace | None = None,
     ) -> PerturbationSpace:
         state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
         separator, n_embedding = state[PerturbationField.SEPARATOR], self.module.n_embedding
@@ -156,7 +163,16 @@ class PerturbationMixin(_Base):
             ranking = tuple(scores.index) or ("ridge",)
         anything = self.strategy == "mean"
         return fit_space(
-            names, observed, genes, n_embedding, ranking, vectors, separator, places_anything=anything, n_axes=n_axes
+            names,
+            observed,
+            genes,
+            n_embedding,
+            ranking,
+            vectors,
+            separator,
+            places_anything=anything,
+            n_axes=n_axes,
+            axes=axes,
         )
 
     def _conditions(self, space: PerturbationSpace) -> tuple[Tensor, Tensor]:
@@ -170,8 +186,8 @@ class PerturbationMixin(_Base):
         return conditions, conditions[categories.index(state[PerturbationField.CONTROL])]
 
     def _as_condition(self, embedding: np.ndarray) -> Tensor:
-        """Embeddings (n, E) padded with zeros to the width the network was built for."""
-        width = self.module.n_embedding
+        """Embeddings (n, E) padded with zeros to the width the network was built for; no context."""
+        width = self.module.n_embedding + self.module.n_context
         padded = np.zeros((len(embedding), width), dtype=np.float32)
         padded[:, : embedding.shape[1]] = embedding
         return torch.as_tensor(padded)

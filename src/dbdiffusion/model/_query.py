@@ -60,6 +60,8 @@ class QueryMixin(_Base):
 
         Raises
         ------
+        NotImplementedError
+            If the reference has contexts.
         RuntimeError
             If stage one of the reference is not trained.
         ValueError
@@ -70,6 +72,9 @@ class QueryMixin(_Base):
             reference_model = str(reference)
             reference = cls.load(reference_model, adata=False)
         reference._require_vae()
+        if reference.contexts:
+            msg = "A model with contexts cannot be taken to new cells yet; train one on all cells together."
+            raise NotImplementedError(msg)
         _check_genes(adata, reference)
         model = super().load_query_data(
             adata,
@@ -94,7 +99,7 @@ class QueryMixin(_Base):
             fold.is_fitted.fill_(False)
         if self.is_diffusion_trained_:
             self.reference_screen_ = self.screen_
-            self._cached_screen = self._read_screen()
+            self._cached_screen = self._read_screens()[0]
             self.screen_ = self._cached_screen.to_dict()
 
 

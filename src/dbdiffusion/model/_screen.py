@@ -15,6 +15,7 @@ from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, row_chunks
 from dbdiffusion.embedding import (
     GeneSpace,
+    GroupMoments,
     ObservedEffects,
     contrast_within_batches,
     gene_vectors,
@@ -107,6 +108,12 @@ class Screen:
         )
 
 
+def contexts_of(registry: dict[str, Any]) -> list[str]:
+    """Names of the registered contexts, none without a ``context_key``."""
+    field = registry.get("field_registries", {}).get(REGISTRY.CONTEXT, {})
+    return [str(name) for name in field.get("state_registry", {}).get("categorical_mapping", ())]
+
+
 def check_has_counts(adata: AnnData | MuData | None) -> None:
     """Raise unless the counts are there.
 
@@ -159,7 +166,13 @@ class ScreenReader:
         self.control = state[PerturbationField.CONTROL]
         self.separator = state[PerturbationField.SEPARATOR]
         self.codes = manager.get_from_registry(REGISTRY.PERTURBATION).ravel().astype(int)
-        self.batch = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY).ravel().astype(int)
+        batch = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY).ravel().astype(int)
+        self.contexts = contexts_of(manager.registry)
+        self.context = np.zeros_like(batch)
+        if self.contexts:
+            self.context = manager.get_from_registry(REGISTRY.CONTEXT).ravel().astype(int)
+        self.n_batches = int(batch.max()) + 1
+        self.batch = self.context * self.n_batches + batch  # what effects are contrasted inside
         self.counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
         self.library, self.depth_per_library = self._library()
 
@@ -173,22 +186,44 @@ class ScreenReader:
         """Total counts (N,) that CP10K divides by."""
         return self.library * self.depth_per_library
 
-    def effects(self) -> tuple[tuple[str, ...], ObservedEffects]:
-        """Names and observed effects of the perturbations with cells, in one pass over the counts."""
+    def effects(self, context: str | None = None) -> tuple[tuple[str, ...], ObservedEffects]:
+        """Names and observed effects of the perturbations with cells, in all contexts or one; the counts are read once."""
         control = self.categories.index(self.control)
-        n_batches = int(self.batch.max()) + 1
-        moments = grouped_moments(
-            self._chunks(self.codes * n_batches + self.batch), len(self.categories) * n_batches, self.counts.shape[1]
-        )
-        observed = contrast_within_batches(moments, n_batches, control)
-        rows = np.array([i for i in np.unique(self.codes) if i != control])
+        chosen = self._in_context(context)
+        n_strata = max(1, len(self.contexts)) * self.n_batches
+        strata = np.arange(n_strata)
+        if context is not None:
+            strata = self.contexts.index(context) * self.n_batches + np.arange(self.n_batches)
+        groups = np.arange(len(self.categories))[:, None] * n_strata + strata
+        observed = contrast_within_batches(self._moments.subset(groups.ravel()), len(strata), control)
+        rows = np.array([i for i in np.unique(self.codes[chosen]) if i != control], dtype=int)
         self._check_batches(observed, rows)
         return tuple(self.categories[i] for i in rows), observed.subset(rows)
 
-    def read(self) -> Screen:
-        """Effects, gene space, and library sizes and covariates of control."""
-        names, observed = self.effects()
-        pool = np.flatnonzero((self.codes == self.categories.index(self.control)) & (self.library > 0))
+    @cached_property
+    def _moments(self) -> GroupMoments:
+        n_strata = max(1, len(self.contexts)) * self.n_batches
+        groups = self.codes * n_strata + self.batch
+        return grouped_moments(self._chunks(groups), len(self.categories) * n_strata, self.counts.shape[1])
+
+    def _in_context(self, context: str | None) -> np.ndarray:
+        if context is None:
+            return np.ones(len(self.codes), dtype=bool)
+        return self.context == self.contexts.index(context)
+
+    def read(self, context: str | None = None, vectors: np.ndarray | None = None) -> Screen:
+        """Effects, gene space, and library sizes and covariates of control, of all contexts or one.
+
+        Parameters
+        ----------
+        context
+            Its name.
+        vectors
+            Gene space, if it is known.
+        """
+        names, observed = self.effects(context)
+        is_control = (self.codes == self.categories.index(self.control)) & self._in_context(context)
+        pool = np.flatnonzero(is_control & (self.library > 0))
         if len(pool) == 0:
             msg = f"No cell of control {self.control!r} has counts (or a size factor above 0); effects need such cells."
             raise ValueError(msg)
@@ -198,20 +233,21 @@ class ScreenReader:
             separator=self.separator,
             var_names=self.var_names,
             observed=observed,
-            vectors=self.gene_vectors(),
+            vectors=self.gene_vectors() if vectors is None else vectors,
             library=self.library[pool],
             depth_per_library=self.depth_per_library,
             context={key: self._column(key)[pool] for key in _CONTEXT_KEYS if key in self._manager.data_registry},
         )
 
-    def perturbation_sizes(self) -> np.ndarray:
+    def perturbation_sizes(self, context: str | None = None) -> np.ndarray:
         """Cells (P,) of every perturbation that has any, control not among them."""
-        sizes = np.delete(np.bincount(self.codes, minlength=len(self.categories)), self.categories.index(self.control))
+        codes = self.codes[self._in_context(context)]
+        sizes = np.delete(np.bincount(codes, minlength=len(self.categories)), self.categories.index(self.control))
         return sizes[sizes > 0]
 
-    def control_cells(self) -> tuple[sp.csr_matrix, np.ndarray]:
-        """Log1p CP10K (control cells, G) of control cells and their batch codes."""
-        rows = np.flatnonzero(self.codes == self.categories.index(self.control))
+    def control_cells(self, context: str | None = None) -> tuple[sp.csr_matrix, np.ndarray]:
+        """Log1p CP10K (control cells, G) of control cells and the codes of what they are contrasted inside."""
+        rows = np.flatnonzero((self.codes == self.categories.index(self.control)) & self._in_context(context))
         return log1p_cp10k(self.counts[rows], self.depth[rows]), self.batch[rows]
 
     def gene_vectors(self, without: tuple[str, ...] = ()) -> np.ndarray:

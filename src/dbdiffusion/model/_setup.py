@@ -16,6 +16,7 @@ from scvi.data.fields import (
 )
 
 from dbdiffusion._compat import minified_type
+from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import (
     GuideRule,
     MuDataPerturbationField,
@@ -23,6 +24,7 @@ from dbdiffusion.data import (
     PerturbationField,
     UserVectorsField,
     check_columns,
+    check_contexts,
     check_counts,
     check_modalities,
     check_perturbations,
@@ -63,6 +65,7 @@ class SetupMixin(_Base):
         continuous_covariate_keys: list[str] | None = None,
         embedding_key: str | None = None,
         combination_sep: str = "+",
+        context_key: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Register a screen.
@@ -92,6 +95,9 @@ class SetupMixin(_Base):
             Key of ``uns`` with your own vectors of perturbations or genes: a DataFrame, index = names.
         combination_sep
             Separates the parts of a combination, ``"A+B"``; their order does not matter.
+        context_key
+            Column of cell lines, times or stimulations in which perturbations act differently. Effects are then contrasted
+            and predicted inside each context, and the diffusion is told the context; every context needs control cells.
         **kwargs
             Used by scvi-tools when it loads a model.
 
@@ -109,8 +115,9 @@ class SetupMixin(_Base):
         _check_arguments(arguments)
         check_counts(adata, layer)
         check_perturbations(adata.obs, perturbation_key, control)
-        for name in COVARIATE_ARGUMENTS:
+        for name in (*COVARIATE_ARGUMENTS, "context_key"):
             check_columns(adata.obs, name, arguments[name])
+        check_contexts(adata.obs, context_key, perturbation_key, control)
         fields = anndata_fields(**arguments)
         if minified_type(adata) is not None:
             fields += cls._get_fields_for_adata_minification(minified_type(adata))
@@ -215,7 +222,7 @@ class SetupMixin(_Base):
 
 def _check_arguments(arguments: dict[str, Any]) -> None:
     texts = {name: arguments[name] for name in ("perturbation_key", "control", "combination_sep")}
-    optional = ("layer", "rna_layer", "guide_layer", "guide_target_key", "embedding_key", *COVARIATE_ARGUMENTS)
+    optional = ("layer", "rna_layer", "guide_layer", "guide_target_key", "embedding_key", "context_key", *COVARIATE_ARGUMENTS)
     check_texts({name: arguments[name] for name in optional if name in arguments}, **texts)
 
 
@@ -226,10 +233,13 @@ def anndata_fields(
     control: str,
     combination_sep: str,
     embedding_key: str | None,
+    context_key: str | None,
     **covariates: Any,
 ) -> list[Any]:
     """Fields of an AnnData, by the arguments of ``setup_anndata``."""
+    context = [] if context_key is None else [CategoricalObsField(REGISTRY.CONTEXT, context_key)]
     return [
+        *context,
         LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=True),
         *(field(key, covariates[name], **options) for name, key, field, options in _COVARIATES),
         PerturbationField(perturbation_key, control, combination_sep),

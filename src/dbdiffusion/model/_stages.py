@@ -19,7 +19,9 @@ from dbdiffusion.model._training import (
     DiffusionTrainRunner,
     LatentDataModule,
     Latents,
+    epochs_for,
     fit_linear_part,
+    steps_per_epoch,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ else:
     _Base = object
 
 VAE_STEPS = 2000
-DIFFUSION_STEPS = 1000
 STAGE_TWO_BROKEN_OFF = (
     "Stage two was broken off; stage one is as it was. `model.train_diffusion()` starts stage two anew, "
     "`model.train_diffusion(warm_start=True)` goes on from here."
@@ -43,6 +44,7 @@ class TwoStageTrainingMixin(_Base):
     _cached_screen: Screen | None
     screen_: dict | None
     reference_screen_: dict | None
+    context_screens_: dict[str, dict] | None
     cross_fit_: dict | None
     _pools: dict
     _keeps_latent_space: bool
@@ -171,10 +173,13 @@ class TwoStageTrainingMixin(_Base):
         if self.train_indices is None:  # a checkpoint of stage one knows no split
             self.train_indices = np.arange(self.adata.n_obs)
             self.validation_indices = self.test_indices = np.empty(0, dtype=int)
-        screen = self._read_screen()
+        screen, context_screens = self._read_screens()
         latents = self._encode()
         space = self._space_of(screen)
-        conditions, origin = self._conditions(space)
+        views = self._views_of(context_screens) if context_screens else {}
+        if views:
+            latents = self._in_contexts(latents)
+        conditions, origin = self._context_conditions(views) if views else self._conditions(space)
         data = LatentDataModule(latents, self.train_indices, self.validation_indices, batch_size)
         max_epochs = max_epochs or epochs_for(data)
         _check_positive("max_epochs", max_epochs)
@@ -205,7 +210,8 @@ class TwoStageTrainingMixin(_Base):
             runner()
         self.module.diffusion.is_fitted.fill_(True)
         self.screen_ = screen.to_dict()
-        self._cached_screen, self._cached_space = screen, space
+        self.context_screens_ = {name: one.to_dict() for name, one in context_screens.items()} or None
+        self._cached_screen, self._cached_space, self._views = screen, space, views
         self.is_diffusion_trained_ = True
 
     @contextlib.contextmanager
@@ -229,15 +235,19 @@ class TwoStageTrainingMixin(_Base):
             torch.as_tensor(codes.astype(np.int64)),
         )
 
-    def _read_screen(self) -> Screen:
+    def _read_screens(self) -> tuple[Screen, dict[str, Screen]]:
+        """The screen as a whole, and those of the contexts."""
         if self.screen_ is not None and minified_type(self.adata) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
-            return Screen.from_dict(self.screen_)
-        screen = ScreenReader(self.adata_manager).read()
+            contexts = {name: Screen.from_dict(values) for name, values in (self.context_screens_ or {}).items()}
+            return Screen.from_dict(self.screen_), contexts
+        reader = ScreenReader(self.adata_manager)
+        screen = reader.read()
+        contexts = {name: reader.read(name, screen.vectors) for name in reader.contexts}
         if self.reference_screen_ is None:
-            return screen
+            return screen, contexts
         reference = Screen.from_dict(self.reference_screen_)
         known = fit_space(reference.names, reference.observed, reference.genes, 1, ("ridge",), separator=reference.separator)
-        return reference.extended(screen, known.is_measured)
+        return reference.extended(screen, known.is_measured), contexts
 
     def _warm_start(self, asked: bool | None) -> bool:
         has_weights = self.module.diffusion.has_linear_part
@@ -277,16 +287,6 @@ def _with_own_callbacks(kwargs: dict[str, Any]) -> dict[str, Any]:
     if kwargs.get("callbacks"):
         return {**kwargs, "callbacks": list(kwargs["callbacks"])}
     return kwargs
-
-
-def steps_per_epoch(data: LatentDataModule) -> int:
-    """Optimiser steps of an epoch."""
-    return max(1, data.n_train // data.batch_size)
-
-
-def epochs_for(data: LatentDataModule) -> int:
-    """Epochs that make about 1,000 optimiser steps."""
-    return max(1, round(DIFFUSION_STEPS / steps_per_epoch(data)))
 
 
 def _check_positive(name: str, value: int) -> None:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 if TYPE_CHECKING:
     from dbdiffusion.diffusion import LatentDiffusion
 
+DIFFUSION_STEPS = 1000
 PREFIX = "diffusion_"
 
 
@@ -88,6 +89,16 @@ class _Slices(Dataset):
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def steps_per_epoch(data: LatentDataModule) -> int:
+    """Optimiser steps of an epoch."""
+    return max(1, data.n_train // data.batch_size)
+
+
+def epochs_for(data: LatentDataModule) -> int:
+    """Epochs that make about 1,000 optimiser steps."""
+    return max(1, round(DIFFUSION_STEPS / steps_per_epoch(data)))
 
 
 class DiffusionPlan(pl.LightningModule):

@@ -1,0 +1,133 @@
+"""Contexts (cell lines, times, stimulations): each is a screen of its own, all share axes, networks and gene space."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from dbdiffusion._keys import REGISTRY
+from dbdiffusion.embedding import fit_effect_space
+from dbdiffusion.model._calibration import CalibrationMixin
+from dbdiffusion.model._generation import GenerationMixin
+from dbdiffusion.model._inference import InferenceMixin
+from dbdiffusion.model._perturbations import PerturbationMixin
+from dbdiffusion.model._screen import Screen, contexts_of
+
+if TYPE_CHECKING:
+    from scvi.model import SCVI as _Base
+    from torch import Tensor
+
+    from dbdiffusion.embedding import PerturbationSpace
+    from dbdiffusion.model._training import Latents
+else:
+    _Base = object
+
+
+class ContextView(InferenceMixin, CalibrationMixin, GenerationMixin):
+    """A model seen from inside one context: the same methods, effects against the control cells of the context.
+
+    Parameters
+    ----------
+    model
+        With contexts, both stages trained.
+    context
+        Name.
+    screen, space
+        Of the context.
+    """
+
+    contexts: tuple[str, ...] = ()
+
+    def __init__(self, model: Any, context: str, screen: Screen, space: PerturbationSpace) -> None:
+        self._model, self._context_screen, self._context_space = model, screen, space
+        self._context_name = context
+        self._pools: dict = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_model"], name)
+
+    embedding_scores = PerturbationMixin.embedding_scores
+    perturbation_embeddings = PerturbationMixin.perturbation_embeddings
+    strategy_of = PerturbationMixin.strategy_of
+    parts_of = PerturbationMixin.parts_of
+    baseline_effects = PerturbationMixin.baseline_effects
+
+    def _screen(self) -> Screen:
+        self._model._require_diffusion()
+        return self._context_screen
+
+    def _space(self) -> PerturbationSpace:
+        return self._context_space
+
+    def _as_condition(self, embedding: np.ndarray) -> Tensor:
+        condition = self._model._as_condition(embedding)
+        condition[:, self._model.module.n_embedding + self._model.contexts.index(self._context_name)] = 1.0
+        return condition
+
+
+class ContextMixin(_Base):
+    """Contexts of a model."""
+
+    _views: dict[str, ContextView]
+    context_screens_: dict[str, dict] | None
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """Names of the contexts; none without a ``context_key``."""
+        return tuple(contexts_of(self.registry_))
+
+    def in_context(self, context: str) -> ContextView:
+        """The model as it is in one context.
+
+        Parameters
+        ----------
+        context
+            One of :attr:`contexts`.
+
+        Returns
+        -------
+        ContextView
+            Has ``generate``, ``predict_effects``, ``differential_expression_ppi``, ``calibration`` and the other methods of
+            inference.
+
+        Raises
+        ------
+        ValueError
+            If the model has no such context.
+        RuntimeError
+            If a stage is not trained.
+        """
+        if context not in self.contexts:
+            close = difflib.get_close_matches(str(context), self.contexts, n=3)
+            known = f"one of {list(self.contexts[:10])}" if self.contexts else "set up (`context_key` in `setup_anndata`) first"
+            msg = f"`context` must be {known}, got {context!r}." + (f" Did you mean {close}?" if close else "")
+            raise ValueError(msg)
+        self._require_diffusion()
+        if not self._views:
+            screens = {name: Screen.from_dict(values) for name, values in (self.context_screens_ or {}).items()}
+            self._views = self._views_of(screens)
+        return self._views[context]
+
+    def _views_of(self, screens: dict[str, Screen]) -> dict[str, ContextView]:
+        """Views whose spaces share the principal components of all contexts' effects."""
+        effect = np.concatenate([screen.observed.effect for screen in screens.values()])
+        variances = [screen.observed.variance + screen.observed.control_variance for screen in screens.values()]
+        axes = fit_effect_space(effect, np.concatenate(variances), self.module.n_embedding)
+        return {
+            name: ContextView(self, name, screen, self._fit_space(screen.names, screen.observed, screen.genes, axes=axes))
+            for name, screen in screens.items()
+        }
+
+    def _context_conditions(self, views: dict[str, ContextView]) -> tuple[Tensor, Tensor]:
+        """Conditions (codes x contexts, E + contexts), perturbation codes running slowest, and control's without a context."""
+        by_context = [PerturbationMixin._conditions(view, view._space())[0] for view in views.values()]
+        origin = self._as_condition(next(iter(views.values()))._space().control[None])[0]
+        return torch.stack(by_context, dim=1).flatten(0, 1), origin
+
+    def _in_contexts(self, latents: Latents) -> Latents:
+        """Latents whose codes count perturbations and contexts, as the rows of :meth:`_context_conditions`."""
+        context = self.adata_manager.get_from_registry(REGISTRY.CONTEXT).ravel().astype(np.int64)
+        return type(latents)(latents.mean, latents.sd, latents.code * len(self.contexts) + torch.as_tensor(context))

@@ -1,0 +1,41 @@
+import pandas as pd
+import pytest
+
+from dbdiffusion.model._each_context import asks_for_context, in_each_context
+
+
+class Model:
+    def __init__(self, contexts, name=None):
+        self.contexts, self.name = contexts, name
+
+    def in_context(self, name):
+        return Model((), name)
+
+    @in_each_context
+    def table(self, size):
+        table = pd.DataFrame({"name": [self.name] * size})
+        table.attrs = {"weights": {self.name: size}}
+        return table
+
+    @asks_for_context
+    def number(self):
+        return 7
+
+
+def test_a_table_for_every_context_or_those_named():
+    table = Model(("a", "b")).table(2)
+    assert table["context"].tolist() == ["a", "a", "b", "b"]
+    assert table["name"].tolist() == table["context"].tolist()
+    assert table.attrs["weights"] == {"a": {"a": 2}, "b": {"b": 2}}
+    assert Model(("a", "b")).table(1, context="b")["name"].tolist() == ["b"]
+    assert Model(("a", "b", "c")).table(1, context=["c", "a"])["name"].tolist() == ["c", "a"]
+
+
+def test_without_contexts_nothing_changes():
+    assert list(Model(()).table(3).columns) == ["name"]
+    assert Model(()).number() == 7
+
+
+def test_one_context_must_be_asked():
+    with pytest.raises(ValueError, match=r"in_context\('a'\).number"):
+        Model(("a",)).number()
