@@ -53,22 +53,30 @@ def real(name: str, seed: int, day: int | None = None) -> Screen:
     if name == "norman":
         setup = {"size_factor_key": "total_counts"}
         adata = adata[~adata.obs["perturbation"].str.contains("+", regex=False)].copy()
-    control = np.flatnonzero(adata.obs["perturbation"] == "control")
-    apart = np.random.default_rng(seed).permutation(control)[: len(control) // 2]
-    is_apart = np.zeros(adata.n_obs, dtype=bool)
-    is_apart[apart] = True
-    rest = np.ones(adata.n_obs, dtype=bool)
-    rest[np.setdiff1d(control, apart)] = False
-    compared = adata[rest].copy()
+    train, compared = apart_from_training(adata, seed)
     DBDiffusion.setup_anndata(compared, **setup)
     table = DBDiffusion(compared, n_latent=2).observed_effects()
     effect = table.pivot(index="target", columns="variable", values="effect")[adata.var_names]
     se = table.pivot(index="target", columns="variable", values="se")[adata.var_names]
-    share = np.asarray((adata.X > 0).mean(axis=0)).ravel()
-    sizes = compared.obs["perturbation"].value_counts().reindex(effect.index).to_numpy()
-    judged = pd.DataFrame(np.outer(sizes, share) >= MIN_EXPRESSING, index=effect.index, columns=effect.columns)
     label = name if day is None else f"{name} day {day}"
-    return Screen(label, adata[~is_apart].copy(), effect, se**2, judged, setup)
+    return Screen(label, train, effect, se**2, judged_where(compared, effect), setup)
+
+
+def apart_from_training(adata: ad.AnnData, seed: int) -> tuple[ad.AnnData, ad.AnnData]:
+    """Cells to train on and cells to compare with: all perturbed cells in both, half of the control cells in each."""
+    control = np.flatnonzero(adata.obs["perturbation"] == "control")
+    apart = np.random.default_rng(seed).permutation(control)[: len(control) // 2]
+    is_apart = np.isin(np.arange(adata.n_obs), apart)
+    rest = np.ones(adata.n_obs, dtype=bool)
+    rest[np.setdiff1d(control, apart)] = False
+    return adata[~is_apart].copy(), adata[rest].copy()
+
+
+def judged_where(compared: ad.AnnData, effect: pd.DataFrame) -> pd.DataFrame:
+    """Where five of a perturbation's cells can be expected to express a gene."""
+    share = np.asarray((compared.X > 0).mean(axis=0)).ravel()
+    sizes = compared.obs["perturbation"].value_counts().reindex(effect.index).to_numpy()
+    return pd.DataFrame(np.outer(sizes, share) >= MIN_EXPRESSING, index=effect.index, columns=effect.columns)
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

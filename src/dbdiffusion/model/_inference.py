@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from dbdiffusion._keys import EFFECT_COLUMNS
 from dbdiffusion.embedding import REFERENCE_SETS
@@ -18,7 +19,6 @@ from dbdiffusion.model._screen import ScreenReader
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     from anndata import AnnData
     from scvi.model import SCVI as _Base
 
@@ -160,9 +160,8 @@ class InferenceMixin(_Base):
         key = table["target"].map({name: i for i, name in enumerate(targets)}) * len(genes) + table["variable"].map(genes)
         return table.iloc[np.argsort(key.to_numpy(), kind="stable")].reset_index(drop=True)
 
-    @in_each_context
     def observed_effects(self, adata: AnnData | None = None, confidence: float = 0.95) -> pd.DataFrame:
-        """Observed contrasts of every perturbation with cells, by Welch's test inside batches.
+        """Observed contrasts of every perturbation with cells, by Welch's test inside batches. Needs no training.
 
         Parameters
         ----------
@@ -174,21 +173,15 @@ class InferenceMixin(_Base):
         Returns
         -------
         DataFrame
-            The table of :meth:`differential_expression_ppi`, genes in the order of ``var_names``.
+            The table of :meth:`differential_expression_ppi`, genes in the order of ``var_names``; with contexts, one after the
+            other and a column ``context``.
         """
         manager = self.adata_manager if adata is None else self._get_most_recent_anndata_manager(adata, required=True)
         reader = ScreenReader(manager)
-        names, observed = reader.effects(self._context_name)
-        estimate = welch_contrast(
-            observed.effect, observed.variance, observed.control_variance, observed.df, observed.control_df
-        )
-        columns = {
-            "lam": np.array(np.nan), "tau": np.array(np.nan), "n_reference": np.array(0), "status": np.array("measured"),
-            "contrast": np.array([f"{name} vs {reader.control}" for name in names], dtype=object)[:, None],
-        }  # fmt: skip
-        return effects_table(list(names), reader.var_names, estimate, observed.mean_control, confidence, columns)[
-            list(EFFECT_COLUMNS)
-        ]
+        if not self.contexts:
+            return _observed_table(reader, self._context_name, confidence)
+        tables = [_observed_table(reader, name, confidence).assign(context=name) for name in self.contexts]
+        return pd.concat(tables, ignore_index=True)
 
     def _effects(
         self, targets: str | Sequence[str] | None, way: Way, confidence: float, fdr: str, lfc_threshold: float, *, shrink: bool
@@ -244,6 +237,17 @@ class InferenceMixin(_Base):
         screen, space = self._screen(), self._space()
         rows = [space.row(name)] if space.is_measured(name) else slice(None)
         return screen.observed.mean_control[rows].mean(axis=0)
+
+
+def _observed_table(reader: ScreenReader, context: str | None, confidence: float) -> pd.DataFrame:
+    names, observed = reader.effects(context)
+    estimate = welch_contrast(observed.effect, observed.variance, observed.control_variance, observed.df, observed.control_df)
+    columns = {
+        "lam": np.array(np.nan), "tau": np.array(np.nan), "n_reference": np.array(0), "status": np.array("measured"),
+        "contrast": np.array([f"{name} vs {reader.control}" for name in names], dtype=object)[:, None],
+    }  # fmt: skip
+    table = effects_table(list(names), reader.var_names, estimate, observed.mean_control, confidence, columns)
+    return table[list(EFFECT_COLUMNS)]
 
 
 def _explaining_columns(answers: list[Answer], names: list[str], unseen: set[str], control: str) -> dict[str, np.ndarray]:

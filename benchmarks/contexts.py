@@ -1,0 +1,80 @@
+"""Are effects predicted per day (a context) covered as often as they say, and no worse than the day's own mean?
+
+    python benchmarks/contexts.py
+
+Renge with ``context_key="day"``, one model for all days. Perturbations are held out on every day, in folds; control cells are
+halved between model and observation. Everything else as in ``coverage.py``.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import anndata as ad
+import numpy as np
+import scvi
+from _screens import DATA, Screen, apart_from_training, arguments, judged_where, write
+from coverage import score, summarise
+
+from dbdiffusion import DBDiffusion
+from dbdiffusion.data import hold_out
+
+KEY = "day"
+
+
+def screens_by_day(seed: int) -> dict[str, Screen]:
+    """One screen a day: the same cells to train on, effects of the day to compare with."""
+    adata = ad.read_h5ad(DATA / "renge_hipsc.h5ad")
+    adata.obs[KEY] = adata.obs[KEY].astype(str)
+    train, compared = apart_from_training(adata, seed)
+    DBDiffusion.setup_anndata(compared, context_key=KEY)
+    table = DBDiffusion(compared, n_latent=2).observed_effects()
+    screens = {}
+    for day, rows in table.groupby("context"):
+        effect, se = (rows.pivot(index="target", columns="variable", values=v)[adata.var_names] for v in ("effect", "se"))
+        cells = compared[(compared.obs[KEY] == day).to_numpy()]
+        screens[str(day)] = Screen(f"renge day {day}", train, effect, se**2, judged_where(cells, effect), {"context_key": KEY})
+    return screens
+
+
+def trial(screens: dict[str, Screen], hidden: list[str], seed: int, *, quick: bool) -> list[dict]:
+    """Train without some perturbations on any day, predict them on every day."""
+    first = next(iter(screens.values()))
+    rest, _ = hold_out(first.train, hidden)
+    scvi.settings.seed = seed
+    DBDiffusion.setup_anndata(rest, **first.setup)
+    model = DBDiffusion(rest)
+    epochs = 3 if quick else None
+    model.train(max_epochs=epochs, max_epochs_diffusion=epochs, enable_progress_bar=False)
+    rows = []
+    for day, screen in screens.items():
+        view = model.in_context(day)
+        table = view.predict_effects([name for name in hidden if name in screen.reference.index], seed=seed)
+        for name, block in table.groupby("target", sort=False):
+            what = {"screen": screen.name, "seed": seed, "way": "default", "target": name, "seconds": np.nan}
+            weights = float(sum(table.attrs["weights"]["single"].values()))
+            rows.append(what | {"weights": weights} | score(screen, str(name), block, view.baseline_effects(str(name)), view))
+    return rows
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--folds", type=int, default=5)
+    options = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    rows: list[dict] = []
+    for seed in range(1 if options.quick else options.seeds):
+        screens = screens_by_day(seed)
+        names = sorted(set.union(*(set(screen.reference.index) for screen in screens.values())))
+        order = np.random.default_rng(seed).permutation(names)
+        for fold in range(1 if options.quick else options.folds):
+            rows += trial(screens, [str(name) for name in order[fold :: options.folds]], seed, quick=options.quick)
+            file = write("contexts_renge", rows, options.out)
+        print(summarise(rows).round(3).to_string(), flush=True)
+    print("written:", file.name)
+
+
+if __name__ == "__main__":
+    main()
