@@ -193,7 +193,9 @@ def main() -> None:
     turns, steps, device = (2, 20, options.device) if options.quick else (options.turns, 400, options.device)
     rows = []
     for bfloat16 in (False, True):
-        rows += [training(batch_size, steps, turns, device, bfloat16=bfloat16) for batch_size in (512, 2048)]
+        rows += [
+            training(batch_size, steps * 512 // batch_size, turns, device, bfloat16=bfloat16) for batch_size in (512, 2048)
+        ]
         rows += [sampling(8, 512, turns, device, shared=shared, bfloat16=bfloat16) for shared in (False, True)]
     recipe = paper_recipe(rows)
     rows += vae_and_inference(200 if options.quick else 1000, 2 if options.quick else 5, min(turns, 3), device)
