@@ -74,15 +74,21 @@ def halves(screen: Screen, seed: int) -> tuple[ad.AnnData, ad.AnnData]:
 
 
 def combinations_of_norman(seed: int) -> Screen:
-    """Norman's screen with double activations as candidates: predicted from singles and the other doubles."""
+    """Norman's screen with double activations of measured singles as candidates: predicted from singles and other doubles."""
     singles = real("norman", seed)
     file = ad.read_h5ad(DATA / "norman_subset.h5ad")
     column = file.obs["perturbation"].astype(str)
     is_double = column.str.contains("+", regex=False)
     apart = ((column == "control") & ~file.obs_names.isin(singles.train.obs_names)).to_numpy()
     effect, variance = effects(file[(apart | is_double.to_numpy())], singles.setup)
+    known = [name for name in effect.index if set(name.split("+")) <= set(singles.candidates)]
+    reference = effect.loc[known, singles.reference.columns]
     return replace(
-        singles, name="norman doubles", train=file[~apart].copy(), reference=effect[singles.reference.columns], noise=variance
+        singles,
+        name="norman doubles",
+        train=file[~apart].copy(),
+        reference=reference,
+        noise=variance.loc[known, reference.columns],
     )
 
 

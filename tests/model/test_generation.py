@@ -3,6 +3,7 @@ import pytest
 from tiny import tiny_model, tiny_screen, train_quickly
 
 from dbdiffusion import DBDiffusion
+from dbdiffusion.diffusion import steps_of
 
 
 def dense(adata):
@@ -16,6 +17,7 @@ def test_output_is_counts_with_provenance(trained, unseen):
     assert (dense(cells) == np.round(dense(cells))).all()
     assert cells.obs["perturbation"].value_counts().to_dict() == dict.fromkeys(unseen, 9)
     assert cells.uns["dbdiffusion"]["seed"] == 3
+    assert cells.uns["dbdiffusion"]["n_steps"] == steps_of("dpm++")
     assert set(cells.obs["strategy"]) <= {"knn", "ridge", "cluster", "mean"}
 
 

@@ -100,7 +100,7 @@ class Denoiser(nn.Module):
         dropped = torch.rand(n, 1, device=z_0.device) < condition_dropout
         hidden = torch.where(dropped, self.network.null_condition, self.network.embed_condition(condition))
         velocity = self._velocity(alpha * z_0 + sigma * noise, t, hidden)
-        return nn.functional.mse_loss(velocity.float(), alpha * noise - sigma * z_0)
+        return nn.functional.mse_loss(velocity, alpha * noise - sigma * z_0)
 
     def _velocity(self, z_t: Tensor, t: Tensor, hidden_condition: Tensor) -> Tensor:
         with torch.autocast(z_t.device.type, torch.bfloat16) if self._uses_bfloat16(z_t.device) else nullcontext():

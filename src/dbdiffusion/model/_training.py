@@ -152,6 +152,11 @@ class DiffusionPlan(pl.LightningModule):
         self.module.requires_grad_(requires_grad=False)
         self.diffusion.denoiser.requires_grad_(requires_grad=True)
 
+    def on_train_start(self) -> None:
+        """Let every process draw noise of its own; Lightning seeds them all alike."""
+        if self.trainer.world_size > 1:
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
+
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> Tensor:
         """One minibatch: a fresh draw from every cell's posterior."""
         loss = self._loss(batch, self.condition_dropout)
