@@ -127,7 +127,7 @@ def test_checkpoints_of_a_killed_training_hold_stage_one(models, tmp_path, reque
         run.communicate()
     files = sorted((tmp_path / "logs").rglob("model.pt"), key=lambda file: file.stat().st_mtime)
     assert files
-    for file in files[-8:]:
+    for file in files[-3:]:
         if not zipfile.is_zipfile(file):
             with pytest.raises(ValueError, match="no whole checkpoint"):
                 DBDiffusion.load(file.parent, adata=False)
