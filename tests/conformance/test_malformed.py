@@ -159,7 +159,7 @@ def fingerprint(adata):
     digest.update(str((type(x), x.dtype, x.shape)).encode())
     obs = adata.obs[[name for name in adata.obs if not str(name).startswith("_scvi")]]
     digest.update(repr([(name, column.dtype, column.tolist()) for name, column in obs.items()]).encode())
-    digest.update(repr((list(adata.obs_names), list(adata.var_names), sorted(adata.layers))).encode())
+    digest.update(repr((list(adata.obs_names), list(adata.var_names), sorted(map(str, adata.layers)))).encode())
     digest.update(repr({key: value for key, value in adata.uns.items() if not key.startswith("_scvi")}).encode())
     digest.update(adata.layers["halves"].tobytes())
     return digest.hexdigest()

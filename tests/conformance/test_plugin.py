@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from dressed import dressed_screen, fresh
+from dressed import SETUP, dressed_screen, fresh
 from tiny import QUIET, tiny_model
 
 from dbdiffusion import DBDiffusion
@@ -43,7 +43,9 @@ def test_row_e_an_unseen_perturbation_with_and_without_a_vector(dressed):
     assert np.isfinite(dressed.predict_effects(gene_of(dressed))["effect"]).all()
     with pytest.raises(KeyError, match="add_perturbations"):
         dressed.predict_effects("NO SUCH GENE")
-    model = DBDiffusion(dressed.adata, **dressed.init_params_["non_kwargs"])
+    adata = dressed_screen()
+    DBDiffusion.setup_anndata(adata, **SETUP)
+    model = DBDiffusion(adata, **dressed.init_params_["non_kwargs"])
     model.module.load_state_dict(dressed.module.state_dict())
     model.is_vae_trained_ = model.is_trained_ = model.is_diffusion_trained_ = True
     model.screen_ = dressed.screen_

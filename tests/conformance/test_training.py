@@ -242,7 +242,7 @@ def test_row_51_autotune_of_a_diffusion_hyperparameter(tmp_path):
     assert np.isfinite(experiment.result_grid[0].metrics["diffusion_validation_loss"])
 
 
-def test_row_32_a_model_without_seed_differs():
+def test_two_models_of_one_seed_differ_if_built_one_after_the_other():
     adata = dressed_screen()
     DBDiffusion.setup_anndata(adata)
     scvi.settings.seed = 0

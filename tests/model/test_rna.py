@@ -37,3 +37,23 @@ def test_every_kind_of_column_reaches_the_rna_and_the_mudata_stays():
     assert list(mdata.obs) == columns
     model.differential_abundance(sample_key="donor")
     assert set(mdata.obsm["da_log_probs"].columns) == {"x", "y"}
+
+
+def test_another_mudata_takes_the_place_and_the_model_is_still_saved_as_one(tmp_path):
+    rna = tiny_screen(n_perturbations=4)
+    pair = [mudata.MuData({"rna": rna.copy(), "guide": tiny_guides(rna)}) for _ in range(2)]
+    modalities = {"rna_layer": "rna", "guide_layer": "guide"}
+    DBDiffusion.setup_mudata(pair[0], modalities=modalities)
+    model = tiny_model(pair[0])
+    model.train_vae(max_epochs=1, **QUIET)
+    latent = model.get_latent_representation()
+    model.adata = pair[1]
+    model.deregister_manager()
+    assert np.array_equal(model.get_latent_representation(), latent)
+    model.save(tmp_path / "model")
+    model.export_weights(tmp_path / "weights")
+    for loaded in (
+        DBDiffusion.load(tmp_path / "model", adata=pair[0]),
+        DBDiffusion.load_weights(tmp_path / "weights", pair[0]),
+    ):
+        assert np.array_equal(loaded.get_latent_representation(), latent)

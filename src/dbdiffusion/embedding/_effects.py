@@ -126,11 +126,12 @@ def grouped_moments(chunks: Iterable[tuple[sp.csr_matrix, np.ndarray]], n_groups
     squares = np.zeros((n_groups, n_genes))
     for values, codes in chunks:
         kept = np.flatnonzero(codes >= 0)
-        member = sp.csr_matrix((np.ones(len(kept)), (codes[kept], kept)), shape=(n_groups, len(codes)))
-        n_cells += np.asarray(member.sum(axis=1)).ravel()
+        present, group = np.unique(codes[kept], return_inverse=True)
+        member = sp.csr_matrix((np.ones(len(kept)), (group, kept)), shape=(len(present), len(codes)))
         values = values.astype(np.float64)
-        total += (member @ values).toarray()
-        squares += (member @ values.multiply(values)).toarray()
+        n_cells[present] += np.asarray(member.sum(axis=1)).ravel()
+        total[present] += (member @ values).toarray()
+        squares[present] += (member @ values.multiply(values)).toarray()
     return moments_of_sums(n_cells, total, squares)
 
 

@@ -135,7 +135,7 @@ class PerturbationSpace:
         """Members (n, K) of the effect clusters in which the paper's rule locates genes; all where it locates them nowhere."""
         member = np.ones((len(names), len(self.names)), dtype=bool)
         placed = [i for i, name in enumerate(names) if all(part in self.genes.names for part in self.parts(name))]
-        if placed and len(self._rows_with_vectors("cluster")) >= MIN_KNOWN:
+        if placed and self.can_learn("cluster"):
             known, evidence = self._known("cluster")
             targets = self._evidence([names[i] for i in placed], "cluster")
             labels, chosen = locate_cluster(evidence, self.embedding[known], targets)
@@ -216,6 +216,10 @@ class PerturbationSpace:
             )
             raise ValueError(msg)
         return rows, self._evidence([self.names[i] for i in rows], strategy)
+
+    def can_learn(self, strategy: str) -> bool:
+        """Whether enough measured perturbations have vectors for a strategy to learn from."""
+        return len(self._rows_with_vectors(strategy)) >= MIN_KNOWN
 
     def _rows_with_vectors(self, strategy: str) -> np.ndarray:
         index = self._features(strategy)[0]

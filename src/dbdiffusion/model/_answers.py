@@ -149,7 +149,8 @@ def paper_answers(model: Any, unseen: Sequence[str], way: Way) -> dict[str, Answ
     """The published estimator: in-sample residuals of the located cluster, weight one."""
     observed_all = model._screen().observed
     space = model._space()
-    space = space.with_ranking(("cluster", *space.ranking))
+    if space.can_learn("cluster"):
+        space = space.with_ranking(("cluster", *space.ranking))
     way = replace(way, interval="mean", cross_fitting="in_sample")
     groups = [(space, unseen)]
     generated = predictions(model, model.module.diffusion, groups, way.options, way.n_cells, "in_sample")[0][GENERATED]

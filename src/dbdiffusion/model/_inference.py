@@ -51,7 +51,7 @@ class InferenceMixin(_Base):
         lfc_threshold: float = 0.0,
         n_cells: int = 512,
         guidance_scale: float = 1.0,
-        n_steps: int = 25,
+        n_steps: int | None = None,
         sampler: str = "dpm++",
         batch: str | None = None,
         seed: int = 0,

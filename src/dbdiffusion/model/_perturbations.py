@@ -92,7 +92,7 @@ class PerturbationMixin(_Base):
         mean = observed.effect.mean(axis=0)
         ridge = space.with_ranking(("ridge",))
         unseen = name if not space.is_measured(name) else None
-        known = unseen is not None and ridge.can_embed(unseen)
+        known = unseen is not None and space.can_learn("ridge") and ridge.can_embed(unseen)
         return {"mean": mean, "zero": np.zeros_like(mean), "ridge": ridge.predict_effect([name])[0] if known else mean}
 
     def add_perturbations(self, names: Sequence[str], embeddings: pd.DataFrame | None = None) -> None:

@@ -35,12 +35,19 @@ class RnaMixin(_Base):
         if isinstance(data, MuData):
             data.obsm["da_log_probs"] = self._rna(data).obsm["da_log_probs"]
 
+    def _name_setup_method(self) -> None:
+        """Scvi-tools forgets it when a model is given another AnnData or MuData, and `load` then takes the wrong one."""
+        method = "setup_mudata" if "modalities" in self.registry_["setup_args"] else "setup_anndata"
+        self.registry_.setdefault("setup_method_name", method)
+
     def _rna(self, mdata: MuData) -> AnnData:
         """The RNA, registered for this model with the codes of the MuData; made once a MuData."""
         key = mdata.uns["_scvi_uuid"]
-        if key not in self._rna_of_mudata or self._rna_of_mudata[key][0] is not mdata:
-            self._rna_of_mudata = {key: (mdata, self._register_rna(mdata))}
-        return self._rna_of_mudata[key][1]
+        source, rna = self._rna_of_mudata.get(key, (None, None))
+        if source is not mdata or self.get_anndata_manager(rna) is None:
+            rna = self._register_rna(mdata)
+            self._rna_of_mudata = {key: (mdata, rna)}
+        return rna
 
     def _register_rna(self, mdata: MuData) -> AnnData:
         arguments = self.registry_["setup_args"]

@@ -58,6 +58,7 @@ class SavingMixin(_Base):
         ValueError
             If the folder exists and may not.
         """
+        self._name_setup_method()
         if self.history_ is not None:
             self.history_ = {name: _portable(frame) for name, frame in self.history_.items()}
         if self.added_vectors_ is not None:

@@ -68,6 +68,7 @@ class WeightsMixin(_Base):
         if (folder / DESCRIPTION).exists() and not overwrite:
             msg = f"{str(folder)!r} holds a model; choose another folder, or replace it with `overwrite=True`."
             raise FileExistsError(msg)
+        self._name_setup_method()
         arrays: dict[str, np.ndarray] = {}
         attributes = {name: value for name, value in self._get_user_attributes() if name.endswith("_")}
         plain = to_plain(attributes, arrays, _ATTRIBUTE)
