@@ -1,5 +1,7 @@
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 from tiny import tiny_model, tiny_screen, train_quickly
 
 from dbdiffusion import DBDiffusion
@@ -120,3 +122,41 @@ def test_combinations_in_any_order():
     assert np.allclose(space.embed([new]), space.embed([a]) + space.embed([b]) - space.control)
     assert model.generate(new, n_cells=3).n_obs == 3
     assert model.strategy_of(new) == "measured+measured"
+
+
+@pytest.fixture(scope="module")
+def covaried():
+    adata = tiny_screen()
+    rng = np.random.default_rng(0)
+    adata.obs["donor"] = pd.Categorical(rng.choice(["d1", "d2"], adata.n_obs))
+    adata.obs["dose"] = rng.random(adata.n_obs)
+    in_second = (adata.obs["donor"] == "d2").to_numpy()
+    dense = adata.X.toarray()
+    dense[in_second, :10] *= 4
+    adata.X = sp.csr_matrix(dense)
+    DBDiffusion.setup_anndata(adata, categorical_covariate_keys=["donor"], continuous_covariate_keys=["dose"])
+    model = tiny_model(adata)
+    model.train(max_epochs=30, max_epochs_diffusion=5, enable_progress_bar=False)
+    return model
+
+
+def test_covariates_are_the_ones_asked_for(covaried):
+    share = {donor: covaried.generate("control", 300, covariates={"donor": donor}).X[:, :10].sum() for donor in ("d1", "d2")}
+    usual = covaried.generate("control", 300).X[:, :10].sum()
+    assert share["d1"] < usual < share["d2"]
+    higher, lower = (covaried.generate("control", 5, covariates={"dose": dose}).X.toarray() for dose in (0.9, 0.1))
+    assert not np.array_equal(higher, lower)
+
+
+@pytest.mark.parametrize(
+    ("covariates", "match"),
+    [
+        ({"donr": "d1"}, "Did you mean"),
+        ({"donor": "d3"}, r"covariates\['donor'\]"),
+        ({"dose": "much"}, "finite number"),
+        ({"dose": np.nan}, "finite number"),
+    ],
+)
+def test_unknown_covariates_are_refused(covaried, covariates, match):
+    with pytest.raises(ValueError, match=match):
+        covaried.generate("control", 5, covariates=covariates)

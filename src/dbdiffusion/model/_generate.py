@@ -40,6 +40,8 @@ class GenerationOptions:
         Category of the batch key to generate in; None draws batches as control cells have them.
     seed
         Same seed, same cells.
+    fixed
+        Covariates that are the same for all cells: registry key, column, and code or value.
     """
 
     guidance_scale: float = 1.0
@@ -47,6 +49,7 @@ class GenerationOptions:
     n_steps: int | None = None
     batch: int | None = None
     seed: int = 0
+    fixed: tuple[tuple[str, int, float], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_steps", steps_of(self.sampler, self.n_steps))  # recorded as it was used
@@ -146,6 +149,8 @@ class Generator:
     def _matched(self, cells: np.ndarray) -> _Matched:
         library = self._tensor(self._screen.library[cells])[:, None]
         context = {key: self._tensor(values[cells]) for key, values in self._screen.context.items()}
+        for key, column, value in self._options.fixed:
+            context[key][:, column] = value
         codes = {key: values.long() for key, values in context.items() if key != REGISTRY_KEYS.CONT_COVS_KEY}
         batch = codes[REGISTRY_KEYS.BATCH_KEY]
         if self._options.batch is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -39,6 +39,7 @@ class GenerationMixin(_Base):
         batch: str | None = None,
         seed: int = 0,
         context: str | None = None,
+        covariates: dict[str, Any] | None = None,
     ) -> AnnData:
         """Generate cells.
 
@@ -60,6 +61,8 @@ class GenerationMixin(_Base):
             Same seed, same cells, whatever else is asked for in the call.
         context
             To generate in; needed, and only possible, with a ``context_key``.
+        covariates
+            Registered covariate to the category or number that all cells get; the others are as control cells have them.
 
         Returns
         -------
@@ -79,13 +82,13 @@ class GenerationMixin(_Base):
         """
         if context is not None or self.contexts:
             view = self.in_context(context)  # type: ignore[attr-defined]
-            return view.generate(targets, n_cells, guidance_scale, n_steps, sampler, batch, seed)
+            return view.generate(targets, n_cells, guidance_scale, n_steps, sampler, batch, seed, covariates=covariates)
         names = _names_of(targets)
         if n_cells < 1:
             msg = f"`n_cells` must be at least 1, got {n_cells!r}."
             raise ValueError(msg)
         screen, space = self._screen(), self._space()
-        options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed)
+        options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed, self._fixed(covariates))
         generator = Generator(self.module, self.module.diffusion, screen, options)
         unseen = [name for name in names if name != screen.control]
         table = dict(zip(unseen, self._as_condition(space.embed(unseen)), strict=True))
@@ -115,16 +118,42 @@ class GenerationMixin(_Base):
 
         return {**options, "unseen_strategy": self.strategy, "version": version("dbdiffusion")}
 
+    def _fixed(self, covariates: dict[str, Any] | None) -> tuple[tuple[str, int, float], ...]:
+        fields = self.registry_["field_registries"]
+        categorical = fields.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {}).get("mappings", {})
+        continuous = list(fields.get(REGISTRY_KEYS.CONT_COVS_KEY, {}).get("state_registry", {}).get("columns", ()))
+        fixed = []
+        for name, value in (covariates or {}).items():
+            if name in categorical:
+                categories = [str(category) for category in categorical[name]]
+                code = categories.index(_known(f"covariates[{name!r}]", str(value), categories))
+                fixed.append((REGISTRY_KEYS.CAT_COVS_KEY, list(categorical).index(name), float(code)))
+                continue
+            name = _known("covariates", str(name), [*categorical, *continuous])
+            if not np.isfinite(_as_number(value)):
+                msg = f"`covariates[{name!r}]` must be a finite number, got {value!r}."
+                raise ValueError(msg)
+            fixed.append((REGISTRY_KEYS.CONT_COVS_KEY, continuous.index(name), float(value)))
+        return tuple(fixed)
+
     def _batch_code(self, batch: str | None) -> int | None:
         if batch is None:
             return None
         state = self.registry_["field_registries"][REGISTRY_KEYS.BATCH_KEY]["state_registry"]
         categories = [str(category) for category in state["categorical_mapping"]]
-        if str(batch) not in categories:
-            close = difflib.get_close_matches(str(batch), categories, n=3)
-            msg = f"`batch` must be one of {categories[:10]}, got {batch!r}." + (f" Did you mean {close}?" if close else "")
-            raise ValueError(msg)
-        return categories.index(str(batch))
+        return categories.index(_known("batch", str(batch), categories))
+
+
+def _known(what: str, word: str, words: Sequence[str]) -> str:
+    if word not in words:
+        close = difflib.get_close_matches(word, words, n=3)
+        msg = f"`{what}` must be one of {list(words[:10])}, got {word!r}." + (f" Did you mean {close}?" if close else "")
+        raise ValueError(msg)
+    return word
+
+
+def _as_number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float | np.number) else float("nan")
 
 
 def _names_of(targets: str | Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -56,6 +56,7 @@ class InferenceMixin(_Base):
         batch: str | None = None,
         seed: int = 0,
         context: str | Sequence[str] | None = None,
+        covariates: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Differential expression against control, of measured and of unseen perturbations.
 
@@ -94,7 +95,7 @@ class InferenceMixin(_Base):
             Benjamini-Hochberg inside each ``"target"``, or over ``"all"``.
         lfc_threshold
             Smallest effect of interest, as log2 fold change; p-values test that the effect is not larger.
-        n_cells, guidance_scale, n_steps, sampler, batch, seed
+        n_cells, guidance_scale, n_steps, sampler, batch, seed, covariates
             How means are generated, see :meth:`generate`.
         context
             Name or names of contexts; None means all. The table then has a column ``context``. Only with a ``context_key``.
@@ -129,7 +130,7 @@ class InferenceMixin(_Base):
         The perturbed gene's own effect is not predicted by others and should be read with care.
         """
         del context  # dealt with by the decorator
-        options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed)
+        options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed, self._fixed(covariates))
         way = Way(options, method, interval, cross_fitting, reference_set, lam, n_cells)
         table = self._effects(targets, way, confidence, fdr, lfc_threshold, shrink=shrink)
         order = {name: i for i, name in enumerate(table["target"].unique())}
