@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import torch
 from dressed import SETUP, dressed_screen, fresh
-from tiny import QUIET, tiny_model
+from tiny import QUIET, tiny_model, tiny_screen, train_quickly
 
 from dbdiffusion import DBDiffusion
+from dbdiffusion.data import hold_out
 
 
 def gene_of(model):
@@ -112,3 +113,34 @@ def test_row_p_counts_that_are_none_are_refused(value):
     adata.X.data[3] = value
     with pytest.raises(ValueError, match="raw UMIs"):
         DBDiffusion.setup_anndata(adata)
+
+
+def test_combinations_of_three_in_any_order_with_parts_measured_and_not(trained, unseen):
+    measured = trained.perturbation_names[:2]
+    space = trained._space()
+    parts = [*measured, unseen[0]]
+    expected = space.control + sum(space.embed([part])[0] - space.control for part in parts)
+    for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        name = "+".join(parts[i] for i in order)
+        np.testing.assert_allclose(space.embed([name])[0], expected)
+    table = trained.predict_effects("+".join(parts), n_cells=64)
+    assert np.isfinite(table["se"]).all()
+    assert (table["status"] == "unseen").all()
+
+
+def test_a_partial_table_is_completed_or_refused_as_the_user_says(unseen):
+    adata = tiny_screen()
+    adata, _ = hold_out(adata, unseen)
+    measured = sorted(set(adata.obs["perturbation"].astype(str)) - {"control"})
+    rng = np.random.default_rng(0)
+    names = [*measured[:-2], unseen[0]]
+    adata.uns["vectors"] = pd.DataFrame(rng.standard_normal((len(names), 3)), index=names)
+    DBDiffusion.setup_anndata(adata, embedding_key="vectors")
+    model = train_quickly(tiny_model(adata), 2, 2)
+    model.set_strategy("table")
+    assert model.strategy_of(unseen[0]) == "table"
+    with pytest.raises(KeyError, match="nothing places"):
+        model.predict_effects(unseen[1], n_cells=16)
+    model.set_strategy("auto")
+    assert model.strategy_of(unseen[1]) not in ("none", "table", "table_knn")
+    assert np.isfinite(model.predict_effects(unseen, n_cells=16)["effect"]).all()
