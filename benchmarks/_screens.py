@@ -11,6 +11,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
+import scvi
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import simulate_screen
@@ -77,6 +78,18 @@ def judged_where(compared: ad.AnnData, effect: pd.DataFrame) -> pd.DataFrame:
     share = np.asarray((compared.X > 0).mean(axis=0)).ravel()
     sizes = compared.obs["perturbation"].value_counts().reindex(effect.index).to_numpy()
     return pd.DataFrame(np.outer(sizes, share) >= MIN_EXPRESSING, index=effect.index, columns=effect.columns)
+
+
+def trained(train: ad.AnnData, screen: Screen, seed: int, *, quick: bool) -> DBDiffusion:
+    """A model with the defaults, trained on some cells of a screen."""
+    scvi.settings.seed = seed
+    DBDiffusion.setup_anndata(train, **screen.setup)
+    model = DBDiffusion(train)
+    if screen.name == "norman":
+        model.set_strategy("mean")  # no target gene is measured: nothing else can place a single perturbation
+    epochs = 3 if quick else None
+    model.train(max_epochs=epochs, max_epochs_diffusion=epochs, enable_progress_bar=False)
+    return model
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

@@ -22,12 +22,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import scvi
 from _held_out import Truth, combinations_of_norman, ratio_with_interval, truth_of
-from _screens import Screen, arguments, real, simulated, write
+from _screens import Screen, arguments, real, simulated, trained, write
 from sklearn.decomposition import PCA
 
-from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
 from dbdiffusion.embedding import log1p_cp10k
 from dbdiffusion.metrics import effect_scores, energy_distance, mmd_rbf
@@ -37,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import anndata as ad
+
+    from dbdiffusion import DBDiffusion
 
 PAPER = {"guidance_scale": 2.5, "sampler": "ddpm", "n_steps": 1000}
 SIMPLE = ("zero", "mean", "cluster", "knn", "ridge", "additive")
@@ -143,13 +143,7 @@ METHODS = {
 
 def run_fold(screen: Screen, names: list[str], seed: int, methods: list[str], results: Results, *, quick: bool) -> None:
     rest, held_out = hold_out(screen.train, names)
-    scvi.settings.seed = seed
-    DBDiffusion.setup_anndata(rest, **screen.setup)
-    model = DBDiffusion(rest)
-    if screen.name == "norman":
-        model.set_strategy("mean")  # no target gene is measured: nothing else can place a single perturbation
-    epochs = 3 if quick else None
-    model.train(max_epochs=epochs, max_epochs_diffusion=epochs, enable_progress_bar=False)
+    model = trained(rest, screen, seed, quick=quick)
     fold = Fold(model, names, screen.reference.loc[names].to_numpy(), seed, quick)
     results.mean_effect |= dict(zip(names, mean(fold), strict=True))
     for method in methods:

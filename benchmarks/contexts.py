@@ -13,8 +13,7 @@ import warnings
 
 import anndata as ad
 import numpy as np
-import scvi
-from _screens import DATA, Screen, apart_from_training, arguments, judged_where, write
+from _screens import DATA, Screen, apart_from_training, arguments, judged_where, trained, write
 from coverage import score, summarise
 
 from dbdiffusion import DBDiffusion
@@ -42,11 +41,7 @@ def trial(screens: dict[str, Screen], hidden: list[str], seed: int, *, quick: bo
     """Train without some perturbations on any day, predict them on every day."""
     first = next(iter(screens.values()))
     rest, _ = hold_out(first.train, hidden)
-    scvi.settings.seed = seed
-    DBDiffusion.setup_anndata(rest, **first.setup)
-    model = DBDiffusion(rest)
-    epochs = 3 if quick else None
-    model.train(max_epochs=epochs, max_epochs_diffusion=epochs, enable_progress_bar=False)
+    model = trained(rest, first, seed, quick=quick)
     rows = []
     for day, screen in screens.items():
         view = model.in_context(day)

@@ -14,16 +14,18 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import scvi
-from _screens import Screen, arguments, real, simulated, write
+from _screens import Screen, arguments, real, simulated, trained, write
 from scipy import stats
 
-from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
 from dbdiffusion.metrics import interval_score, two_sided_pit
+
+if TYPE_CHECKING:
+    from dbdiffusion import DBDiffusion
 
 LEVELS = (0.5, 0.8, 0.95)
 NEGLIGIBLE = 0.02  # an effect below it, natural log, is a change of less than 2 %
@@ -42,16 +44,10 @@ WAYS = {
 def trial(screen: Screen, held_out: list[str], seed: int, ways: list[str], *, quick: bool) -> list[dict]:
     """Train without some perturbations, predict them every way, score each."""
     rest, _ = hold_out(screen.train, held_out)
-    scvi.settings.seed = seed
-    DBDiffusion.setup_anndata(rest, **screen.setup)
-    model = DBDiffusion(rest)
-    if screen.name == "norman":
-        model.set_strategy("mean")  # no target gene is measured: nothing else can place a single perturbation
-    epochs = 3 if quick else None
-    model.train(max_epochs=epochs, max_epochs_diffusion=epochs, enable_progress_bar=False)
+    model = trained(rest, screen, seed, quick=quick)
     start = time.perf_counter()
     if "k_fold" in ways:
-        model.cross_fit(max_epochs=epochs)
+        model.cross_fit(max_epochs=3 if quick else None)
     cost = {"k_fold": time.perf_counter() - start}
     baselines = [model.baseline_effects(name) for name in held_out]
     rows = []

@@ -18,8 +18,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
-import scvi
-from _screens import arguments, simulated, write
+from _screens import arguments, simulated, trained, write
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -44,11 +43,7 @@ def trial(alignment: float, seed: int, *, quick: bool) -> list[dict]:
     for rows in screen.train.obs.groupby("perturbation", observed=True).indices.values():
         apart[rng.choice(rows, len(rows) // 5, replace=False)] = True
     train, test = screen.train[~apart].copy(), screen.train[apart].copy()
-    scvi.settings.seed = seed
-    DBDiffusion.setup_anndata(train, **screen.setup)
-    model = DBDiffusion(train)
-    epochs = 2 if quick else None
-    model.train(max_epochs=epochs, max_epochs_diffusion=epochs, enable_progress_bar=False)
+    model = trained(train, screen, seed, quick=quick)
     references = model.reference_predictions("in_sample", seed=seed)
     generated = references.pivot(index="target", columns="variable", values="generated")
     seen = references.pivot(index="target", columns="variable", values="observed")

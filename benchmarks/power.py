@@ -15,10 +15,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
-import scvi
-from _screens import arguments, simulated, write
-
-from dbdiffusion import DBDiffusion
+from _screens import arguments, simulated, trained, write
 
 NEGLIGIBLE = 0.02
 LEVEL = 0.05
@@ -27,11 +24,7 @@ LEVEL = 0.05
 def trial(alignment: float, n_cells: int, seed: int, *, quick: bool) -> list[dict]:
     """One screen; every measured perturbation with Welch's test and shrunk."""
     screen = simulated(alignment, 60, seed, n_cells_per_perturbation=n_cells)
-    DBDiffusion.setup_anndata(screen.train, **screen.setup)
-    scvi.settings.seed = seed
-    model = DBDiffusion(screen.train)
-    epochs = 3 if quick else None
-    model.train(max_epochs=epochs, max_epochs_diffusion=epochs, enable_progress_bar=False)
+    model = trained(screen.train, screen, seed, quick=quick)
     rows = []
     for shrink in (False, True):
         table = model.predict_effects(screen.candidates, shrink=shrink, seed=seed)

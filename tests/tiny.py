@@ -10,6 +10,7 @@ import scvi
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import simulate_screen
+from dbdiffusion.embedding import ObservedEffects
 
 QUIET = {"enable_progress_bar": False}
 
@@ -61,3 +62,9 @@ def tiny_guides(screen, n_guides=2, seed=0):
     names = [f"{target}_{i}" for target in targets for i in range(n_guides)]
     var = pd.DataFrame({"target": np.repeat(targets, n_guides)}, index=names)
     return ad.AnnData(sp.csr_matrix(counts.astype(np.float32)), obs=pd.DataFrame(index=screen.obs_names), var=var)
+
+
+def observed_effects(effect):
+    """Observed effects (K, G) with small, equal variances."""
+    one, k = np.ones(effect.shape), len(effect)
+    return ObservedEffects(effect, 0.01 * one, 0.002 * one, 20 * one, 80.0, one, np.full(k, 21))

@@ -1,25 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import observed_effects
 
-from dbdiffusion.embedding import GeneSpace, ObservedEffects, left_out_error
+from dbdiffusion.embedding import GeneSpace, left_out_error
 from dbdiffusion.embedding import _select as module
 
 G, R, K, E = 60, 3, 31, 5
 GENES = np.array([f"GENE{i:03d}" for i in range(200)])
-
-
-def observed_effects(effect):
-    k = len(effect)
-    return ObservedEffects(
-        effect,
-        np.full(effect.shape, 0.01),
-        np.full(effect.shape, 0.002),
-        np.full(k, 20),
-        80.0,
-        np.ones(effect.shape),
-        np.full(k, 21),
-    )
 
 
 def screen(*, aligned, k=K, g=G, seed=0):

@@ -1,25 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import observed_effects
 
-from dbdiffusion.embedding import ALL_STRATEGIES, GeneSpace, ObservedEffects, fit_space
+from dbdiffusion.embedding import ALL_STRATEGIES, GeneSpace, fit_space
 
 G, E, R = 23, 3, 5
 GENES = [f"GENE{i:02d}" for i in range(G)]
 NAMES = (*GENES[:12], "GENE00+GENE01", "GENE03+GENE02", "DRUG")
-
-
-def observed_effects(effect):
-    k = len(effect)
-    return ObservedEffects(
-        effect,
-        np.full(effect.shape, 0.01),
-        np.full(effect.shape, 0.002),
-        np.full(k, 20),
-        80.0,
-        np.ones(effect.shape),
-        np.full(k, 21),
-    )
 
 
 @pytest.fixture
