@@ -89,6 +89,7 @@ def combinations_of_norman(seed: int) -> Screen:
         train=file[~apart].copy(),
         reference=reference,
         noise=variance.loc[known, reference.columns],
+        judged=reference.notna(),
     )
 
 
