@@ -109,9 +109,8 @@ class NullShare:
     expected: np.ndarray
 
     def below(self, threshold: np.ndarray) -> np.ndarray:
-        """Expected number at or below each threshold."""
-        position = np.searchsorted(self.p_value, threshold, side="right")
-        return np.concatenate([[0.0], self.expected])[position]
+        """Expected number at or below each threshold, interpolated."""
+        return np.interp(threshold, np.concatenate([[0.0], self.p_value]), np.concatenate([[0.0], self.expected]))
 
 
 def adjust_p_values(p_value: np.ndarray, nulls: Sequence[NullShare | None] | None = None) -> np.ndarray:

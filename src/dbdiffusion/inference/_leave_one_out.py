@@ -21,8 +21,8 @@ def leave_one_out(rectifier: Rectifier, references: References) -> Estimate:
     """Prediction intervals (K, G) of the references, each from what the others tell.
 
     Weights, shrinkage, reference set and the variance between perturbations are those found without the reference; the
-    shape of the error law is fitted without its fifth of the references. Compare with observed effects, whose own sampling
-    noise comes on top; the control's noise is shared by both and cancels where the prediction carries it.
+    shape of the error law is fitted without its fifth of the references. Compare with observed effects, to whose noise
+    (:meth:`References.known_noise`) they add.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def leave_one_out(rectifier: Rectifier, references: References) -> Estimate:
     """
     n, n_genes = rectifier.loo_error.shape
     se, df = np.empty((n, n_genes)), np.empty((n, n_genes))
-    group = np.arange(n) % N_GROUPS
+    group, noise = np.arange(n) % N_GROUPS, references.known_noise(rectifier.control_weight)
     for g in np.unique(group):
         inside, others = group == g, group != g
         law = rectifier.law
@@ -52,7 +52,7 @@ def leave_one_out(rectifier: Rectifier, references: References) -> Estimate:
                 rectifier.loo_error[others],
                 rectifier.loo_between[others],
                 rectifier.loo_predicted[others],
-                references.variance[others],
+                noise[others],
             )
         se[inside] = np.sqrt(law.variance(rectifier.loo_between[inside], rectifier.loo_predicted[inside]))
         df[inside] = law.df

@@ -94,32 +94,36 @@ class ErrorLaw:
 def fit_error_law(
     error: np.ndarray, between: np.ndarray, predicted: np.ndarray, noise: np.ndarray, max_values: int = 10_000
 ) -> ErrorLaw:
-    r"""Law of what is left when the known sampling noise is taken out of errors, by maximum likelihood.
+    r"""Law of what is left when the known sampling noise is taken out of errors (K, G), by maximum likelihood.
 
     Model: :math:`error = c \sqrt{between + \kappa^2 p^2}\, t_\nu + \sqrt{noise}\, N(0, 1)`. A t is a scale mixture of
-    normals, so the likelihood is a finite mixture over quantiles of the mixing gamma distribution.
+    normals, so the likelihood is a finite mixture over quantiles of the mixing gamma distribution. Errors of one perturbation
+    move together, so the scale rests on K of them and not on K x G: it is enlarged by :math:`\sqrt{(K - 1) / (K - 3)}`, as
+    that of a t with K - 1 degrees of freedom. The law is read off the genes that vary: those whose variance is at least a
+    tenth of the mean; a gene that hardly any cell expresses has no errors to speak of.
 
     Parameters
     ----------
     error, between, predicted, noise
-        Same shape: errors, the variance expected of their unknown part, what was predicted, and the variance of the known
-        noise. A regular subset is used above ``max_values``; entries without any variance are left out.
+        (K, G), or broadcast: errors, the variance expected of their unknown part, what was predicted, and the variance of the
+        known noise. A subset is used above ``max_values``.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> error = 2 * stats.t(4).rvs(20_000, random_state=0) + rng.standard_normal(20_000)
-    >>> law = fit_error_law(error, np.ones(20_000), np.zeros(20_000), np.ones(20_000))
+    >>> error = 2 * stats.t(4).rvs((1000, 20), random_state=0) + rng.standard_normal((1000, 20))
+    >>> one = np.ones(error.shape)
+    >>> law = fit_error_law(error, one, 0 * one, one)
     >>> bool(3 < law.df < 5.5), bool(1.85 < law.scale < 2.15)
     (True, True)
     """
+    few = np.sqrt((len(error) - 1) / (len(error) - 3)) if len(error) > 3 else 1.0
     sample = _subset(error.shape, 10 * max_values)
     error, between, predicted, noise = (
         np.broadcast_to(x, error.shape)[sample].astype(float) for x in (error, between, predicted, noise)
     )
     total = between + noise
-    positive = total[total > 0]
-    usable = np.flatnonzero((between > 0) & (total > 1e-6 * (np.median(positive) if len(positive) else 1.0)))
+    usable = np.flatnonzero((between > 0) & (total > 0.1 * total.mean()))
     usable = usable[:: max(1, len(usable) // max_values)]
     if len(usable) < 100:
         return ErrorLaw(100.0, 1.0, 0.0)
@@ -133,7 +137,8 @@ def fit_error_law(
 
     bounds = [(np.log(2.1), np.log(100.0)), (np.log(0.1), np.log(5.0)), (np.log(0.01), np.log(5.0))]
     fit = optimize.minimize(loss, np.log([8.0, 0.9, 0.3]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
-    return ErrorLaw(*map(float, np.exp(fit.x)))
+    df, scale, kappa = map(float, np.exp(fit.x))
+    return ErrorLaw(df, few * scale, kappa)
 
 
 def _subset(shape: tuple[int, ...], max_values: int) -> tuple[np.ndarray, ...]:

@@ -53,8 +53,10 @@ class Rectifier:
         (G,) of one residual.
     tau
         (G,) standard deviation between perturbations around the prediction.
+    control_weight
+        Total weight a of the control's error in the estimate.
     control_variance
-        (G,) what the shared control noise adds to the error against the truth.
+        (G,) what that adds to the error against the truth.
     law
         Of the error of a new perturbation.
     n_reference
@@ -70,6 +72,7 @@ class Rectifier:
     residual: np.ndarray
     residual_variance: np.ndarray
     tau: np.ndarray
+    control_weight: float
     control_variance: np.ndarray
     law: ErrorLaw
     n_reference: int
@@ -171,12 +174,14 @@ def fit_rectifier(
         shrinkage, loo_shrinkage = _calibrated_slope(references, loo_predicted, control_weight)
         loo_predicted *= loo_shrinkage[:, None]
     loo_error = references.effect - loo_predicted
-    noise = references.variance.mean(axis=0)
+    control_weight = shrinkage * control_weight
+    known = references.known_noise(control_weight)
+    noise = known.mean(axis=0)
     spread, prior_df = _moderated_mean_square(loo_error)
     loo_between = _left_out_between(loo_error, noise)
     law = ErrorLaw(float(min(n - 1 + prior_df, 1e6)), 1.0, 0.0)
     if shape == "fitted" and n >= MIN_REFERENCES_FOR_SHAPE:
-        law = fit_error_law(loo_error, loo_between, loo_predicted, references.variance)
+        law = fit_error_law(loo_error, loo_between, loo_predicted, known)
     return Rectifier(
         weights=dict(zip(references.predicted, map(float, shrinkage * tuned.weight), strict=True)),
         rho=shrinkage * tuned.rho,
@@ -184,7 +189,8 @@ def fit_rectifier(
         residual=residual,
         residual_variance=residual.var(axis=0, ddof=1),
         tau=np.sqrt(_between_variance(spread, noise, n)),
-        control_variance=np.maximum((2 * shrinkage * control_weight - 1) * references.control_variance, 0),
+        control_weight=control_weight,
+        control_variance=control_weight**2 * references.control_variance,
         law=law,
         n_reference=n,
         loo_error=loo_error,
@@ -205,6 +211,7 @@ def _untuned(references: References) -> Rectifier:
         residual=_residual(references, weight),
         residual_variance=unknown,
         tau=unknown,
+        control_weight=float("nan"),
         control_variance=unknown,
         law=ErrorLaw(np.nan, np.nan, np.nan),
         n_reference=n,

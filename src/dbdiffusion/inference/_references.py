@@ -54,6 +54,13 @@ class References:
         predicted = {name: _fill(values, columns, inside) for name, values in self.predicted.items()}
         return replace(self, effect=_fill(self.effect, columns, inside), predicted=predicted, own_genes=())
 
+    def known_noise(self, control_weight: float) -> np.ndarray:
+        """Known variance (K, G) of errors against observed effects.
+
+        Own sampling noise, and of the control's what the prediction does not carry.
+        """
+        return self.variance + (1 - control_weight) ** 2 * self.control_variance
+
     def gene_chunks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Slices of genes with observed effects and predictions stacked, (1 + Q, K, genes): never all genes at once."""
         n, n_genes = self.effect.shape

@@ -13,6 +13,7 @@ from dbdiffusion.inference._estimate import Estimate, NullShare
 if TYPE_CHECKING:
     from dbdiffusion.inference._moderation import ErrorLaw
 
+GOLDEN = 0.6180339887
 N_NULL = 30  # statistics on either side at which the null distribution of shrunk p-values is looked up
 
 
@@ -25,13 +26,14 @@ def shrunk_contrast(
     predicted: np.ndarray,
     between: np.ndarray,
     law: ErrorLaw,
+    control_weight: float = 1.0,
 ) -> Estimate:
     r"""Empirical-Bayes estimate of measured effects.
 
     The prediction's error law is the prior, :math:`\theta \sim p + c \sqrt{\tau^2 + \kappa^2 p^2}\, t_\nu`, and the observed
     effect is normal around :math:`\theta` with its own sampling variance. A t is a scale mixture of normals, so mean and
-    variance of the posterior are sums over its components. The control's sampling error, which the prior does not see,
-    is added to the variance.
+    variance of the posterior are sums over its components. Of the control's sampling error the prediction carries the
+    share a, which is added to the variance; the rest is noise of the observation.
 
     Parameters
     ----------
@@ -41,6 +43,8 @@ def shrunk_contrast(
         (n, G) cross-fitted predictions and :math:`\tau^2`, both made without the perturbation itself.
     law
         Of the predictions' errors.
+    control_weight
+        a, see :class:`Rectifier`.
 
     Returns
     -------
@@ -58,6 +62,7 @@ def shrunk_contrast(
     """
     plain = welch_contrast(effect, variance, control_variance, df, control_df)
     prior = law.variance(between, predicted)
+    variance = variance + (1 - control_weight) ** 2 * control_variance
     difference = effect - predicted
     total, mean, square = (np.zeros_like(difference) for _ in range(3))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -73,7 +78,7 @@ def shrunk_contrast(
         far = total <= 1e-290  # where no component reaches the observation, the observation is right
         mean = np.where(far, 1.0, mean / total) * difference
         posterior = np.where(far, variance, square / total - mean**2)
-    se = np.sqrt(np.maximum(posterior, 0) + control_variance)
+    se = np.sqrt(np.maximum(posterior, 0) + control_weight**2 * control_variance)
     known = np.isfinite(plain.se) & np.isfinite(se)
     return Estimate(np.where(known, predicted + mean, effect), np.where(known, se, plain.se), plain.df)
 
@@ -86,6 +91,7 @@ def shrunk_null(
     predicted: np.ndarray,
     between: np.ndarray,
     law: ErrorLaw,
+    control_weight: float = 1.0,
 ) -> list[NullShare]:
     """How many shrunk p-values would lie below a threshold in each of n perturbations, had none of its genes changed.
 
@@ -95,7 +101,7 @@ def shrunk_null(
 
     Parameters
     ----------
-    variance, control_variance, df, control_df, predicted, between, law
+    variance, control_variance, df, control_df, predicted, between, law, control_weight
         As in :func:`shrunk_contrast`.
 
     Examples
@@ -109,18 +115,20 @@ def shrunk_null(
     plain = welch_contrast(np.zeros_like(variance), variance, control_variance, df, control_df)
     tail = np.geomspace(1e-7, 0.5, N_NULL)
     edges = np.concatenate([tail, 1 - tail[-2::-1]])  # of the null distribution's probability, fine in both tails
-    middle, mass = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    mass = np.diff(edges)
+    within = (0.5 + GOLDEN * np.arange(variance.shape[1])) % 1  # genes look the grid's shares up at different places
     nulls = []
     for i in range(len(variance)):
         row = slice(i, i + 1)
-        effect = stats.t.ppf(middle[:, None], plain.df[row]) * plain.se[row]
+        effect = stats.t.ppf(edges[:-1, None] + within * mass[:, None], plain.df[row]) * plain.se[row]
         same = (np.broadcast_to(x[row], effect.shape) for x in (variance, control_variance, _two_axes(df), predicted, between))
         own_variance, shared_variance, own_df, own_predicted, own_between = same
         shrunk = shrunk_contrast(
-            effect, own_variance, shared_variance, own_df, control_df, own_predicted, own_between, law
+            effect, own_variance, shared_variance, own_df, control_df, own_predicted, own_between, law, control_weight
         ).p_value()
         order = np.argsort(shrunk, axis=None)
-        expected = np.cumsum(np.broadcast_to(mass[:, None], shrunk.shape).ravel()[order])
+        weight = np.broadcast_to(mass[:, None], shrunk.shape).ravel()[order]
+        expected = np.cumsum(weight)
         nulls.append(NullShare(shrunk.ravel()[order], expected))
     return nulls
 

@@ -106,12 +106,11 @@ def _score(model: DBDiffusion, name: str, table: pd.DataFrame, held_out: HeldOut
         return float(mean_squared_error(prediction[None], observed[None])[0])
 
     predicted = table["effect"].to_numpy()[others]
-    own_noise = np.maximum(truth["se"].to_numpy() ** 2 - model.control_variance(table["variable"]), 0)[others]
     pit = two_sided_pit(
         predicted - observed,
         table["se"].to_numpy()[others],
         table["df"].to_numpy()[others],
-        own_noise,
+        truth["se"].to_numpy()[others] ** 2,
     )
     precision, recall = precision_recall(called[others], (truth["adj_p_value"] < LEVEL).to_numpy()[others])
     scores |= {

@@ -111,7 +111,7 @@ def shrunk_answers(model: Any, names: Sequence[str], way: Way) -> dict[str, Answ
         rectifier = fit_rectifier(references_of(model, pool, members, way.reference_set), way.lam)
         observed = model._screen().observed.subset(pool.rows[members][inside])
         errors = (observed.variance, observed.control_variance, observed.df, observed.control_df)
-        prior = (rectifier.loo_predicted[inside], rectifier.loo_between[inside], rectifier.law)
+        prior = (rectifier.loo_predicted[inside], rectifier.loo_between[inside], rectifier.law, rectifier.control_weight)
         shrunk, nulls = shrunk_contrast(observed.effect, *errors, *prior), shrunk_null(*errors, *prior)
         for i, row in enumerate(pool.rows[members][inside]):
             name = wanted[row]

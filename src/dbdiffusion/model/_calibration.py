@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from dbdiffusion.embedding import null_contrasts
-from dbdiffusion.inference import Estimate, adjust_p_values, fit_rectifier, leave_one_out, welch_contrast
+from dbdiffusion.inference import adjust_p_values, fit_rectifier, leave_one_out, welch_contrast
 from dbdiffusion.metrics import coverage, interval_score, two_sided_pit
 from dbdiffusion.model._answers import Way, pool_of
 from dbdiffusion.model._each_context import asks_for_context
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from scvi.model import SCVI as _Base
 
-    from dbdiffusion.inference import References
+    from dbdiffusion.inference import Rectifier, References
 else:
     _Base = object
 
@@ -125,9 +125,9 @@ class CalibrationMixin(_Base):
             rectifier = fit_rectifier(references)
             counted = _counted(references)
             observed = references.without_own_genes()
-            summary, pit = _judge(leave_one_out(rectifier, observed), observed, counted, levels)
+            summary, pit = _judge(rectifier, observed, counted, levels)
             for name, rho in BASELINE_RHO.items():
-                baseline = leave_one_out(fit_rectifier(references, lam=0.0, rho=rho), observed)
+                baseline = fit_rectifier(references, lam=0.0, rho=rho)
                 other = _judge(baseline, observed, counted, levels)[0].drop(columns="coverage_se")
                 summary = summary.join(other.add_suffix(f"_{name}"))
             tables.append(summary.reset_index().assign(kind=kind))
@@ -201,18 +201,13 @@ class CalibrationMixin(_Base):
         table.insert(0, "target", np.repeat(pool.names, shape[1]))
         return table
 
-    @asks_for_context
-    def control_variance(self, variables: Sequence[str]) -> np.ndarray:
-        """Sampling variance of the mean of control cells, which all effects of this screen share, for named genes."""
-        screen = self._screen()
-        return screen.observed.control_variance.mean(axis=0)[screen.genes.names.get_indexer(list(variables))]
-
 
 def _judge(
-    estimate: Estimate, references: References, counted: np.ndarray, levels: tuple[float, ...]
+    rectifier: Rectifier, references: References, counted: np.ndarray, levels: tuple[float, ...]
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Coverage, width and score by level, and the probability integral transform (K, G)."""
-    error, noise = estimate.effect - references.effect, references.variance
+    estimate, noise = leave_one_out(rectifier, references), references.known_noise(rectifier.control_weight)
+    error = estimate.effect - references.effect
     counted = counted & (noise + estimate.se**2 > 0)
     pit = np.where(counted, two_sided_pit(error, estimate.se, estimate.df, noise), np.nan)
     covered = coverage(pit, levels)

@@ -233,7 +233,7 @@ def anndata_fields(
     control: str,
     combination_sep: str,
     embedding_key: str | None,
-    context_key: str | None,
+    context_key: str | None = None,
     **covariates: Any,
 ) -> list[Any]:
     """Fields of an AnnData, by the arguments of ``setup_anndata``."""
