@@ -13,8 +13,8 @@ import warnings
 
 import anndata as ad
 import numpy as np
+from _scores import score, summarise
 from _screens import DATA, Screen, apart_from_training, arguments, judged_where, trained, write
-from coverage import score, summarise
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
