@@ -108,7 +108,7 @@ def calibration_lines(checked: Checked, markdown: Callable[[pd.DataFrame], str])
             "the observation allowed for). `coverage` should be the level; `width` is that of the interval, beside it those of "
             "the mean of the references and of predicting zero, calibrated alike.",
             "",
-            markdown(checked.unseen.table[columns]),
+            markdown(checked.unseen.table[columns].set_index("kind")),
             "",
             markdown(checked.unseen.tuned),
             "",
