@@ -121,17 +121,10 @@ def shrunk_null(
     for i in range(len(variance)):
         row = slice(i, i + 1)
         effect = stats.t.ppf(edges[:-1, None] + within * mass[:, None], plain.df[row]) * plain.se[row]
-        same = (np.broadcast_to(x[row], effect.shape) for x in (variance, control_variance, _two_axes(df), predicted, between))
-        own_variance, shared_variance, own_df, own_predicted, own_between = same
         shrunk = shrunk_contrast(
-            effect, own_variance, shared_variance, own_df, control_df, own_predicted, own_between, law, control_weight
+            effect, variance[row], control_variance[row], df[row], control_df, predicted[row], between[row], law, control_weight
         ).p_value()
         order = np.argsort(shrunk, axis=None)
-        weight = np.broadcast_to(mass[:, None], shrunk.shape).ravel()[order]
-        expected = np.cumsum(weight)
-        nulls.append(NullShare(shrunk.ravel()[order], expected))
+        share = np.broadcast_to(mass[:, None], shrunk.shape).ravel()
+        nulls.append(NullShare(shrunk.ravel()[order], np.cumsum(share[order])))
     return nulls
-
-
-def _two_axes(df: np.ndarray) -> np.ndarray:
-    return df[:, None] if df.ndim == 1 else df

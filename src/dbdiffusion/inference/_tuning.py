@@ -83,8 +83,10 @@ class Tuning:
         )
         chosen = first
         for tuned in others:
+            if tuned.risk >= chosen.risk:
+                continue
             gain = np.delete(self._risks(first) - self._risks(tuned), [] if without is None else without)
-            if tuned.risk < chosen.risk and gain.mean() > 2 * gain.std(ddof=1) / np.sqrt(len(gain)):
+            if gain.mean() > 2 * gain.std(ddof=1) / np.sqrt(len(gain)):
                 chosen = tuned
         return chosen
 

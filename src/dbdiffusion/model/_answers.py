@@ -28,6 +28,7 @@ from dbdiffusion.model._references import GENERATED, ReferencePool, predictions,
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from dbdiffusion.embedding import ObservedEffects
     from dbdiffusion.model._generate import GenerationOptions
 
 
@@ -87,11 +88,16 @@ class Way:
     n_cells: int = 512
 
 
+def observed_estimate(observed: ObservedEffects) -> Estimate:
+    """Welch's contrasts of observed effects."""
+    return welch_contrast(observed.effect, observed.variance, observed.control_variance, observed.df, observed.control_df)
+
+
 def measured_answers(model: Any, names: Sequence[str]) -> dict[str, Answer]:
     """Observed contrasts of perturbations with cells."""
     space, observed = model._space(), model._screen().observed
     observed = observed.subset(np.array([space.row(name) for name in names], dtype=int))
-    estimate = welch_contrast(observed.effect, observed.variance, observed.control_variance, observed.df, observed.control_df)
+    estimate = observed_estimate(observed)
     return {name: Answer(_row(estimate, i), np.nan, np.array(np.nan), 0) for i, name in enumerate(names)}
 
 
@@ -105,7 +111,8 @@ def shrunk_answers(model: Any, names: Sequence[str], way: Way) -> dict[str, Answ
     wanted = {space.row(name): name for name in names}
     for kind, chosen in _by_kind(space, names):
         members = pool.select(combination=kind == "combination")
-        inside = [i for i, row in enumerate(pool.rows[members]) if wanted.get(row) in chosen]
+        asked = {space.row(name) for name in chosen}
+        inside = [i for i, row in enumerate(pool.rows[members]) if row in asked]
         if not inside or len(members) < MIN_REFERENCES:
             continue
         rectifier = fit_rectifier(references_of(model, pool, members, way.reference_set), way.lam)
@@ -128,13 +135,14 @@ def rectified_answers(
     predicted, noise = predictions(
         model, model.module.diffusion, [(space, unseen)], way.options, way.n_cells, way.cross_fitting
     )
+    position = {name: i for i, name in enumerate(unseen)}
     answers: dict[str, Answer] = {}
     rectifiers: dict[str, Rectifier | HierarchicalRectifier] = {}
     for kind, names in _by_kind(space, unseen):
         members = pool.select(combination=kind == "combination")
         rectifier = rectifiers[kind] = _fit(model, way, pool, members)
         lam = rectifier.weights[GENERATED]
-        rows = [unseen.index(name) for name in names]
+        rows = [position[name] for name in names]
         sets = restricted_sets(reference_weights(space, names, pool.names), members, way.reference_set)
         of_names = {name: values[rows] for name, values in predicted.items()}
         estimate = rectifier.estimate(of_names, lam**2 * noise[rows], way.interval, sets)

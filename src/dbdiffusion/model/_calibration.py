@@ -10,9 +10,9 @@ import pandas as pd
 from scipy import stats
 
 from dbdiffusion.embedding import null_contrasts
-from dbdiffusion.inference import adjust_p_values, fit_rectifier, leave_one_out, welch_contrast
+from dbdiffusion.inference import adjust_p_values, fit_rectifier, leave_one_out
 from dbdiffusion.metrics import coverage, interval_score, two_sided_pit
-from dbdiffusion.model._answers import Way, pool_of
+from dbdiffusion.model._answers import Way, observed_estimate, pool_of
 from dbdiffusion.model._each_context import asks_for_context
 from dbdiffusion.model._generate import GenerationOptions
 from dbdiffusion.model._inference import check_words
@@ -170,7 +170,7 @@ class CalibrationMixin(_Base):
         if n_cells is None:
             n_cells = int(min(np.median(reader.perturbation_sizes(self._context_name)), values.shape[0] // 2))
         null = null_contrasts(values, batch, n_cells, n_splits, seed)
-        estimate = welch_contrast(null.effect, null.variance, null.control_variance, null.df, null.control_df)
+        estimate = observed_estimate(null)
         p_values = np.where(estimate.se > 0, estimate.p_value(), np.nan)
         shares = {f"below_{level:g}": _share(p_values < level, np.isfinite(p_values)) for level in NULL_LEVELS}
         discoveries = (adjust_p_values(p_values) <= FDR).sum(axis=1)

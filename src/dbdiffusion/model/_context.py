@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.embedding import fit_effect_space
 from dbdiffusion.model._calibration import CalibrationMixin
-from dbdiffusion.model._generation import GenerationMixin
+from dbdiffusion.model._generation import GenerationMixin, known_word
 from dbdiffusion.model._inference import InferenceMixin
 from dbdiffusion.model._perturbations import PerturbationMixin
 from dbdiffusion.model._screen import Screen, contexts_of
@@ -100,11 +99,10 @@ class ContextMixin(_Base):
         RuntimeError
             If a stage is not trained.
         """
-        if context not in self.contexts:
-            close = difflib.get_close_matches(str(context), self.contexts, n=3)
-            known = f"one of {list(self.contexts[:10])}" if self.contexts else "set up (`context_key` in `setup_anndata`) first"
-            msg = f"`context` must be {known}, got {context!r}." + (f" Did you mean {close}?" if close else "")
+        if not self.contexts:
+            msg = f"`context` must be set up (`context_key` in `setup_anndata`) first, got {context!r}."
             raise ValueError(msg)
+        known_word("context", context, self.contexts)
         self._require_diffusion()
         if not self._views:
             screens = {name: Screen.from_dict(values) for name, values in (self.context_screens_ or {}).items()}

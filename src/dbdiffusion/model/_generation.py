@@ -126,10 +126,10 @@ class GenerationMixin(_Base):
         for name, value in (covariates or {}).items():
             if name in categorical:
                 categories = [str(category) for category in categorical[name]]
-                code = categories.index(_known(f"covariates[{name!r}]", str(value), categories))
+                code = categories.index(known_word(f"covariates[{name!r}]", str(value), categories))
                 fixed.append((REGISTRY_KEYS.CAT_COVS_KEY, list(categorical).index(name), float(code)))
                 continue
-            name = _known("covariates", str(name), [*categorical, *continuous])
+            name = known_word("covariates", str(name), [*categorical, *continuous])
             if not np.isfinite(_as_number(value)):
                 msg = f"`covariates[{name!r}]` must be a finite number, got {value!r}."
                 raise ValueError(msg)
@@ -141,12 +141,13 @@ class GenerationMixin(_Base):
             return None
         state = self.registry_["field_registries"][REGISTRY_KEYS.BATCH_KEY]["state_registry"]
         categories = [str(category) for category in state["categorical_mapping"]]
-        return categories.index(_known("batch", str(batch), categories))
+        return categories.index(known_word("batch", str(batch), categories))
 
 
-def _known(what: str, word: str, words: Sequence[str]) -> str:
-    if word not in words:
-        close = difflib.get_close_matches(word, words, n=3)
+def known_word(what: str, word: str | None, words: Sequence[str]) -> str:
+    """The word, if it is one of them; else a ValueError that names them and close ones."""
+    if word is None or word not in words:
+        close = difflib.get_close_matches(str(word), words, n=3)
         msg = f"`{what}` must be one of {list(words[:10])}, got {word!r}." + (f" Did you mean {close}?" if close else "")
         raise ValueError(msg)
     return word

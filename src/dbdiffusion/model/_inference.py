@@ -9,8 +9,16 @@ import pandas as pd
 
 from dbdiffusion._keys import EFFECT_COLUMNS
 from dbdiffusion.embedding import REFERENCE_SETS
-from dbdiffusion.inference import Estimate, Rectifier, check_confidence, effects_table, welch_contrast
-from dbdiffusion.model._answers import Answer, Way, measured_answers, paper_answers, rectified_answers, shrunk_answers
+from dbdiffusion.inference import Estimate, Rectifier, check_confidence, effects_table
+from dbdiffusion.model._answers import (
+    Answer,
+    Way,
+    measured_answers,
+    observed_estimate,
+    paper_answers,
+    rectified_answers,
+    shrunk_answers,
+)
 from dbdiffusion.model._each_context import in_each_context
 from dbdiffusion.model._generate import GenerationOptions
 from dbdiffusion.model._references import CROSS_FITTING
@@ -242,12 +250,13 @@ class InferenceMixin(_Base):
 
 def _observed_table(reader: ScreenReader, context: str | None, confidence: float) -> pd.DataFrame:
     names, observed = reader.effects(context)
-    estimate = welch_contrast(observed.effect, observed.variance, observed.control_variance, observed.df, observed.control_df)
     columns = {
         "lam": np.array(np.nan), "tau": np.array(np.nan), "n_reference": np.array(0), "status": np.array("measured"),
         "contrast": np.array([f"{name} vs {reader.control}" for name in names], dtype=object)[:, None],
     }  # fmt: skip
-    table = effects_table(list(names), reader.var_names, estimate, observed.mean_control, confidence, columns)
+    table = effects_table(
+        list(names), reader.var_names, observed_estimate(observed), observed.mean_control, confidence, columns
+    )
     return table[list(EFFECT_COLUMNS)]
 
 
