@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +17,7 @@ import scvi
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import simulate_screen
 
+N_HELD_OUT = 12  # of a simulated screen with at least five times as many perturbations; smaller ones are split into folds
 MIN_EXPRESSING = 5  # below it an observed mean has an atom at zero, and no normal noise can describe it
 RESULTS = Path(__file__).parent / "results"
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -80,8 +82,21 @@ def judged_where(compared: ad.AnnData, effect: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(np.outer(sizes, share) >= MIN_EXPRESSING, index=effect.index, columns=effect.columns)
 
 
-def trained(train: ad.AnnData, screen: Screen, seed: int, *, quick: bool) -> DBDiffusion:
-    """A model with the defaults, trained on some cells of a screen."""
+def folds_of(screen: Screen, options: argparse.Namespace, seed: int) -> list[list[str]]:
+    """Perturbations to hold out together: a dozen of a large simulated screen (each seed is a screen of its own) or folds."""
+    order = [str(name) for name in np.random.default_rng(seed).permutation(screen.candidates)]
+    if screen.name.startswith("simulated") and len(order) >= 5 * N_HELD_OUT:
+        return [order[:N_HELD_OUT]]
+    folds = [order[k :: options.folds] for k in range(options.folds)]
+    return folds[: 1 if options.quick else options.first_folds]
+
+
+def trained(train: ad.AnnData, screen: Screen, seed: int, options: argparse.Namespace) -> DBDiffusion:
+    """A model with the defaults, trained on some cells of a screen; one kept in ``options.models`` is loaded instead."""
+    quick = options.quick
+    folder = options.models / _name_of(train, screen, seed, quick) if options.models else None
+    if folder and folder.exists():
+        return DBDiffusion.load(folder, adata=train)
     scvi.settings.seed = seed
     DBDiffusion.setup_anndata(train, **screen.setup)
     model = DBDiffusion(train)
@@ -89,20 +104,33 @@ def trained(train: ad.AnnData, screen: Screen, seed: int, *, quick: bool) -> DBD
         model.set_strategy("mean")  # no target gene is measured: nothing else can place a single perturbation
     epochs = 3 if quick else None
     model.train(max_epochs=epochs, max_epochs_diffusion=epochs, enable_progress_bar=False)
+    if folder:
+        model.save(folder)
     return model
+
+
+def _name_of(train: ad.AnnData, screen: Screen, seed: int, quick: bool) -> str:
+    """The same for the same cells, genes, perturbations and setup."""
+    what = [*train.obs_names, *train.var_names, *train.obs["perturbation"].astype(str), repr(screen.setup)]
+    digest = hashlib.sha256("\n".join(what).encode()).hexdigest()[:12]
+    return f"{screen.name.replace(' ', '-')}-seed{seed}-{digest}{'-quick' if quick else ''}"
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="few epochs, one seed: checks that it runs")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--folds", type=int, default=5, help="of the perturbations of a real or small screen")
+    parser.add_argument("--first-folds", type=int, help="run only so many of them")
+    parser.add_argument("--models", type=Path, help="folder of trained models to use again; new ones are added to it")
     parser.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/<name>.json")
     return parser
 
 
-def write(name: str, rows: list[dict], out: Path | None, **facts) -> Path:
-    """Write rows with versions beside them."""
-    file = out or RESULTS / f"{name}.json"
+def write(name: str, rows: list[dict], options: argparse.Namespace, **facts) -> Path:
+    """Write rows with versions and the options they were run with beside them."""
+    facts["arguments"] = {key: value for key, value in vars(options).items() if not isinstance(value, Path)}
+    file = options.out or RESULTS / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     versions = {package: version(package) for package in ("dbdiffusion", "scvi-tools", "torch")}
     file.write_text(json.dumps({"versions": versions, **facts, "rows": rows}, indent=1) + "\n")

@@ -223,7 +223,7 @@ def main() -> None:
         held_out = [str(name) for name in np.random.default_rng(seed).permutation(screen.candidates)[: n_perturbations // 5]]
         rows += trials(screen, held_out, seed, options.factors, 2 if options.quick else None)
         print(summarise(rows).round(3).to_string(), flush=True)
-    print("written:", write("ablations", rows, options.out, arguments=vars(options) | {"out": None}).name)
+    print("written:", write("ablations", rows, options).name)
 
 
 if __name__ == "__main__":

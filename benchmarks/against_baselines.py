@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from _held_out import Truth, combinations_of_norman, ratio_with_interval, truth_of
-from _screens import Screen, arguments, real, simulated, trained, write
+from _screens import Screen, arguments, folds_of, real, simulated, trained, write
 from sklearn.decomposition import PCA
 
 from dbdiffusion.data import hold_out
@@ -32,6 +32,7 @@ from dbdiffusion.metrics import effect_scores, energy_distance, mmd_rbf
 from dbdiffusion.model._generate import GenerationOptions, Generator
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     import anndata as ad
@@ -141,12 +142,12 @@ METHODS = {
 }
 
 
-def run_fold(screen: Screen, names: list[str], seed: int, methods: list[str], results: Results, *, quick: bool) -> None:
+def run_fold(screen: Screen, names: list[str], seed: int, options: argparse.Namespace, results: Results) -> None:
     rest, held_out = hold_out(screen.train, names)
-    model = trained(rest, screen, seed, quick=quick)
-    fold = Fold(model, names, screen.reference.loc[names].to_numpy(), seed, quick)
+    model = trained(rest, screen, seed, options)
+    fold = Fold(model, names, screen.reference.loc[names].to_numpy(), seed, options.quick)
     results.mean_effect |= dict(zip(names, mean(fold), strict=True))
-    for method in methods:
+    for method in options.methods:
         start = time.perf_counter()
         predicted = METHODS[method](fold)
         if predicted is None:
@@ -154,7 +155,7 @@ def run_fold(screen: Screen, names: list[str], seed: int, methods: list[str], re
         spent = (time.perf_counter() - start) / len(names)
         results.effect.setdefault(method, {}).update(zip(names, predicted, strict=True))
         results.seconds.setdefault(method, {}).update(dict.fromkeys(names, spent))
-    compare_cells(fold, rest, held_out, methods, results)
+    compare_cells(fold, rest, held_out, options.methods, results)
 
 
 def compare_cells(fold: Fold, rest: ad.AnnData, held_out: ad.AnnData, methods: list[str], results: Results) -> None:
@@ -244,12 +245,6 @@ def table_of(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def folds_of(screen: Screen, n_folds: int, seed: int, *, quick: bool) -> list[list[str]]:
-    order = [str(name) for name in np.random.default_rng(seed).permutation(screen.candidates)]
-    folds = [order[k::n_folds] for k in range(n_folds)]
-    return folds[:1] if quick or screen.name.startswith("simulated") else folds
-
-
 def screens(options, seed: int) -> list[Screen]:
     if options.screen == "simulated":
         changes = {"n_genes": 150, "n_cells_per_perturbation": 30} if options.quick else {}
@@ -265,7 +260,6 @@ def main() -> None:
     parser.add_argument("--screen", choices=choices, default="simulated")
     parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.5, 0.0])
     parser.add_argument("--n-perturbations", type=int, nargs="+", default=[60])
-    parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -274,12 +268,12 @@ def main() -> None:
     for seed in range(1 if options.quick else options.seeds):
         for screen in screens(options, seed):
             results = Results()
-            for names in folds_of(screen, options.folds, seed, quick=options.quick):
-                run_fold(screen, names, seed, options.methods, results, quick=options.quick)
+            for names in folds_of(screen, options, seed):
+                run_fold(screen, names, seed, options, results)
             rows += score(screen, truth_of(screen, seed), results, seed)
             print(summarise(rows).round(3).to_string(), flush=True)
-    facts = {"arguments": vars(options) | {"out": None}, "table": summarise(rows).reset_index().to_dict(orient="records")}
-    print("written:", write(f"against_baselines_{options.screen}", rows, options.out, **facts).name)
+    facts = {"table": summarise(rows).reset_index().to_dict(orient="records")}
+    print("written:", write(f"against_baselines_{options.screen}", rows, options, **facts).name)
 
 
 if __name__ == "__main__":

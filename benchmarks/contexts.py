@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
@@ -18,6 +19,9 @@ from _screens import DATA, Screen, apart_from_training, arguments, judged_where,
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
+
+if TYPE_CHECKING:
+    import argparse
 
 KEY = "day"
 
@@ -37,11 +41,11 @@ def screens_by_day(seed: int) -> dict[str, Screen]:
     return screens
 
 
-def trial(screens: dict[str, Screen], hidden: list[str], seed: int, *, quick: bool) -> list[dict]:
+def trial(screens: dict[str, Screen], hidden: list[str], seed: int, options: argparse.Namespace) -> list[dict]:
     """Train without some perturbations on any day, predict them on every day."""
     first = next(iter(screens.values()))
     rest, _ = hold_out(first.train, hidden)
-    model = trained(rest, first, seed, quick=quick)
+    model = trained(rest, first, seed, options)
     rows = []
     for day, screen in screens.items():
         view = model.in_context(day)
@@ -55,7 +59,6 @@ def trial(screens: dict[str, Screen], hidden: list[str], seed: int, *, quick: bo
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--folds", type=int, default=5)
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
@@ -65,8 +68,8 @@ def main() -> None:
         names = sorted(set.union(*(set(screen.reference.index) for screen in screens.values())))
         order = np.random.default_rng(seed).permutation(names)
         for fold in range(1 if options.quick else options.folds):
-            rows += trial(screens, [str(name) for name in order[fold :: options.folds]], seed, quick=options.quick)
-            file = write("contexts_renge", rows, options.out)
+            rows += trial(screens, [str(name) for name in order[fold :: options.folds]], seed, options)
+            file = write("contexts_renge", rows, options)
         print(summarise(rows).round(3).to_string(), flush=True)
     print("written:", file.name)
 

@@ -14,14 +14,16 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from typing import TYPE_CHECKING
 
-import numpy as np
 from _scores import score, summarise
-from _screens import Screen, arguments, real, simulated, trained, write
+from _screens import Screen, arguments, folds_of, real, simulated, trained, write
 
 from dbdiffusion.data import hold_out
 
-N_HELD_OUT = 12  # of a simulated screen with at least five times as many perturbations; smaller ones are split into folds
+if TYPE_CHECKING:
+    import argparse
+
 WAYS = {
     "default": {},
     "hierarchical": {"method": "hierarchical"},
@@ -33,17 +35,17 @@ WAYS = {
 }
 
 
-def trial(screen: Screen, held_out: list[str], seed: int, ways: list[str], *, quick: bool) -> list[dict]:
+def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Namespace) -> list[dict]:
     """Train without some perturbations, predict them every way, score each."""
     rest, _ = hold_out(screen.train, held_out)
-    model = trained(rest, screen, seed, quick=quick)
+    model = trained(rest, screen, seed, options)
     start = time.perf_counter()
-    if "k_fold" in ways:
-        model.cross_fit(max_epochs=3 if quick else None)
+    if "k_fold" in options.ways:
+        model.cross_fit(max_epochs=3 if options.quick else None)
     cost = {"k_fold": time.perf_counter() - start}
     baselines = [model.baseline_effects(name) for name in held_out]
     rows = []
-    for way in ways:
+    for way in options.ways:
         start = time.perf_counter()
         table = model.predict_effects(held_out, seed=seed, **WAYS[way])
         seconds = cost.get(way, 0.0) + time.perf_counter() - start
@@ -60,7 +62,6 @@ def main() -> None:
     parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.5, 0.0])
     parser.add_argument("--n-perturbations", type=int, nargs="+", default=[60])
     parser.add_argument("--n-genes", type=int, default=1000)
-    parser.add_argument("--folds", type=int, default=5, help="of the real screens")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=[way for way in WAYS if way != "k_fold"])
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -68,18 +69,14 @@ def main() -> None:
     rows: list[dict] = []
     for seed in range(1 if options.quick else options.seeds):
         for screen in screens(options, seed):
-            order = np.random.default_rng(seed).permutation(screen.candidates)
-            is_large = options.screen == "simulated" and len(order) >= 5 * N_HELD_OUT
-            n, folds = (N_HELD_OUT, 1) if is_large else (len(order), options.folds)
-            splits = [list(order[k:n:folds]) for k in range(folds)]
-            for held_out in splits[: 1 if options.quick else None]:
-                rows += trial(screen, [str(name) for name in held_out], seed, options.ways, quick=options.quick)
-                file = write(f"coverage_{options.screen}", rows, options.out, arguments=vars(options) | {"out": None})
+            for held_out in folds_of(screen, options, seed):
+                rows += trial(screen, held_out, seed, options)
+                file = write(f"coverage_{options.screen}", rows, options)
             print(summarise(rows).round(3).to_string(), flush=True)
     print("written:", file.name)
 
 
-def screens(options, seed: int) -> list[Screen]:
+def screens(options: argparse.Namespace, seed: int) -> list[Screen]:
     if options.screen == "simulated":
         return [simulated(a, p, seed, n_genes=options.n_genes) for p in options.n_perturbations for a in options.alignment]
     if options.screen == "renge-days":

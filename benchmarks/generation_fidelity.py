@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -30,20 +31,23 @@ from dbdiffusion import DBDiffusion
 from dbdiffusion.embedding import log1p_cp10k
 from dbdiffusion.metrics import energy_distance, pearson
 
+if TYPE_CHECKING:
+    import argparse
+
 
 def log_expression(counts) -> np.ndarray:
     library = np.asarray(counts.sum(axis=1)).ravel()
     return log1p_cp10k(counts, library).toarray()
 
 
-def trial(alignment: float, seed: int, *, quick: bool) -> list[dict]:
+def trial(alignment: float, seed: int, options: argparse.Namespace) -> list[dict]:
     screen = simulated(alignment, 60, seed, n_cells_per_perturbation=125)
     rng = np.random.default_rng(seed)
     apart = np.zeros(screen.train.n_obs, dtype=bool)
     for rows in screen.train.obs.groupby("perturbation", observed=True).indices.values():
         apart[rng.choice(rows, len(rows) // 5, replace=False)] = True
     train, test = screen.train[~apart].copy(), screen.train[apart].copy()
-    model = trained(train, screen, seed, quick=quick)
+    model = trained(train, screen, seed, options)
     references = model.reference_predictions("in_sample", seed=seed)
     generated = references.pivot(index="target", columns="variable", values="generated")
     seen = references.pivot(index="target", columns="variable", values="observed")
@@ -134,9 +138,9 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
     for seed in range(1 if options.quick else options.seeds):
-        rows += trial(options.alignment, seed, quick=options.quick)
+        rows += trial(options.alignment, seed, options)
         print(pd.DataFrame(rows).drop(columns="target").median(numeric_only=True).round(3).to_string(), flush=True)
-    print("written:", write("generation_fidelity", rows, options.out).name)
+    print("written:", write("generation_fidelity", rows, options).name)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def main() -> None:
         "seconds_estimate": time.perf_counter() - fitted, "gigabytes_input": before, "gigabytes_peak": peak_gigabytes(),
     }  # fmt: skip
     print({name: round(value, 2) for name, value in row.items()})
-    print("written:", write("inference_cost", [row], options.out).name)
+    print("written:", write("inference_cost", [row], options).name)
 
 
 if __name__ == "__main__":

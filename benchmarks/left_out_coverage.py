@@ -66,7 +66,7 @@ def main() -> None:
     groups = pd.DataFrame(rows).groupby(["alignment", "n_perturbations"], sort=False)
     table = groups.mean(numeric_only=True).drop(columns="seed").assign(se_95=groups["coverage_0.95"].sem(), n=groups.size())
     print(table.round(3).to_string())
-    print("written:", write("left_out_coverage", rows, options.out).name)
+    print("written:", write("left_out_coverage", rows, options).name)
 
 
 if __name__ == "__main__":

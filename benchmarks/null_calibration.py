@@ -55,7 +55,7 @@ def main() -> None:
     ]
     table = pd.DataFrame(rows).groupby(["screen", "n_cells"], sort=False).mean(numeric_only=True).drop(columns="seed")
     print(table.round(4).to_string())
-    print("written:", write("null_calibration", rows, options.out, n_splits=splits).name)
+    print("written:", write("null_calibration", rows, options, n_splits=splits).name)
 
 
 if __name__ == "__main__":

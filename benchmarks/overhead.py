@@ -204,7 +204,7 @@ def main() -> None:
     print(pd.DataFrame(rows).set_index("what").round(2).to_string())
     print(f"paper's recipe on this device, extrapolated from the float32 steps above: {recipe}")
     facts = {"paper_recipe_extrapolated": recipe} | {"device": device, "threads": torch.get_num_threads()}
-    print("written:", write("overhead", rows, options.out, **facts).name)
+    print("written:", write("overhead", rows, options, **facts).name)
 
 
 if __name__ == "__main__":

@@ -12,19 +12,23 @@ from __future__ import annotations
 
 import logging
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from _screens import arguments, simulated, trained, write
 
+if TYPE_CHECKING:
+    import argparse
+
 NEGLIGIBLE = 0.02
 LEVEL = 0.05
 
 
-def trial(alignment: float, n_cells: int, seed: int, *, quick: bool) -> list[dict]:
+def trial(alignment: float, n_cells: int, seed: int, options: argparse.Namespace) -> list[dict]:
     """One screen; every measured perturbation with Welch's test and shrunk."""
     screen = simulated(alignment, 60, seed, n_cells_per_perturbation=n_cells)
-    model = trained(screen.train, screen, seed, quick=quick)
+    model = trained(screen.train, screen, seed, options)
     rows = []
     for shrink in (False, True):
         table = model.predict_effects(screen.candidates, shrink=shrink, seed=seed)
@@ -80,9 +84,9 @@ def main() -> None:
     for seed in range(1 if options.quick else options.seeds):
         for alignment in options.alignment:
             for n_cells in options.n_cells:
-                rows += trial(alignment, n_cells, seed, quick=options.quick)
+                rows += trial(alignment, n_cells, seed, options)
                 print(summarise(rows).round(3).to_string(), flush=True)
-    print("written:", write("power", rows, options.out).name)
+    print("written:", write("power", rows, options).name)
 
 
 if __name__ == "__main__":

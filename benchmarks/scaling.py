@@ -275,7 +275,7 @@ def main() -> None:
         rows = run(points, Path(folder), backed=options.backed)
     table = slopes(rows)
     print(table.round(2).to_string())
-    file = write("scaling", rows, options.out, slopes=table.to_dict(orient="index"))
+    file = write("scaling", rows, options, slopes=table.to_dict(orient="index"))
     plot(rows, file.with_suffix(".png"))
     print("written:", file.name, file.with_suffix(".png").name, "in", RESULTS.name)
 
