@@ -8,6 +8,7 @@ import numpy as np
 from scipy import optimize, special, stats
 
 N_QUANTILES = 20
+MIN_DF, MAX_DF = 1.0, 100.0  # of the error law; with few references a bound of two was reached and intervals were too short
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def fit_error_law(
         variance = law.variance(between, predicted) / precision + noise
         return -special.logsumexp(-0.5 * (np.log(variance) + error**2 / variance), b=weights, axis=1).mean()
 
-    bounds = [(np.log(2.1), np.log(100.0)), (np.log(0.1), np.log(5.0)), (np.log(0.01), np.log(5.0))]
+    bounds = [(np.log(MIN_DF), np.log(MAX_DF)), (np.log(0.1), np.log(5.0)), (np.log(0.01), np.log(5.0))]
     fit = optimize.minimize(loss, np.log([8.0, 0.9, 0.3]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
     df, scale, kappa = map(float, np.exp(fit.x))
     return ErrorLaw(df, few * scale, kappa)
