@@ -121,18 +121,29 @@ def patched(what: str) -> Iterator[None]:
 def trained(
     screen: Screen, held_out: list[str], seed: int, variant: Variant, epochs: int | None, vae: DBDiffusion | None
 ) -> DBDiffusion:
-    """A model of the variant; a variant of stage two takes the default's stage one as it is."""
-    if vae is not None and not variant.model:
-        model = vae
-    else:
+    """A model of the variant; unless it changes stage one, that of the default is taken as it is."""
+    if vae is None or "n_latent" in variant.model:
         rest, _ = hold_out(screen.train, held_out)
         scvi.settings.seed = seed
         DBDiffusion.setup_anndata(rest, **screen.setup)
         model = DBDiffusion(rest, **variant.model)
         model.train_vae(max_epochs=epochs, enable_progress_bar=False)
+    else:
+        model = with_stage_one_of(vae, variant.model) if variant.model else vae
     scvi.settings.seed = seed
     with patched(variant.patched):
         model.train_diffusion(max_epochs=epochs, enable_progress_bar=False, **variant.train)
+    return model
+
+
+def with_stage_one_of(vae: DBDiffusion, options: dict) -> DBDiffusion:
+    """A model with another diffusion on the same VAE and split of cells."""
+    model = DBDiffusion(vae.adata, **options)
+    own = ("diffusion.", "folds.")
+    weights = {name: value for name, value in vae.module.state_dict().items() if not name.startswith(own)}
+    model.module.load_state_dict(model.module.state_dict() | weights)
+    for name in ("is_vae_trained_", "is_trained_", "history_", "train_indices", "validation_indices", "test_indices"):
+        setattr(model, name, getattr(vae, name))
     return model
 
 
