@@ -214,6 +214,7 @@ def test_a_tuner_finds_a_metric_of_stage_two_alone(model):
     assert torch.isfinite(seen[-1])
 
 
+@pytest.mark.slow
 def test_row_51_autotune_of_a_diffusion_hyperparameter(tmp_path):
     pytest.importorskip("ray", reason="ray is not installed (`pip install scvi-tools[autotune]`)")
     pytest.importorskip("scib_metrics", reason="scib-metrics is not installed (`pip install scvi-tools[autotune]`)")

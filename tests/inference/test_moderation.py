@@ -68,7 +68,7 @@ def test_too_few_genes_give_a_point_prior(variance, scale):
     assert fit_variance_prior(np.array(variance), 9) == VariancePrior(scale, np.inf)
 
 
-@pytest.mark.parametrize(("df", "scale", "kappa"), [(4.0, 1.5, 0.0), (20.0, 0.8, 0.0), (5.0, 1.0, 1.0)])
+@pytest.mark.parametrize(("df", "scale", "kappa"), [(4.0, 1.5, 0.0), (20.0, 0.8, 0.0), (5.0, 1.0, 1.0), (1.4, 0.5, 0.0)])
 def test_error_law_recovers_what_drew_the_errors(df, scale, kappa):
     rng = np.random.default_rng(0)
     between, predicted = rng.uniform(0.2, 2, N), 2 * rng.standard_normal(N)
