@@ -64,7 +64,7 @@ def summarise(rows: list[dict]) -> pd.DataFrame:
         lam=("lam", "mean"),
         discoveries=("discoveries", "sum"),
         false_discoveries=("false_discoveries", "sum"),
-        mean_ratio=("ratio_to_mean", "mean"),
+        median_ratio=("ratio_to_mean", "median"),
         seconds=("seconds", "mean"),
         **{column: (column, "mean") for column in ("weights", "mse", "mse_mean", "mse_zero", "mse_ridge", "noise")},
     )

@@ -87,7 +87,7 @@ def cluster(fold: Fold) -> np.ndarray | None:
     if placed_by("cluster")(fold) is None:
         return None
     space, observed = fold.model._space().with_ranking(("cluster",)), fold.model._screen().observed.effect
-    return np.stack([observed[space.located_cluster(name)].mean(axis=0) for name in fold.names])
+    return np.stack([observed[located].mean(axis=0) for located in space.located(fold.names)])
 
 
 def additive(fold: Fold) -> np.ndarray | None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dbdiffusion.inference import ErrorLaw, adjust_p_values, shrunk_contrast, shrunk_null, welch_contrast
+from dbdiffusion.inference import ErrorLaw, Prior, adjust_p_values, shrunk_contrast, shrunk_null, welch_contrast
 
 N, G = 5, 1500
 DF, CONTROL_DF = np.full(N, 40.0), 500.0
@@ -25,7 +25,7 @@ def draw(rng, law, noise=0.3, tau=0.4, control=0.0):
 def test_posterior_covers_and_beats_observation_and_prediction(rng):
     law = ErrorLaw(4.0, 1.0, 0.3)
     truth, effect, errors, prior = draw(rng, law)
-    shrunk = shrunk_contrast(effect, *errors, *prior)
+    shrunk = shrunk_contrast(effect, *errors, Prior(*prior))
     error = ((shrunk.effect - truth) ** 2).mean()
     assert error < 0.8 * ((effect - truth) ** 2).mean()
     assert error < 0.8 * ((prior[0] - truth) ** 2).mean()
@@ -38,7 +38,7 @@ def test_with_a_normal_prior_it_is_the_weighted_mean(rng):
     law = ErrorLaw(1e5, 1.0, 0.0)
     _, effect, errors, prior = draw(rng, law)
     share = 0.16 / (0.16 + 0.09)
-    shrunk = shrunk_contrast(effect, *errors, *prior)
+    shrunk = shrunk_contrast(effect, *errors, Prior(*prior))
     np.testing.assert_allclose(shrunk.effect, prior[0] + share * (effect - prior[0]), atol=0.01)
     np.testing.assert_allclose(shrunk.se, np.sqrt(share * 0.09), rtol=0.02)
 
@@ -46,24 +46,24 @@ def test_with_a_normal_prior_it_is_the_weighted_mean(rng):
 def test_precise_observations_win_and_vague_ones_lose(rng):
     law = ErrorLaw(5.0, 1.0, 0.0)
     _, effect, (variance, control, df, control_df), prior = draw(rng, law)
-    precise = shrunk_contrast(effect, 1e-12 * variance, control, df, control_df, *prior)
+    precise = shrunk_contrast(effect, 1e-12 * variance, control, df, control_df, Prior(*prior))
     np.testing.assert_allclose(precise.effect, effect, atol=1e-6)
-    vague = shrunk_contrast(effect, 1e9 * variance, control, df, control_df, *prior)
+    vague = shrunk_contrast(effect, 1e9 * variance, control, df, control_df, Prior(*prior))
     np.testing.assert_allclose(vague.effect, prior[0], atol=1e-3)
 
 
 def test_an_observation_far_from_the_prediction_is_believed(rng):
     law = ErrorLaw(3.0, 1.0, 0.0)
     one = np.ones((1, 1))
-    shrunk = shrunk_contrast(50 * one, one, 0 * one, np.array([40.0]), 500.0, 0 * one, 0.01 * one, law)
+    shrunk = shrunk_contrast(50 * one, one, 0 * one, np.array([40.0]), 500.0, Prior(0 * one, 0.01 * one, law))
     assert shrunk.effect[0, 0] > 45
 
 
 def test_control_noise_is_carried_once(rng):
     law = ErrorLaw(5.0, 1.0, 0.0)
     _, effect, (variance, control, df, control_df), prior = draw(rng, law)
-    without = shrunk_contrast(effect, variance, control, df, control_df, *prior)
-    added = shrunk_contrast(effect, variance, control + 0.02, df, control_df, *prior)
+    without = shrunk_contrast(effect, variance, control, df, control_df, Prior(*prior))
+    added = shrunk_contrast(effect, variance, control + 0.02, df, control_df, Prior(*prior))
     np.testing.assert_allclose(added.se**2 - without.se**2, 0.02)
 
 
@@ -77,8 +77,8 @@ def test_false_discovery_rate_holds_even_if_predictions_are_wrong(wrong):
         effect = truth + 0.5 * rng.standard_normal((N, G))
         errors = (np.full((N, G), 0.25), np.zeros((N, G)), np.full(N, 1e6), 1e6)
         prior = (predicted, np.full((N, G), 0.16), law)
-        p_value = shrunk_contrast(effect, *errors, *prior).p_value()
-        called = adjust_p_values(p_value, shrunk_null(*errors, *prior)) < 0.1
+        p_value = shrunk_contrast(effect, *errors, Prior(*prior)).p_value()
+        called = adjust_p_values(p_value, shrunk_null(*errors, Prior(*prior))) < 0.1
         plain = adjust_p_values(welch_contrast(effect, *errors).p_value()) < 0.1
         shares.append((called & (truth == 0)).sum() / max(called.sum(), 1))
         found.append((called & (truth != 0)).sum() / max((plain & (truth != 0)).sum(), 1))
@@ -90,18 +90,30 @@ def test_false_discovery_rate_holds_even_if_predictions_are_wrong(wrong):
 def test_null_share_counts_what_the_null_would_give(rng):
     law = ErrorLaw(6.0, 1.0, 0.2)
     _, _, errors, prior = draw(rng, law)
-    nulls = shrunk_null(*errors, *prior)
+    nulls = shrunk_null(*errors, Prior(*prior))
     se, df = np.sqrt(errors[0] + errors[1]), welch_contrast(0 * errors[0], *errors).df
     counts = []
     for seed in range(30):
         nothing = stats.t(df).rvs(random_state=seed) * se
-        counts.append((shrunk_contrast(nothing, *errors, *prior).p_value() <= 0.02).sum(axis=1))
+        counts.append((shrunk_contrast(nothing, *errors, Prior(*prior)).p_value() <= 0.02).sum(axis=1))
     expected = np.array([null.below(np.array([0.02]))[0] for null in nulls])
     np.testing.assert_allclose(np.mean(counts, axis=0), expected, rtol=0.15)
 
 
 def test_a_single_cell_stays_without_an_error():
     one = np.ones((1, 3))
-    shrunk = shrunk_contrast(one, np.nan * one, 0.1 * one, np.array([0.0]), 10.0, 0 * one, one, ErrorLaw(5.0, 1.0, 0.0))
+    shrunk = shrunk_contrast(one, np.nan * one, 0.1 * one, np.array([0.0]), 10.0, Prior(0 * one, one, ErrorLaw(5.0, 1.0, 0.0)))
     assert np.isnan(shrunk.se).all()
     assert np.array_equal(shrunk.effect, one)
+
+
+def test_an_own_scale_is_a_law_of_that_scale(rng):
+    effect, predicted = rng.standard_normal((2, 3, 11))
+    variance, between = rng.uniform(0.1, 1, (2, 3, 11))
+    scales = np.array([0.5, 1.0, 3.0])
+    arguments = (variance, 0.1 * variance, np.array([9, 12, 30]), 50)
+    together = shrunk_contrast(effect, *arguments, Prior(predicted, between, ErrorLaw(5.0, 0.8, 0.4), 0.6, scales))
+    for i, scale in enumerate(scales):
+        alone = shrunk_contrast(effect, *arguments, Prior(predicted, between, ErrorLaw(5.0, 0.8 * scale, 0.4), 0.6))
+        np.testing.assert_allclose(together.effect[i], alone.effect[i])
+        np.testing.assert_allclose(together.se[i], alone.se[i])

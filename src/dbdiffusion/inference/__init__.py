@@ -7,10 +7,11 @@ from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
 from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
 from dbdiffusion.inference._leave_one_out import leave_one_out
 from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
+from dbdiffusion.inference._own_scale import own_scales
 from dbdiffusion.inference._paper import paper_estimate
 from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, fit_rectifier
 from dbdiffusion.inference._references import ALL, References, effective_number
-from dbdiffusion.inference._shrinkage import shrunk_contrast, shrunk_null
+from dbdiffusion.inference._shrinkage import Prior, shrunk_contrast, shrunk_null
 
 __all__ = [
     "ALL",
@@ -19,6 +20,7 @@ __all__ = [
     "Estimate",
     "HierarchicalRectifier",
     "NullShare",
+    "Prior",
     "Rectifier",
     "References",
     "VariancePrior",
@@ -31,6 +33,7 @@ __all__ = [
     "fit_rectifier",
     "fit_variance_prior",
     "leave_one_out",
+    "own_scales",
     "paper_estimate",
     "shrunk_contrast",
     "shrunk_null",

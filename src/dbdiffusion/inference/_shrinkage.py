@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,20 +18,56 @@ GOLDEN = 0.6180339887
 N_NULL = 30  # statistics on either side at which the null distribution of shrunk p-values is looked up
 
 
+@dataclass(frozen=True)
+class Prior:
+    r"""What is known of measured effects without looking at them.
+
+    Parameters
+    ----------
+    predicted, between
+        (n, G) cross-fitted predictions and :math:`\tau^2`, both made without the perturbation itself.
+    law
+        Of the predictions' errors.
+    control_weight
+        a, see :class:`Rectifier`.
+    own_scale
+        u, (n,) scale of each perturbation's own errors beside the law's, see :func:`own_scales`.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import ErrorLaw
+    >>> one, law = np.ones((2, 3)), ErrorLaw(df=5.0, scale=1.0, kappa=0.0)
+    >>> Prior(0 * one, one, law, own_scale=np.array([1.0, 2.0])).variance()[:, 0]
+    array([1., 4.])
+    """
+
+    predicted: np.ndarray
+    between: np.ndarray
+    law: ErrorLaw
+    control_weight: float = 1.0
+    own_scale: np.ndarray | float = 1.0
+
+    def variance(self) -> np.ndarray:
+        """Squared scale (n, G) of the t around the predictions."""
+        return self.law.variance(self.between, self.predicted) * np.reshape(self.own_scale, (-1, 1)) ** 2
+
+    def of(self, row: int) -> Prior:
+        """The same of one perturbation, (1, G)."""
+        own = np.broadcast_to(self.own_scale, len(self.predicted))[row : row + 1]
+        return replace(self, predicted=self.predicted[[row]], between=self.between[[row]], own_scale=own)
+
+
 def shrunk_contrast(
     effect: np.ndarray,
     variance: np.ndarray,
     control_variance: np.ndarray,
     df: np.ndarray,
     control_df: float,
-    predicted: np.ndarray,
-    between: np.ndarray,
-    law: ErrorLaw,
-    control_weight: float = 1.0,
+    prior: Prior,
 ) -> Estimate:
     r"""Empirical-Bayes estimate of measured effects.
 
-    The prediction's error law is the prior, :math:`\theta \sim p + c \sqrt{\tau^2 + \kappa^2 p^2}\, t_\nu`, and the observed
+    The prediction's error law is the prior, :math:`\theta \sim p + u c \sqrt{\tau^2 + \kappa^2 p^2}\, t_\nu`, and the observed
     effect is normal around :math:`\theta` with its own sampling variance. A t is a scale mixture of normals, so mean and
     variance of the posterior are sums over its components. Of the control's sampling error the prediction carries the
     share a, which is added to the variance; the rest is noise of the observation.
@@ -39,12 +76,8 @@ def shrunk_contrast(
     ----------
     effect, variance, control_variance, df, control_df
         As in :func:`welch_contrast`, (n, G).
-    predicted, between
-        (n, G) cross-fitted predictions and :math:`\tau^2`, both made without the perturbation itself.
-    law
-        Of the predictions' errors.
-    control_weight
-        a, see :class:`Rectifier`.
+    prior
+        Of the same perturbations.
 
     Returns
     -------
@@ -56,18 +89,18 @@ def shrunk_contrast(
     --------
     >>> from dbdiffusion.inference import ErrorLaw
     >>> one, law = np.ones((1, 1)), ErrorLaw(df=100.0, scale=1.0, kappa=0.0)
-    >>> answer = shrunk_contrast(2 * one, one, 0 * one, np.array([10]), 10, 0 * one, one, law)
+    >>> answer = shrunk_contrast(2 * one, one, 0 * one, np.array([10]), 10, Prior(0 * one, one, law))
     >>> float(answer.effect[0, 0].round(1)), float(answer.se[0, 0].round(1))
     (1.0, 0.7)
     """
     plain = welch_contrast(effect, variance, control_variance, df, control_df)
-    prior = law.variance(between, predicted)
-    variance = variance + (1 - control_weight) ** 2 * control_variance
-    difference = effect - predicted
+    unknown = prior.variance()
+    variance = variance + (1 - prior.control_weight) ** 2 * control_variance
+    difference = effect - prior.predicted
     total, mean, square = (np.zeros_like(difference) for _ in range(3))
     with np.errstate(divide="ignore", invalid="ignore"):
-        for precision, weight in zip(*law.components(), strict=True):
-            component = prior / precision
+        for precision, weight in zip(*prior.law.components(), strict=True):
+            component = unknown / precision
             sum_of_variances = component + variance
             share = np.where(sum_of_variances > 0, component / sum_of_variances, 1.0)
             density = weight * np.exp(-0.5 * difference**2 / sum_of_variances) / np.sqrt(sum_of_variances)
@@ -78,9 +111,9 @@ def shrunk_contrast(
         far = total <= 1e-290  # where no component reaches the observation, the observation is right
         mean = np.where(far, 1.0, mean / total) * difference
         posterior = np.where(far, variance, square / total - mean**2)
-    se = np.sqrt(np.maximum(posterior, 0) + control_weight**2 * control_variance)
+    se = np.sqrt(np.maximum(posterior, 0) + prior.control_weight**2 * control_variance)
     known = np.isfinite(plain.se) & np.isfinite(se)
-    return Estimate(np.where(known, predicted + mean, effect), np.where(known, se, plain.se), plain.df)
+    return Estimate(np.where(known, prior.predicted + mean, effect), np.where(known, se, plain.se), plain.df)
 
 
 def shrunk_null(
@@ -88,10 +121,7 @@ def shrunk_null(
     control_variance: np.ndarray,
     df: np.ndarray,
     control_df: float,
-    predicted: np.ndarray,
-    between: np.ndarray,
-    law: ErrorLaw,
-    control_weight: float = 1.0,
+    prior: Prior,
 ) -> list[NullShare]:
     """How many shrunk p-values would lie below a threshold in each of n perturbations, had none of its genes changed.
 
@@ -101,14 +131,14 @@ def shrunk_null(
 
     Parameters
     ----------
-    variance, control_variance, df, control_df, predicted, between, law, control_weight
+    variance, control_variance, df, control_df, prior
         As in :func:`shrunk_contrast`.
 
     Examples
     --------
     >>> from dbdiffusion.inference import ErrorLaw
     >>> one, law = np.ones((1, 50)), ErrorLaw(df=100.0, scale=1.0, kappa=0.0)
-    >>> null = shrunk_null(one, 0 * one, np.array([10]), 10, 0 * one, 1e6 * one, law)[0]
+    >>> null = shrunk_null(one, 0 * one, np.array([10]), 10, Prior(0 * one, 1e6 * one, law))[0]
     >>> null.below(np.array([0.5, 1.0])).round(0).tolist()  # 50 genes, a prior that says nothing: uniform
     [25.0, 50.0]
     """
@@ -121,9 +151,8 @@ def shrunk_null(
     for i in range(len(variance)):
         row = slice(i, i + 1)
         effect = stats.t.ppf(edges[:-1, None] + within * mass[:, None], plain.df[row]) * plain.se[row]
-        shrunk = shrunk_contrast(
-            effect, variance[row], control_variance[row], df[row], control_df, predicted[row], between[row], law, control_weight
-        ).p_value()
+        errors = (variance[row], control_variance[row], df[row], control_df)
+        shrunk = shrunk_contrast(effect, *errors, prior.of(i)).p_value()
         order = np.argsort(shrunk, axis=None)
         share = np.broadcast_to(mass[:, None], shrunk.shape).ravel()
         nulls.append(NullShare(shrunk.ravel()[order], np.cumsum(share[order])))

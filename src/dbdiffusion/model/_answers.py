@@ -14,9 +14,12 @@ from dbdiffusion.inference import (
     Estimate,
     HierarchicalRectifier,
     NullShare,
+    Prior,
     Rectifier,
+    References,
     fit_hierarchical,
     fit_rectifier,
+    own_scales,
     paper_estimate,
     shrunk_contrast,
     shrunk_null,
@@ -115,16 +118,26 @@ def shrunk_answers(model: Any, names: Sequence[str], way: Way) -> dict[str, Answ
         inside = [i for i, row in enumerate(pool.rows[members]) if row in asked]
         if not inside or len(members) < MIN_REFERENCES:
             continue
-        rectifier = fit_rectifier(references_of(model, pool, members, way.reference_set), way.lam)
+        references = references_of(model, pool, members, way.reference_set)
+        rectifier = fit_rectifier(references, way.lam)
+        prior = _prior(rectifier, references, inside)
         observed = model._screen().observed.subset(pool.rows[members][inside])
         errors = (observed.variance, observed.control_variance, observed.df, observed.control_df)
-        prior = (rectifier.loo_predicted[inside], rectifier.loo_between[inside], rectifier.law, rectifier.control_weight)
-        shrunk, nulls = shrunk_contrast(observed.effect, *errors, *prior), shrunk_null(*errors, *prior)
+        shrunk, nulls = shrunk_contrast(observed.effect, *errors, prior), shrunk_null(*errors, prior)
         for i, row in enumerate(pool.rows[members][inside]):
             name = wanted[row]
             estimate = _with_genes_of(_row(shrunk, i), plain[name].estimate, space.own_genes(name))
             plain[name] = Answer(estimate, rectifier.weights[GENERATED], rectifier.tau, rectifier.n_reference - 1, nulls[i])
     return plain
+
+
+def _prior(rectifier: Rectifier, references: References, members: Sequence[int]) -> Prior:
+    """What the others say of some of the references, and how far each as a whole lies from it."""
+    noise = references.known_noise(rectifier.control_weight)
+    left_out = (rectifier.loo_error, rectifier.loo_between, rectifier.loo_predicted)
+    scales = own_scales(*left_out, noise, rectifier.law)
+    _, between, predicted = (values[members] for values in left_out)
+    return Prior(predicted, between, rectifier.law, rectifier.control_weight, scales[members])
 
 
 def rectified_answers(
