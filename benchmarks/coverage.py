@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 WAYS = {
     "default": {},
     "hierarchical": {"method": "hierarchical"},
-    "lam0": {"lam": 0.0},  # the mean of the references
+    "mean": {"lam": 0.0, "reference_set": "all"},  # of the measured perturbations
+    "lam0": {"lam": 0.0},  # the same, but the reference set may be those that resemble the target
     "lam1": {"lam": 1.0},  # plain prediction-powered inference with the generated mean
     "k_fold": {"cross_fitting": "k_fold"},
     "in_sample": {"cross_fitting": "in_sample"},
