@@ -13,6 +13,7 @@ from dbdiffusion.data import simulate_screen
 from dbdiffusion.embedding import ObservedEffects
 
 QUIET = {"enable_progress_bar": False}
+CONTEXTS = ("early", "late")
 
 
 def tiny_screen(**changes):
@@ -25,6 +26,17 @@ def tiny_screen(**changes):
         "seed": 1,
     }
     return simulate_screen(**{**options, **changes})
+
+
+def screen_in_two_contexts():
+    """The same perturbations twice; late, the genes are dealt out anew, so that effects differ."""
+    first, second = tiny_screen(seed=1), tiny_screen(seed=1)
+    order = np.random.default_rng(5).permutation(first.n_vars)
+    second.X = second.X[:, order]
+    second.obs_names = second.obs_names + "late"
+    both = ad.concat([first, second])
+    both.obs["time"] = np.repeat(CONTEXTS, [first.n_obs, second.n_obs])
+    return both
 
 
 def tiny_model(adata, **options):

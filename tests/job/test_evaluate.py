@@ -4,7 +4,7 @@ from tiny import tiny_screen
 
 from dbdiffusion.data import hold_out
 from dbdiffusion.job import score_targets
-from dbdiffusion.job._evaluate import observe
+from dbdiffusion.job._evaluate import observe, split_half_ceiling
 
 SETUP = {"perturbation_key": "perturbation", "control": "control", "batch_key": "batch"}
 
@@ -49,3 +49,19 @@ def test_without_cells_the_fields_are_empty(trained, unseen):
     score = score_targets(trained, trained.predict_effects(unseen[:1]), None)[0]
     assert score["mse"] is None
     assert score["n_de"] >= 0
+
+
+def test_too_few_cells_to_halve_have_no_ceiling(trained, unseen):
+    cells, _ = hold_out(tiny_screen(), list(trained.perturbation_names))
+    rows = {name: np.flatnonzero(cells.obs["perturbation"] == name) for name in ("control", *unseen)}
+    few, many = unseen
+
+    def ceiling(n_control, n_few, n_many):
+        chosen = np.concatenate([rows["control"][:n_control], rows[few][:n_few], rows[many][:n_many]])
+        return split_half_ceiling(trained, cells[chosen].copy(), {**SETUP, "batch_key": None}, seed=0)
+
+    one = ceiling(60, 3, 20)
+    assert np.isnan(one[few])
+    assert 0 <= one[many] <= 1
+    assert np.isnan(list(ceiling(3, 20, 20).values())).all()
+    assert np.isnan(list(ceiling(60, 3, 3).values())).all()

@@ -4,10 +4,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import tiny_screen
+from tiny import CONTEXTS, screen_in_two_contexts, tiny_screen
 
 from dbdiffusion.__main__ import main
 from dbdiffusion._keys import EFFECT_COLUMNS
+from dbdiffusion.data import hold_out
 
 FAST = ["--max-epochs", "2", "--max-epochs-diffusion", "1", "--n-cells", "20", "--quiet"]
 
@@ -117,3 +118,103 @@ def test_bad_input_is_a_line_and_exit_code_two(file, tmp_path, capsys, options, 
 def test_a_full_folder_is_refused_before_any_work(file, out, capsys):
     assert main(["--h5ad", str(file), "--hold-out-n", "1", "--out", str(out), *FAST]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def timed_file(tmp_path_factory):
+    """Two contexts; the first perturbation has no gene and, as the second, no cells late."""
+    adata = screen_in_two_contexts()
+    named = adata.obs["perturbation"].astype(str)
+    only_early = sorted(set(named) - {"control"})[:2]
+    adata = adata[~(named.isin(only_early) & (adata.obs["time"] == "late")).to_numpy()].copy()
+    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace(only_early[0], "NOGENE")
+    path = tmp_path_factory.mktemp("timed") / "screen.h5ad"
+    adata.write_h5ad(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def timed_targets(timed_file):
+    """One hidden in one context, one in both, and one that was not measured."""
+    adata = ad.read_h5ad(timed_file)
+    names = [name for name in sorted(set(adata.obs["perturbation"])) if name in adata.var_names]
+    return [*names[:2], next(gene for gene in adata.var_names if gene not in names)]
+
+
+@pytest.fixture(scope="module")
+def timed_out(timed_file, timed_targets, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("timed_run") / "results"
+    what = ["--hold-out", *timed_targets[:2], "--targets", timed_targets[2]]
+    where = ["--batch-key", "batch", "--context-key", "time", "--out", str(folder)]
+    assert main(["--h5ad", str(timed_file), *where, *what, *FAST]) == 0
+    return folder
+
+
+def test_scores_of_held_out_targets_are_those_of_their_context(timed_out, timed_file, timed_targets):
+    from dbdiffusion import DBDiffusion
+
+    scores = pd.DataFrame(json.loads((timed_out / "summary.json").read_text())["targets"]).set_index(["target", "context"])
+    only_early, both, new = timed_targets
+    assert list(scores.index) == [(target, context) for context in CONTEXTS for target in timed_targets]
+    assert scores["mse"].notna().to_dict() == {
+        (target, context): target == both or (target == only_early and context == "early") for target, context in scores.index
+    }
+    assert scores.loc[new, "n_cells"].isna().all()
+
+    adata = ad.read_h5ad(timed_file)
+    late = adata[(adata.obs["time"] == "late").to_numpy()].copy()
+    DBDiffusion.setup_anndata(late, batch_key="batch")
+    observed = DBDiffusion(late).observed_effects().query("target == @both").set_index("variable")["effect"]
+    effects = pd.read_csv(timed_out / "effects.csv").query("target == @both and context == 'late'").set_index("variable")
+    np.testing.assert_allclose(effects["observed"], observed.loc[effects.index], rtol=1e-4, atol=1e-6)
+    error = (effects["effect"] - observed).drop(both)
+    assert scores.loc[(both, "late"), "mse"] == pytest.approx(float((error**2).mean()), rel=1e-3)
+    assert scores.loc[(both, "late"), "n_cells"] == (late.obs["perturbation"] == both).sum()
+
+
+def test_tables_and_cells_of_every_context(timed_out, timed_targets):
+    effects = pd.read_csv(timed_out / "effects.csv")
+    assert set(zip(effects["target"], effects["context"], strict=True)) == {(t, c) for t in timed_targets for c in CONTEXTS}
+    assert effects["status"].eq("unseen").all()
+    everything = pd.read_csv(timed_out / "differential_expression.csv")
+    assert everything.query("target == 'NOGENE'")["context"].unique().tolist() == ["early"]
+    assert not everything.query("status == 'unseen'")["target"].isin(["NOGENE"]).any()
+    cells = ad.read_h5ad(timed_out / "generated.h5ad")
+    assert cells.obs.groupby(["time", "perturbation"], observed=True).size().tolist() == [20] * 6
+    assert cells.obs_names.is_unique
+
+
+def test_the_report_speaks_of_every_context(timed_out):
+    text = (timed_out / "report.md").read_text()
+    assert "in each of 2 contexts (early, late)" in text
+    assert "true effects are not shown" in text
+    assert "**late.** Control cells as pseudo-perturbations" in text
+    assert all(f"]({p.name})" in text for p in timed_out.glob("*.png"))
+    assert len(list(timed_out.glob("*.png"))) == 6
+    summary = json.loads((timed_out / "summary.json").read_text())
+    for part in ("strategy", "weights", "embedding_scores", "calibration"):
+        assert list(summary[part]) == list(CONTEXTS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--context-key", "tine"], "Did you mean 'time'"),
+        (["--context-key", "time", "--cross-fitting", "k_fold"], "not for several contexts"),
+    ],
+)
+def test_contexts_that_cannot_be_used_are_said_before_any_work(timed_file, tmp_path, capsys, options, message):
+    code = main(["--h5ad", str(timed_file), "--hold-out-n", "1", *options, "--out", str(tmp_path / "results"), *FAST])
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_context_with_too_little_left_to_learn_from_is_named(timed_file, tmp_path, capsys):
+    adata = ad.read_h5ad(timed_file)
+    late = sorted(set(adata.obs.loc[adata.obs["time"] == "late", "perturbation"]) - {"control"})
+    others, _ = hold_out(adata[(adata.obs["time"] == "late").to_numpy()], late[2:])
+    kept = (adata.obs["time"] == "early") | adata.obs_names.isin(others.obs_names)
+    adata[kept.to_numpy()].copy().write_h5ad(tmp_path / "screen.h5ad")
+    options = ["--context-key", "time", "--hold-out", late[0], "--out", str(tmp_path / "results")]
+    assert main(["--h5ad", str(tmp_path / "screen.h5ad"), *options, *FAST]) == 2
+    assert "these keep fewer: {'late': 1}" in capsys.readouterr().err

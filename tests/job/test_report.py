@@ -1,21 +1,52 @@
 import pandas as pd
 
 from dbdiffusion.job._calibration import Checked
-from dbdiffusion.job._report import write_report
+from dbdiffusion.job._report import cells_to_map, draw_plots, write_report
 
 
 def test_report_says_how_good_and_names_the_plots(tmp_path):
     target = {"target": "A", "mse": 1.0, "mse_mean_baseline": 2.0, "coverage_95": 0.9}
     summary = {
         "seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.0}, "targets": [target],
-        "screen": {"n_cells": 10, "n_genes": 3, "n_perturbations": 2, "source": "simulated"},
+        "screen": {"n_cells": 10, "n_genes": 3, "n_perturbations": 2, "contexts": [], "source": "simulated"},
         "embedding_scores": {"mean": {"mse": 0.5}},
     }  # fmt: skip
     checked = Checked(None, None, ("The screen is too small.",))
-    write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["A"]), [("volcano.png", "A plot.")], checked)
+    write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["A"]), [("volcano.png", "A plot.")], {None: checked})
     text = (tmp_path / "report.md").read_text()
     assert "0.50 times that of the mean" in text
     assert "90.0% of the" in text
     assert "![A plot.](volcano.png)" in text
     assert "| A | 1 |" in text
     assert "Not checked: The screen is too small." in text
+
+
+def test_scores_are_told_apart_by_context(tmp_path):
+    target = {"target": "A", "mse": 1.0, "mse_mean_baseline": 2.0, "coverage_95": 0.9}
+    scores = [{**target, "context": "early"}, {**target, "context": "late", "mse": 3.0}]
+    summary = {
+        "seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.0}, "targets": scores,
+        "screen": {"n_cells": 10, "n_genes": 3, "n_perturbations": 2, "contexts": ["early", "late"], "source": "simulated"},
+        "embedding_scores": {name: {"mean": {"mse": 0.5}} for name in ("early", "late")},
+    }  # fmt: skip
+    checked = {name: Checked(None, None, ()) for name in ("early", "late")}
+    write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["A"]), [], checked)
+    text = (tmp_path / "report.md").read_text()
+    assert "1 of the measured perturbations, in 2 contexts" in text
+    assert "1.00 times that of the mean" in text
+    assert "| early | 1 | 0.5 | 0.9 |" in text
+    assert "| late | 1 | 1.5 | 0.9 |" in text
+    assert "| mean | late | 0.5 |" in text
+
+
+def test_a_panel_for_every_target_and_context_and_what_is_cut_is_said(trained, unseen, tmp_path):
+    effects = pd.concat([trained.predict_effects(unseen, n_cells=8).assign(context=c) for c in "abcdefg"], ignore_index=True)
+    generated = trained.generate(unseen, n_cells=7)
+    generated.obs["where"] = [*"abcdefg"] * len(unseen)
+    control = trained.adata[(trained.adata.obs["perturbation"] == "control").to_numpy()].copy()
+    control.obs["where"] = [*"abcdefg"] * (control.n_obs // 7)
+    cells = cells_to_map(control, control[:0], generated, "perturbation", "where")
+    assert cells.obs.groupby("kind").size().to_dict() == {"control": control.n_obs, "generated": generated.n_obs}
+    plots = draw_plots(trained, effects.assign(observed=float("nan")), cells, tmp_path)
+    assert [file for file, _ in plots] == ["gene_intervals.png", "volcano.png", "cells.png", "losses.png"]
+    assert all("The first 12 of 14." in caption for _, caption in plots[:3])

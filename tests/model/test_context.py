@@ -1,25 +1,21 @@
+import mudata
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import QUIET, tiny_model, tiny_screen
+import scvi
+from tiny import CONTEXTS, QUIET, screen_in_two_contexts, tiny_guides, tiny_model, tiny_screen
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
 
-EARLY, LATE = "early", "late"
+EARLY, LATE = CONTEXTS
 
 
-def screen_in_two_contexts():
-    """The same perturbations twice; late, the genes are dealt out anew, so that effects differ."""
-    first, second = tiny_screen(seed=1), tiny_screen(seed=1)
-    order = np.random.default_rng(5).permutation(first.n_vars)
-    second.X = second.X[:, order]
-    second.obs_names = second.obs_names + "late"
-    import anndata as ad
-
-    both = ad.concat([first, second])
-    both.obs["time"] = np.repeat([EARLY, LATE], [first.n_obs, second.n_obs])
-    return both
+def trained_with_a_seed(data, n_epochs):
+    scvi.settings.seed = 0
+    model = tiny_model(data)
+    model.train(max_epochs=n_epochs, max_epochs_diffusion=n_epochs, **QUIET)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +27,7 @@ def hidden():
 def timed(hidden):
     adata, _ = hold_out(screen_in_two_contexts(), hidden)
     DBDiffusion.setup_anndata(adata, batch_key="batch", context_key="time")
-    model = tiny_model(adata)
-    model.train(max_epochs=15, max_epochs_diffusion=15, **QUIET)
-    return model
+    return trained_with_a_seed(adata, 40)
 
 
 def test_contexts_are_named_and_told_to_the_diffusion(timed):
@@ -116,3 +110,98 @@ def test_every_context_needs_control():
     late_control = (adata.obs["time"] == LATE) & (adata.obs["perturbation"] == "control")
     with pytest.raises(ValueError, match=r"late.*have fewer"):
         DBDiffusion.setup_anndata(adata[~late_control.to_numpy()].copy(), context_key="time")
+
+
+GUIDED = {"rna_layer": "rna", "guide_layer": "guide", "batch_key": "rna"}
+
+
+def as_mudata(adata):
+    """The screen with its guides; the perturbations themselves are not told."""
+    rna = adata.copy()
+    del rna.obs["perturbation"]
+    return mudata.MuData({"rna": rna, "guide": tiny_guides(adata)})
+
+
+@pytest.fixture(scope="module")
+def small():
+    adata = screen_in_two_contexts()
+    return adata[adata.obs["perturbation"].isin(["control", *sorted(set(adata.obs["perturbation"]))[:12]]).to_numpy()].copy()
+
+
+@pytest.fixture(scope="module")
+def timed_anndata(small):
+    adata = small.copy()
+    DBDiffusion.setup_anndata(adata, batch_key="batch", context_key="time")
+    return trained_with_a_seed(adata, 2)
+
+
+@pytest.fixture(scope="module")
+def timed_mudata(small):
+    mdata = as_mudata(small)
+    DBDiffusion.setup_mudata(mdata, batch_key="batch", context_key="time", modalities={**GUIDED, "context_key": "rna"})
+    return trained_with_a_seed(mdata, 2)
+
+
+def test_mudata_answers_in_contexts_as_anndata_bit_for_bit(timed_mudata, timed_anndata):
+    both = timed_mudata, timed_anndata
+    assert timed_mudata.contexts == (EARLY, LATE)
+    assert np.array_equal(*(model.get_latent_representation() for model in both))
+    names = timed_anndata.perturbation_names
+    gene = next(g for g in timed_anndata.adata.var_names if g not in names)
+    for ask in (
+        lambda model: model.observed_effects(),
+        lambda model: model.differential_expression_ppi([names[0], gene], n_cells=64),
+        lambda model: model.predict_effects(gene, n_cells=64, context=LATE),
+        lambda model: model.in_context(LATE).calibration(n_cells=64).table,
+        lambda model: model.in_context(LATE).null_calibration(n_splits=3).p_values,
+        lambda model: model.in_context(EARLY).reference_predictions(n_cells=64),
+    ):
+        pd.testing.assert_frame_equal(*map(ask, both), check_exact=True)
+    cells = [model.generate(gene, n_cells=5, context=LATE).X.toarray() for model in both]
+    assert np.array_equal(*cells)
+
+
+def test_the_context_is_a_column_of_mudata_or_of_a_modality(small, timed_anndata):
+    mdata = mudata.MuData({"rna": small.copy()})
+    mdata.obs["when"] = small.obs["time"].to_numpy()
+    modalities = {"rna_layer": "rna", "perturbation_key": "rna", "batch_key": "rna"}
+    DBDiffusion.setup_mudata(mdata, batch_key="batch", context_key="when", modalities=modalities)
+    model = tiny_model(mdata)
+    pd.testing.assert_frame_equal(model.observed_effects(), timed_anndata.observed_effects(), check_exact=True)
+
+
+def test_a_mudata_with_contexts_is_saved_loaded_and_transferred(timed_mudata, small, tmp_path):
+    gene = next(g for g in small.var_names if g not in timed_mudata.perturbation_names)
+    expected = timed_mudata.predict_effects(gene, n_cells=64)
+    timed_mudata.save(tmp_path / "model")
+    for data in (False, as_mudata(small)):
+        loaded = DBDiffusion.load(tmp_path / "model", adata=data)
+        assert loaded.contexts == timed_mudata.contexts
+        pd.testing.assert_frame_equal(loaded.predict_effects(gene, n_cells=64), expected)
+    other = as_mudata(small[::2].copy())
+    assert timed_mudata.get_latent_representation(other).shape == (other.n_obs, 5)
+    groups = timed_mudata.differential_expression(groupby="time", group1=EARLY, group2=LATE, silent=True)
+    assert set(groups.index) == set(small.var_names)
+    other["rna"].obs["time"] = "noon"
+    with pytest.raises(ValueError, match="noon"):
+        timed_mudata.get_latent_representation(other)
+
+
+def test_contexts_of_a_mudata_that_cannot_be_used_are_named(small):
+    located = {**GUIDED, "context_key": "rna"}
+    mdata = as_mudata(small)
+    with pytest.raises(KeyError, match="Did you mean 'time'"):
+        DBDiffusion.setup_mudata(mdata, context_key="tine", modalities=located)
+    with pytest.raises(KeyError, match="`context_key` 'time' is not in obs"):
+        DBDiffusion.setup_mudata(mdata, context_key="time", modalities={**GUIDED, "context_key": "guide"})
+    with pytest.raises(TypeError, match="`context_key` must be text or None"):
+        DBDiffusion.setup_mudata(mdata, context_key=1, modalities=located)
+    with pytest.raises(KeyError, match="`perturbation_key` 'perturbation' is not in"):
+        DBDiffusion.setup_mudata(mdata, context_key="time", modalities={"rna_layer": "rna", "context_key": "rna"})
+    mdata["rna"].obs["time"] = mdata["rna"].obs["time"].where(np.arange(mdata.n_obs) > 0)
+    with pytest.raises(ValueError, match="missing values"):
+        DBDiffusion.setup_mudata(mdata, context_key="time", modalities=located)
+    late_control = ((small.obs["time"] == LATE) & (small.obs["perturbation"] == "control")).to_numpy()
+    with pytest.raises(ValueError, match=r"late.*have fewer"):
+        DBDiffusion.setup_mudata(as_mudata(small[~late_control].copy()), context_key="time", modalities=located)
+    assert not [name for name in mdata.obs if name.startswith("_scvi")]

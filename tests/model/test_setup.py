@@ -78,6 +78,19 @@ def test_save_and_load_with_and_without_mudata(trained_on_mudata, rna, tmp_path)
     assert np.array_equal(loaded.get_latent_representation(), trained_on_mudata.get_latent_representation())
 
 
+def test_a_model_saved_before_mudata_had_contexts_is_loaded(trained_on_mudata, rna, tmp_path):
+    trained_on_mudata.save(tmp_path / "now")
+    old = DBDiffusion.load(tmp_path / "now", adata=mudata.MuData({"rna": rna.copy(), "guide": tiny_guides(rna)}))
+    del old.registry_["setup_args"]["context_key"]
+    old.save(tmp_path / "old")
+    loaded = DBDiffusion.load(tmp_path / "old", adata=False)
+    assert "context_key" not in loaded.registry_["setup_args"]
+    loaded = DBDiffusion.load(tmp_path / "old", adata=mudata.MuData({"rna": rna.copy(), "guide": tiny_guides(rna)}))
+    for model in (old, loaded):
+        assert model.contexts == ()
+        assert np.array_equal(model.get_latent_representation(), trained_on_mudata.get_latent_representation())
+
+
 def test_other_mudata_and_a_query(trained_on_mudata, rna, tmp_path):
     other = tiny_screen(n_perturbations=5)
     other.obs["perturbation"] = other.obs["perturbation"].astype(str).replace(trained_on_mudata.perturbation_names[0], "GENE57")

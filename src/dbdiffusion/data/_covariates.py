@@ -70,18 +70,23 @@ def _check_numbers(values: pd.Series, argument: str, column: str) -> None:
         raise ValueError(msg)
 
 
-def check_contexts(obs: pd.DataFrame, context_key: str | None, perturbation_key: str, control: str) -> None:
+def check_contexts(contexts: pd.Series, perturbations: pd.Series, context_key: str, control: str) -> None:
     """Raise unless every context has at least two control cells.
+
+    Parameters
+    ----------
+    contexts, perturbations
+        Of the same cells in the same order; a MuData may keep them in different modalities.
+    context_key, control
+        As set up, for the message and to tell control cells.
 
     Raises
     ------
     ValueError
         Otherwise; effects are contrasts with control inside a context.
     """
-    if context_key is None:
-        return
-    is_control = (obs[perturbation_key].astype(str) == control).to_numpy()
-    contexts = obs[context_key].astype(str)
+    is_control = (perturbations.astype(str) == control).to_numpy()
+    contexts = contexts.astype(str)
     sizes = contexts[is_control].value_counts().reindex(contexts.unique(), fill_value=0)
     lacking = [name for name, size in sizes.items() if size < 2]
     if lacking:

@@ -12,6 +12,7 @@ from scvi.data.fields import BaseAnnDataField
 
 from dbdiffusion.data._fields import PerturbationField, UserVectorsField
 from dbdiffusion.data._guides import call_perturbations
+from dbdiffusion.data._validate import check_perturbations
 
 if TYPE_CHECKING:
     import rich.table
@@ -78,9 +79,11 @@ class MuDataPerturbationField(BaseAnnDataField):
         return self._field.view_state_registry(state_registry)
 
     def names(self, mdata: MuData) -> pd.Series:
-        """The perturbation of every cell; made anew where a rule makes it."""
-        holder = self._holder(mdata)
-        return holder.obs[self._field._original_attr_key]
+        """The perturbation of every cell, checked; made anew where a rule makes it. Nothing is written."""
+        key = self._field._original_attr_key
+        obs = self._holder(mdata).obs if self._rule is None else pd.DataFrame({key: self._calls(mdata, self._rule)})
+        check_perturbations(obs, key, self._control)
+        return obs[key]
 
     def _holder(self, mdata: MuData) -> AnnData | MuData:
         if self._rule is not None:

@@ -24,6 +24,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--control", default="control", metavar="C", help="category of unperturbed cells (%(default)s)")
     data.add_argument("--layer", metavar="L", help="layer with the counts; default: X")
     data.add_argument("--batch-key", metavar="B", help="column of obs with experimental batches")
+    data.add_argument(
+        "--context-key", metavar="K", help="column of obs with contexts (cell lines, times) to answer for in each"
+    )
     data.add_argument("--size-factor-key", metavar="K", help="column of obs with total counts or size factors")
     data.add_argument("--embedding-key", metavar="K", help="key of uns with your own perturbation or gene vectors")
     data.add_argument("--alignment", type=float, default=1.0, metavar="A", help="of the simulated screen, 0 to 1 (%(default)s)")

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
+from dbdiffusion.job._contexts import stacked
 from dbdiffusion.plotting import coverage_by_level, null_quantiles, pit_histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
+    from matplotlib.axes import Axes
 
-    from dbdiffusion.model import Calibration, DBDiffusion, NullCalibration
+    from dbdiffusion.model import Calibration, NullCalibration
 
 N_SPLITS = 50
 FILE = "calibration.png"
@@ -27,7 +29,7 @@ CAPTION = (
 
 @dataclass(frozen=True)
 class Checked:
-    """Calibration of a screen, or why there is none.
+    """Calibration of a screen or of one of its contexts, or why there is none.
 
     Parameters
     ----------
@@ -50,8 +52,8 @@ class Checked:
         }
 
 
-def check_calibration(model: DBDiffusion, cross_fitting: str, seed: int) -> Checked:
-    """Both checks; what a screen is too small for comes back as a reason."""
+def check_calibration(model: Any, cross_fitting: str, seed: int) -> Checked:
+    """Both checks of a model, or of one as it is in a context; what a screen is too small for comes back as a reason."""
     reasons = []
     try:
         unseen = model.calibration(cross_fitting=cross_fitting, seed=seed)
@@ -66,59 +68,72 @@ def check_calibration(model: DBDiffusion, cross_fitting: str, seed: int) -> Chec
     return Checked(unseen, null, tuple(reasons))
 
 
-def draw_calibration(checked: Checked, folder: Path) -> list[tuple[str, str]]:
-    """Write the plot, if there is anything to show; returns file names and captions."""
+def draw_calibration(checked: Mapping[str | None, Checked], folder: Path) -> list[tuple[str, str]]:
+    """Write the plot, a row a context, if there is anything to show; returns file names and captions."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if checked.unseen is None and checked.null is None:
+    shown = {name: one for name, one in checked.items() if one.unseen is not None or one.null is not None}
+    if not shown:
         return []
     with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(9.6, 3.0), layout="constrained")
+        figure = Figure(figsize=(9.6, 3.0 * len(shown)), layout="constrained")
         FigureCanvasAgg(figure)
-        first, second, third = figure.subplots(1, 3)
-        if checked.unseen is not None:
-            for kind, table in list(checked.unseen.table.groupby("kind", sort=False))[:1]:
-                coverage_by_level(table, first, f"left-out {kind} perturbations")
-            pit_histogram(checked.unseen.pit.to_numpy(), second, "flat if calibrated at every level")
-        if checked.null is not None:
-            null_quantiles(checked.null.p_values.to_numpy(), third, "control against control")
-        for ax in (first, second, third):
-            if not ax.has_data():
-                ax.set_axis_off()
+        for axes, (name, one) in zip(figure.subplots(len(shown), 3, squeeze=False), shown.items(), strict=True):
+            _draw(one, axes, "" if name is None else f"\n{name}")
         figure.savefig(folder / FILE, dpi=130)
     return [(FILE, CAPTION)]
 
 
-def calibration_lines(checked: Checked, markdown: Callable[[pd.DataFrame], str]) -> list[str]:
+def _draw(checked: Checked, axes: Sequence[Axes], where: str) -> None:
+    first, second, third = axes
+    if checked.unseen is not None:
+        for kind, table in list(checked.unseen.table.groupby("kind", sort=False))[:1]:
+            coverage_by_level(table, first, f"left-out {kind} perturbations{where}")
+        pit_histogram(checked.unseen.pit.to_numpy(), second, f"flat if calibrated at every level{where}")
+    if checked.null is not None:
+        null_quantiles(checked.null.p_values.to_numpy(), third, f"control against control{where}")
+    for ax in axes:
+        if not ax.has_data():
+            ax.set_axis_off()
+
+
+def calibration_lines(checked: Mapping[str | None, Checked], markdown: Callable[[pd.DataFrame], str]) -> list[str]:
     """Paragraphs and tables for the report.
 
     Parameters
     ----------
     checked
-        From :func:`check_calibration`.
+        From :func:`check_calibration`, by context.
     markdown
         Turns a table into text.
     """
     lines = ["## Can the intervals and p-values be trusted on this screen?", ""]
-    if checked.unseen is not None:
+    unseen = {name: one.unseen for name, one in checked.items() if one.unseen is not None}
+    if unseen:
         columns = ["kind", "level", "coverage", "coverage_se", "width", "width_mean", "width_zero"]
         lines += [
             "Every measured perturbation, predicted as if it had not been measured, against what was observed (the noise of "
             "the observation allowed for). `coverage` should be the level; `width` is that of the interval, beside it those of "
             "the mean of the references and of predicting zero, calibrated alike.",
             "",
-            markdown(checked.unseen.table[columns].set_index("kind")),
+            markdown(stacked({name: one.table[columns].set_index("kind") for name, one in unseen.items()})),
             "",
-            markdown(checked.unseen.tuned),
-            "",
-        ]
-    if checked.null is not None:
-        mean = checked.null.table.mean()
-        lines += [
-            f"Control cells as pseudo-perturbations of {mean['n_cells']:.0f} cells, tested against the other control cells: "
-            f"p < .05 for {mean['below_0.05']:.1%} and p < .01 for {mean['below_0.01']:.2%} of the genes; "
-            f"{mean['n_discoveries']:.2f} discoveries a test at 5 % false discovery rate, where there should be none.",
+            markdown(stacked({name: one.tuned for name, one in unseen.items()})),
             "",
         ]
-    return lines + [f"Not checked: {reason}" for reason in checked.why_not] + ([""] if checked.why_not else [])
+    for name, one in checked.items():
+        if one.null is not None:
+            lines += [_of_null(one.null, "" if name is None else f"**{name}.** "), ""]
+    reasons = [(name, reason) for name, one in checked.items() for reason in one.why_not]
+    lines += [f"Not checked{'' if name is None else f' in {name}'}: {reason}" for name, reason in reasons]
+    return lines + ([""] if reasons else [])
+
+
+def _of_null(null: NullCalibration, where: str) -> str:
+    mean = null.table.mean()
+    return (
+        f"{where}Control cells as pseudo-perturbations of {mean['n_cells']:.0f} cells, tested against the other control cells: "
+        f"p < .05 for {mean['below_0.05']:.1%} and p < .01 for {mean['below_0.01']:.2%} of the genes; "
+        f"{mean['n_discoveries']:.2f} discoveries a test at 5 % false discovery rate, where there should be none."
+    )

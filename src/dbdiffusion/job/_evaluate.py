@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dbdiffusion.model import DBDiffusion
 
 LEVEL = 0.05
+MIN_TO_SPLIT = 4  # cells, so that both halves have a variance
 SCORES = (
     "n_cells", "pearson_effect", "mse", "mse_mean_baseline", "mse_zero_baseline", "mse_ridge_baseline", "split_half_ceiling",
     "coverage_95", "width_95", "lam", "n_de", "de_precision", "de_recall",
@@ -54,22 +55,25 @@ def split_half_ceiling(model: DBDiffusion, cells: AnnData, setup: dict[str, Any]
     """Square root of the reliability of every observed effect.
 
     The cells of each perturbation, and of control, are halved at random; r is the correlation of the two halves' effects,
-    2r / (1 + r) the reliability of the whole (Spearman-Brown). NaN if a half has fewer than two cells, 0 if r is negative.
+    2r / (1 + r) the reliability of the whole (Spearman-Brown). NaN with fewer than four cells, 0 if r is negative.
     """
     rng = np.random.default_rng(seed)
     column = cells.obs[setup["perturbation_key"]].astype(str).to_numpy()
     half = np.zeros(cells.n_obs, dtype=int)
+    is_split = np.zeros(cells.n_obs, dtype=bool)
     for name in np.unique(column):
         rows = rng.permutation(np.flatnonzero(column == name))
         half[rows[: len(rows) // 2]] = 1
+        is_split[rows] = len(rows) >= MIN_TO_SPLIT
     names = [name for name in np.unique(column) if name != setup["control"]]
+    split = set(column[is_split])
+    if setup["control"] not in split or len(split) < 2:
+        return dict.fromkeys(names, np.nan)
     effects = []
     for side in (0, 1):
-        part = cells[half == side].copy()
-        sizes = part.obs[setup["perturbation_key"]].astype(str).value_counts()
-        enough = part[part.obs[setup["perturbation_key"]].astype(str).map(sizes) >= 2].copy()
-        model.setup_anndata(enough, **setup)
-        effects.append(model.observed_effects(enough).pivot(index="target", columns="variable", values="effect"))
+        part = cells[is_split & (half == side)].copy()
+        model.setup_anndata(part, **setup)
+        effects.append(model.observed_effects(part).pivot(index="target", columns="variable", values="effect"))
     first, second = (effect.reindex(index=names) for effect in effects)
     r = pearson(first.to_numpy(), second[first.columns].to_numpy())
     return {

@@ -15,6 +15,7 @@ import scvi
 
 from dbdiffusion.data import hold_out, read_screen, simulate_screen
 from dbdiffusion.job._calibration import check_calibration, draw_calibration
+from dbdiffusion.job._contexts import labelled, of_contexts, rows_in, views_of
 from dbdiffusion.job._evaluate import HeldOut, observe, score_frame, score_targets
 from dbdiffusion.job._output import check_output, whole_folder
 from dbdiffusion.job._report import cells_to_map, draw_plots, write_report
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("dbdiffusion")
 
 SIMULATED_HOLD_OUT = 8
+MIN_LEFT = 2  # measured perturbations of a context, so that there is a direction to learn
 PACKAGES = ("dbdiffusion", "scvi-tools", "torch", "anndata", "diffusers", "numpy")
 
 
@@ -49,38 +51,43 @@ def run_job(arguments: Namespace) -> dict[str, Any]:
         msg = "Nothing to predict: name `--hold-out`, `--hold-out-n` or `--targets`."
         raise ValueError(msg)
     rest, cells = hold_out(screen, hidden, arguments.perturbation_key)
+    _check_what_is_left(rest.obs, arguments)
     scvi.settings.seed = arguments.seed
     model = _train(rest, setup, arguments, clock)
     targets = [*hidden, *arguments.targets]
     with clock.timing("cross_fit"):
         if arguments.cross_fitting == "k_fold":
             model.cross_fit(max_epochs=arguments.max_epochs_diffusion, seed=arguments.seed)
-        model.reference_predictions(arguments.cross_fitting, seed=arguments.seed)
+        views = views_of(model)
+        for view in views.values():
+            view.reference_predictions(arguments.cross_fitting, seed=arguments.seed)
     with clock.timing("predict"):
         way = {"cross_fitting": arguments.cross_fitting, "seed": arguments.seed}
         effects = model.predict_effects(targets, **way)
-        everything = model.differential_expression_ppi(_all_names(model, targets), **way)
-        generated = model.generate(targets, n_cells=arguments.n_cells, seed=arguments.seed)
+        everything = _everything(views, rest.obs, targets, arguments, way)
+        generated = _generate(views, targets, arguments)
     control = rest[(rest.obs[arguments.perturbation_key].astype(str) == arguments.control).to_numpy()]
-    held_out = _observe(model, control, cells, setup, arguments.seed) if hidden else None
+    held_out = {name: _observe(view, name, control, cells, setup, arguments.seed) for name, view in views.items()}
     with clock.timing("calibration"):
-        checked = check_calibration(model, arguments.cross_fitting, arguments.seed)
-    effects = _with_observed(effects, held_out, screen.uns.get("true_effects"))
-    scores = score_targets(model, effects, held_out)
+        checked = {name: check_calibration(view, arguments.cross_fitting, arguments.seed) for name, view in views.items()}
+    effects = _with_observed(effects, held_out, None if model.contexts else screen.uns.get("true_effects"))
+    scores = _scores(views, effects, held_out)
     summary = {
         "seed": arguments.seed,
         "versions": {package: version(package) for package in PACKAGES},
         "seconds": clock.seconds(),
         "screen": _describe(rest, model, arguments),
-        "strategy": {name: model.strategy_of(name) for name in targets},
+        "strategy": of_contexts({name: {t: view.strategy_of(t) for t in targets} for name, view in views.items()}),
         "weights": effects.attrs.get("weights", {}),
-        "embedding_scores": model.embedding_scores().to_dict(orient="index"),
+        "embedding_scores": of_contexts(
+            {name: view.embedding_scores().to_dict(orient="index") for name, view in views.items()}
+        ),
         "targets": scores,
-        "calibration": checked.to_dict(),
+        "calibration": of_contexts({name: one.to_dict() for name, one in checked.items()}),
     }
     with whole_folder(arguments.out, overwrite=arguments.overwrite) as folder:
         _write(folder, model, effects, everything, generated)
-        mapped = cells_to_map(control, cells if hidden else None, generated, arguments.perturbation_key)
+        mapped = cells_to_map(control, cells, generated, arguments.perturbation_key, arguments.context_key)
         plots = [*draw_plots(model, effects, mapped, folder), *draw_calibration(checked, folder)]
         summary["seconds"] = clock.seconds()
         write_report(folder, summary, readable(scores), plots, checked)
@@ -91,8 +98,8 @@ def run_job(arguments: Namespace) -> dict[str, Any]:
 def readable(scores: list[dict[str, Any]]) -> pd.DataFrame:
     """Scores as people read them."""
     frame = score_frame(scores)
-    order = ["n_cells", "pearson_effect", "split_half_ceiling", "mse", "mse / mean", "mse / zero", "mse / ridge", "coverage_95",
-             "width_95", "lam", "n_de", "de_precision", "de_recall"]  # fmt: skip
+    order = ["context", "n_cells", "pearson_effect", "split_half_ceiling", "mse", "mse / mean", "mse / zero", "mse / ridge",
+             "coverage_95", "width_95", "lam", "n_de", "de_precision", "de_recall"]  # fmt: skip
     return frame[[column for column in order if column in frame]]
 
 
@@ -115,8 +122,11 @@ class _Clock:
 
 
 def _setup(arguments: Namespace) -> dict[str, Any]:
+    if arguments.context_key is not None and arguments.cross_fitting == "k_fold":
+        msg = "`--cross-fitting k_fold` is not for several contexts: folds are not retrained there. Leave one of the two out."
+        raise ValueError(msg)
     batch_key = arguments.batch_key or ("batch" if arguments.h5ad is None else None)
-    keys = ("perturbation_key", "control", "layer", "size_factor_key", "embedding_key")
+    keys = ("perturbation_key", "control", "layer", "context_key", "size_factor_key", "embedding_key")
     return {**{key: getattr(arguments, key) for key in keys}, "batch_key": batch_key}
 
 
@@ -133,6 +143,21 @@ def _choose_hidden(screen: AnnData, arguments: Namespace) -> list[str]:
     return [*arguments.hold_out, *map(str, sorted(chosen))]
 
 
+def _check_what_is_left(obs: pd.DataFrame, arguments: Namespace) -> None:
+    if arguments.context_key is None:
+        return
+    names = obs[arguments.perturbation_key].astype(str)
+    names = names.where(names != arguments.control)
+    left = names.groupby(obs[arguments.context_key].astype(str)).nunique()
+    lacking = left[left < MIN_LEFT].to_dict()
+    if lacking:
+        msg = (
+            f"Every context must keep at least {MIN_LEFT} measured perturbations to learn from, but after hiding these keep "
+            f"fewer: {dict(list(lacking.items())[:5])}. Hide fewer, or drop the cells of those contexts."
+        )
+        raise ValueError(msg)
+
+
 def _train(rest: AnnData, setup: dict[str, Any], arguments: Namespace, clock: _Clock) -> DBDiffusion:
     DBDiffusion.setup_anndata(rest, **setup)
     model = DBDiffusion(rest)
@@ -145,25 +170,65 @@ def _train(rest: AnnData, setup: dict[str, Any], arguments: Namespace, clock: _C
     return model
 
 
-def _all_names(model: DBDiffusion, targets: list[str]) -> list[str]:
-    return list(dict.fromkeys([*model.perturbation_names, *targets]))
+def _everything(
+    views: dict[str | None, Any], obs: pd.DataFrame, targets: list[str], arguments: Namespace, way: dict[str, Any]
+) -> pd.DataFrame:
+    """Effects of the targets, and of what was measured in the context: what was measured elsewhere may have no place in it."""
+    tables = []
+    for name, view in views.items():
+        here = obs.loc[rows_in(obs, arguments.context_key, name), arguments.perturbation_key]
+        measured = [known for known in view.perturbation_names if known in set(here.astype(str))]
+        names = list(dict.fromkeys([*measured, *targets]))
+        tables.append(labelled(view.differential_expression_ppi(names, **way), name))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _observe(model: DBDiffusion, control: AnnData, cells: AnnData, setup: dict[str, Any], seed: int) -> HeldOut:
+def _generate(views: dict[str | None, Any], targets: list[str], arguments: Namespace) -> AnnData:
     import anndata as ad
 
-    return observe(model, ad.concat([control, cells], join="outer", merge="first", uns_merge="first"), setup, seed)
+    cells = {name: view.generate(targets, arguments.n_cells, seed=arguments.seed) for name, view in views.items()}
+    if None in cells:
+        return cells[None]
+    return ad.concat(cells, label=arguments.context_key, index_unique="-", uns_merge="first")
 
 
-def _with_observed(effects: pd.DataFrame, held_out: HeldOut | None, truth: pd.DataFrame | None) -> pd.DataFrame:
+def _observe(
+    view: Any, context: str | None, control: AnnData, cells: AnnData, setup: dict[str, Any], seed: int
+) -> HeldOut | None:
+    import anndata as ad
+
+    cells, control = (part[rows_in(part.obs, setup["context_key"], context)] for part in (cells, control))
+    if cells.n_obs == 0:
+        return None
+    return observe(view, ad.concat([control, cells], join="outer", merge="first", uns_merge="first"), setup, seed)
+
+
+def _with_observed(
+    effects: pd.DataFrame, held_out: dict[str | None, HeldOut | None], truth: pd.DataFrame | None
+) -> pd.DataFrame:
     attrs = effects.attrs
-    keys = pd.MultiIndex.from_frame(effects[["target", "variable"]])
-    observed = pd.Series(dtype=float) if held_out is None else held_out.observed.set_index(["target", "variable"])["effect"]
-    effects = effects.assign(observed=observed.reindex(keys).to_numpy() if held_out is not None else np.nan)
+    columns = ["target", "variable", *({"context"} & set(effects))]
+    tables = [labelled(one.observed, name) for name, one in held_out.items() if one is not None]
+    observed = np.nan
+    if tables:
+        by_key = pd.concat(tables).set_index(columns)["effect"]
+        observed = by_key.reindex(pd.MultiIndex.from_frame(effects[columns])).to_numpy()
+    effects = effects.assign(observed=observed)
     if truth is not None:
-        effects["true_effect"] = truth.stack().reindex(keys).to_numpy()
+        effects["true_effect"] = truth.stack().reindex(pd.MultiIndex.from_frame(effects[columns])).to_numpy()
     effects.attrs = attrs
     return effects
+
+
+def _scores(
+    views: dict[str | None, Any], effects: pd.DataFrame, held_out: dict[str | None, HeldOut | None]
+) -> list[dict[str, Any]]:
+    scores = []
+    for name, view in views.items():
+        where = {} if name is None else {"context": name}
+        for score in score_targets(view, effects[rows_in(effects, "context", name)], held_out[name]):
+            scores.append({"target": score["target"], **where, **score})
+    return scores
 
 
 def _describe(rest: AnnData, model: DBDiffusion, arguments: Namespace) -> dict[str, Any]:
@@ -172,6 +237,7 @@ def _describe(rest: AnnData, model: DBDiffusion, arguments: Namespace) -> dict[s
         "n_cells": rest.n_obs,
         "n_genes": rest.n_vars,
         "n_perturbations": len(model.perturbation_names),
+        "contexts": list(model.contexts),
         "source": source,
     }
 

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from dbdiffusion.job._calibration import calibration_lines
+from dbdiffusion.job._contexts import rows_in, stacked
 from dbdiffusion.plotting import cell_map, gene_intervals, losses, predicted_against_observed, volcano
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from anndata import AnnData
@@ -21,71 +22,101 @@ if TYPE_CHECKING:
     from dbdiffusion.job._calibration import Checked
     from dbdiffusion.model import DBDiffusion
 
-MAX_TARGETS = 12
+MAX_PANELS = 12
 
 
-def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData | None, folder: Path) -> list[tuple[str, str]]:
-    """Write the plots; returns file names and captions."""
-    targets = {str(name): table for name, table in effects.groupby("target", sort=False)}
-    shown = dict(list(targets.items())[:MAX_TARGETS])
-    seen = {name: table for name, table in shown.items() if table["observed"].notna().any()}
+def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder: Path) -> list[tuple[str, str]]:
+    """Write the plots, a panel for every target in every context; returns file names and captions."""
+    panels = _panels(effects)
+    shown = dict(list(panels.items())[:MAX_PANELS])
+    titled = {_title(*key): table for key, table in shown.items()}
+    seen = {title: table for title, table in titled.items() if table["observed"].notna().any()}
+    cut = f" The first {MAX_PANELS} of {len(panels)}." if len(panels) > MAX_PANELS else ""
+    columns = _columns(len(model.contexts))
     plots = []
     if seen:
-        _grid(seen, lambda t, ax, name: predicted_against_observed(t, ax, name), folder / "predicted_against_observed.png")
-        caption = "Predicted against observed effects of held-out targets (one dot a gene, interval as a line)."
-        plots.append(("predicted_against_observed.png", caption))
-    _grid(shown, lambda t, ax, name: gene_intervals(t, ax, title=name), folder / "gene_intervals.png", height=3.6)
-    plots.append(("gene_intervals.png", "The genes with the smallest p-values and their 95 % prediction intervals."))
-    _grid(shown, lambda t, ax, name: volcano(t, ax, title=name), folder / "volcano.png")
-    plots.append(("volcano.png", "Effect against p-value; genes at 5 % false discovery rate in red."))
-    if cells is not None:
-        table = _umap(cells)
-        maps = {name: table[table["target"].isin([name, ""])] for name in shown}
-        _grid(maps, lambda t, ax, name: cell_map(t, ax, name), folder / "cells.png")
-        plots.append(("cells.png", "Control, observed and generated cells in one UMAP."))
+        file = folder / "predicted_against_observed.png"
+        _grid(seen, lambda t, ax, name: predicted_against_observed(t, ax, name), file, columns)
+        caption = f"Predicted against observed effects of held-out targets (one dot a gene, interval as a line).{cut}"
+        plots.append((file.name, caption))
+    _grid(titled, lambda t, ax, name: gene_intervals(t, ax, title=name), folder / "gene_intervals.png", columns, height=3.6)
+    plots.append(("gene_intervals.png", f"The genes with the smallest p-values and their 95 % prediction intervals.{cut}"))
+    _grid(titled, lambda t, ax, name: volcano(t, ax, title=name), folder / "volcano.png", columns)
+    plots.append(("volcano.png", f"Effect against p-value; genes at 5 % false discovery rate in red.{cut}"))
+    table = _umap(cells)
+    maps = {
+        _title(name, context): table[table["target"].isin([name, ""]) & rows_in(table, "context", context)]
+        for name, context in shown
+    }
+    _grid(maps, lambda t, ax, name: cell_map(t, ax, name), folder / "cells.png", columns)
+    plots.append(("cells.png", f"Control, observed and generated cells in one UMAP.{cut}"))
     stages = {"vae": pd.DataFrame(), "diffusion": pd.DataFrame()}
-    _grid(stages, lambda _t, ax, stage: losses(model.history, ax, stage), folder / "losses.png")
+    _grid(stages, lambda _t, ax, stage: losses(model.history, ax, stage), folder / "losses.png", len(stages))
     plots.append(("losses.png", "Losses of the two stages."))
     return plots
 
 
-def cells_to_map(control: AnnData, observed: AnnData | None, generated: AnnData, key: str, n: int = 150) -> AnnData:
-    """Control, observed and generated cells in one AnnData, at most ``n`` of each kind a target (control: 3n)."""
+def _panels(effects: pd.DataFrame) -> dict[tuple[str, str | None], pd.DataFrame]:
+    """The table of every target and, inside it, of every context."""
+    by_target = {str(name): table for name, table in effects.groupby("target", sort=False)}
+    if "context" not in effects:
+        return {(name, None): table for name, table in by_target.items()}
+    return {
+        (name, str(context)): table
+        for name, of_target in by_target.items()
+        for context, table in of_target.groupby("context", sort=False)
+    }
+
+
+def _title(target: str, context: str | None) -> str:
+    return target if context is None else f"{target} ({context})"
+
+
+def _columns(n_contexts: int, most: int = 4) -> int:
+    """Panels beside each other: as many as fit, so that a row ends where a target does."""
+    return most - most % n_contexts if 0 < n_contexts <= most else most
+
+
+def cells_to_map(
+    control: AnnData, observed: AnnData, generated: AnnData, key: str, context_key: str | None = None, n: int = 150
+) -> AnnData:
+    """Control, observed and generated cells in one AnnData, at most ``n`` of each kind a target and context (control: 3n)."""
     import anndata as ad
 
     rng = np.random.default_rng(0)
-    blocks = [_subset(control, np.arange(control.n_obs), 3 * n, rng, "", "control")]
-    for kind, cells in (("observed", observed), ("generated", generated)):
-        if cells is None:
-            continue
-        names = cells.obs[key].astype(str).to_numpy()
-        for name in list(dict.fromkeys(generated.obs[key].astype(str)))[:MAX_TARGETS]:
-            rows = np.flatnonzero(names == name)
-            if len(rows):
-                blocks.append(_subset(cells, rows, n, rng, name, kind))
+    contexts = [None] if context_key is None else list(dict.fromkeys(generated.obs[context_key].astype(str)))
+    targets = list(dict.fromkeys(generated.obs[key].astype(str)))[: -(-MAX_PANELS // len(contexts))]
+    blocks = []
+    for context in contexts:
+        rows = np.flatnonzero(rows_in(control.obs, context_key, context))
+        blocks.append(_subset(control, rows, 3 * n, rng, {"target": "", "kind": "control", "context": context}))
+        for kind, cells in (("observed", observed), ("generated", generated)):
+            names = cells.obs[key].astype(str).to_numpy()
+            is_here = rows_in(cells.obs, context_key, context)
+            for name in targets:
+                rows = np.flatnonzero(is_here & (names == name))
+                if len(rows):
+                    blocks.append(_subset(cells, rows, n, rng, {"target": name, "kind": kind, "context": context}))
     return ad.concat(blocks, index_unique="-", keys=[str(i) for i in range(len(blocks))])
 
 
 def write_report(
-    folder: Path, summary: dict[str, Any], table: pd.DataFrame, plots: list[tuple[str, str]], checked: Checked
+    folder: Path,
+    summary: dict[str, Any],
+    table: pd.DataFrame,
+    plots: list[tuple[str, str]],
+    checked: Mapping[str | None, Checked],
 ) -> None:
     """Write ``report.md``."""
-    held_out = [t for t in summary["targets"] if t["mse"] is not None]
     lines = ["# Effects of perturbations that were not measured", "", _what(summary), ""]
-    if held_out:
-        ratio = np.mean([t["mse"] / t["mse_mean_baseline"] for t in held_out])
-        covered = np.mean([t["coverage_95"] for t in held_out if t["coverage_95"] is not None] or [np.nan])
-        lines += [
-            "## How good are the predictions?",
-            "",
-            f"Hidden and predicted: {len(held_out)} of the measured perturbations. Their squared error is {ratio:.2f} times "
-            f"that of the mean of the measured perturbations (below 1 is better), and the 95 % intervals hold {covered:.1%} of "
-            "the observed effects, the noise of the observation included.",
-            "",
-        ]
+    lines += _how_good([t for t in summary["targets"] if t["mse"] is not None])
     lines += ["## Targets", "", _markdown(table), "", _HOW_TO_READ, ""]
+    if summary["screen"]["contexts"]:
+        lines += [_OF_CONTEXTS, ""]
     lines += calibration_lines(checked, _markdown)
-    lines += ["## How unseen perturbations were placed", "", _markdown(pd.DataFrame(summary["embedding_scores"]).T), ""]
+    placed = summary["embedding_scores"]
+    placed = {name: pd.DataFrame(placed if name is None else placed[name]).T for name in checked}
+    lines += ["## How unseen perturbations were placed", "", _markdown(stacked(placed)), ""]
     lines += ["## Plots", ""]
     for file, caption in plots:
         lines += [f"![{caption}]({file})", "", caption, ""]
@@ -98,6 +129,34 @@ def write_report(
     (folder / "report.md").write_text("\n".join(lines))
 
 
+def _how_good(held_out: list[dict[str, Any]]) -> list[str]:
+    if not held_out:
+        return []
+    frame = pd.DataFrame(held_out)
+    frame["mse / mean"] = frame["mse"] / frame["mse_mean_baseline"]
+    scores = ["mse / mean", "coverage_95"]
+    mean = frame[scores].astype(float).mean()
+    everywhere = f", in {frame['context'].nunique()} contexts" if "context" in frame else ""
+    lines = [
+        "## How good are the predictions?",
+        "",
+        f"Hidden and predicted: {frame['target'].nunique()} of the measured perturbations{everywhere}. Their squared error is "
+        f"{mean['mse / mean']:.2f} times that of the mean of the measured perturbations (below 1 is better), and the 95 % "
+        f"intervals hold {mean['coverage_95']:.1%} of the observed effects, the noise of the observation included.",
+        "",
+    ]
+    if "context" in frame:
+        by_context = frame.groupby("context", sort=False)
+        table = by_context[scores].mean().assign(hidden=by_context.size())[["hidden", *scores]]
+        lines += [_markdown(table), ""]
+    return lines
+
+
+_OF_CONTEXTS = (
+    "Every context is a screen of its own: effects are contrasts with its control cells, and a prediction is rectified and "
+    "judged by the perturbations measured in it. A target that was measured in a context has its observed effect there. Folds "
+    "are not retrained and true effects are not shown where there are several contexts."
+)
 _HOW_TO_READ = (
     "Effects are differences of mean log1p counts per 10,000 (natural log) from control. `mse / mean`, `/ zero`, `/ ridge`:"
     " squared error over that of the mean of measured perturbations, of predicting no effect, and of ridge regression from "
@@ -112,9 +171,11 @@ _HOW_TO_READ = (
 
 def _what(summary: dict[str, Any]) -> str:
     screen = summary["screen"]
+    n_targets, contexts = len({t["target"] for t in summary["targets"]}), screen["contexts"]
+    where = f", in each of {len(contexts)} contexts ({', '.join(contexts)})" if contexts else ""
     return (
         f"{screen['n_cells']:,} cells, {screen['n_genes']:,} genes, {screen['n_perturbations']} measured perturbations "
-        f"({screen['source']}); {len(summary['targets'])} targets predicted without any of their cells."
+        f"({screen['source']}); {n_targets} targets predicted without any of their cells{where}."
     )
 
 
@@ -131,12 +192,16 @@ def _inline(values: dict[str, Any]) -> str:
 
 
 def _grid(
-    tables: dict[str, pd.DataFrame], draw: Callable[[pd.DataFrame, Axes, str], Axes], file: Path, height: float = 3.0
+    tables: dict[str, pd.DataFrame],
+    draw: Callable[[pd.DataFrame, Axes, str], Axes],
+    file: Path,
+    columns: int,
+    height: float = 3.0,
 ) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = min(4, len(tables))
+    columns = min(columns, len(tables))
     rows = -(-len(tables) // columns)
     with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(3.2 * columns, height * rows), layout="constrained")
@@ -149,11 +214,11 @@ def _grid(
         figure.savefig(file, dpi=130)
 
 
-def _subset(cells: AnnData, rows: np.ndarray, n: int, rng: np.random.Generator, target: str, kind: str) -> AnnData:
+def _subset(cells: AnnData, rows: np.ndarray, n: int, rng: np.random.Generator, what: dict[str, str | None]) -> AnnData:
     import anndata as ad
 
     rows = np.sort(rng.choice(rows, min(n, len(rows)), replace=False))
-    obs = pd.DataFrame({"target": target, "kind": kind}, index=cells.obs_names[rows])
+    obs = pd.DataFrame(what, index=cells.obs_names[rows])
     return ad.AnnData(cells.X[rows].astype(np.float32), obs=obs, var=pd.DataFrame(index=cells.var_names))
 
 

@@ -175,7 +175,7 @@ class CalibrationMixin(_Base):
         shares = {f"below_{level:g}": _share(p_values < level, np.isfinite(p_values)) for level in NULL_LEVELS}
         discoveries = (adjust_p_values(p_values) <= FDR).sum(axis=1)
         table = pd.DataFrame({"n_cells": null.n_cells, **shares, "n_discoveries": discoveries})
-        return NullCalibration(table, pd.DataFrame(p_values, columns=self.adata.var_names.astype(str)))
+        return NullCalibration(table, pd.DataFrame(p_values, columns=reader.var_names))
 
     @asks_for_context
     def reference_predictions(self, cross_fitting: str = "embedding", n_cells: int = 512, seed: int = 0) -> pd.DataFrame:

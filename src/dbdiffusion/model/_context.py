@@ -100,7 +100,7 @@ class ContextMixin(_Base):
             If a stage is not trained.
         """
         if not self.contexts:
-            msg = f"`context` must be set up (`context_key` in `setup_anndata`) first, got {context!r}."
+            msg = f"`context` must be set up (`context_key` in `setup_anndata` or `setup_mudata`) first, got {context!r}."
             raise ValueError(msg)
         known_word("context", context, self.contexts)
         self._require_diffusion()

@@ -10,7 +10,7 @@ from scvi.data import AnnDataManager
 
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField
-from dbdiffusion.model._setup import COVARIATE_ARGUMENTS, anndata_fields
+from dbdiffusion.model._setup import COLUMN_ARGUMENTS, anndata_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +56,8 @@ class RnaMixin(_Base):
         rna = mdata.mod[located["rna_layer"]]
         counts = rna.X if layer is None else rna.layers[layer]
         copied = AnnData(counts, obs=self._obs_of(mdata, arguments, located), var=rna.var[[]])
-        kept = (*COVARIATE_ARGUMENTS, "perturbation_key", "control", "combination_sep")
-        setup_args = {"layer": None, "embedding_key": None, **{name: arguments[name] for name in kept}}
+        kept = (*COLUMN_ARGUMENTS, "perturbation_key", "control", "combination_sep")
+        setup_args = {"layer": None, "embedding_key": None, **{name: arguments.get(name) for name in kept}}
         manager = AnnDataManager(
             fields=anndata_fields(**setup_args),
             setup_method_args={
@@ -72,8 +72,8 @@ class RnaMixin(_Base):
 
     def _obs_of(self, mdata: MuData, arguments: dict[str, Any], located: dict[str, str]) -> pd.DataFrame:
         obs = mdata.obs[[name for name in mdata.obs if not name.startswith("_scvi_")]].copy()
-        for argument in COVARIATE_ARGUMENTS:
-            columns = arguments[argument] or []
+        for argument in COLUMN_ARGUMENTS:
+            columns = arguments.get(argument) or []  # `context_key` came later than some saved models
             frame = mdata.mod[located[argument]].obs if argument in located else mdata.obs
             for column in [columns] if isinstance(columns, str) else columns:
                 obs[column] = frame[column].to_numpy()

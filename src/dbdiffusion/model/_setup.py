@@ -45,7 +45,7 @@ _COVARIATES: tuple[tuple[str, str, Any, dict[str, bool]], ...] = (
     ("categorical_covariate_keys", REGISTRY_KEYS.CAT_COVS_KEY, CategoricalJointObsField, {}),
     ("continuous_covariate_keys", REGISTRY_KEYS.CONT_COVS_KEY, NumericalJointObsField, {}),
 )
-COVARIATE_ARGUMENTS = tuple(name for name, *_ in _COVARIATES)
+COLUMN_ARGUMENTS = (*(name for name, *_ in _COVARIATES), "context_key")
 
 
 class SetupMixin(_Base):
@@ -115,9 +115,10 @@ class SetupMixin(_Base):
         _check_arguments(arguments)
         check_counts(adata, layer)
         check_perturbations(adata.obs, perturbation_key, control)
-        for name in (*COVARIATE_ARGUMENTS, "context_key"):
+        for name in COLUMN_ARGUMENTS:
             check_columns(adata.obs, name, arguments[name])
-        check_contexts(adata.obs, context_key, perturbation_key, control)
+        if context_key is not None:
+            check_contexts(adata.obs[context_key], adata.obs[perturbation_key], context_key, control)
         fields = anndata_fields(**arguments)
         if minified_type(adata) is not None:
             fields += cls._get_fields_for_adata_minification(minified_type(adata))
@@ -144,6 +145,7 @@ class SetupMixin(_Base):
         embedding_key: str | None = None,
         combination_sep: str = "+",
         modalities: dict[str, str] | None = None,
+        context_key: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Register a screen with RNA and guides in one MuData.
@@ -169,6 +171,8 @@ class SetupMixin(_Base):
         modalities
             Argument of this method to modality; ``{"rna_layer": "rna"}`` by default. Columns without an entry are those of
             ``mdata.obs``.
+        context_key
+            As in :meth:`setup_anndata`.
         **kwargs
             Used by scvi-tools when it loads a model.
 
@@ -179,7 +183,7 @@ class SetupMixin(_Base):
         KeyError
             If a column, layer or table is missing.
         ValueError
-            If modalities, counts, guides or control are not as they must be; the message says how to mend it.
+            If modalities, counts, guides, control or contexts are not as they must be; the message says how to mend it.
 
         Examples
         --------
@@ -200,10 +204,15 @@ class SetupMixin(_Base):
         _check_arguments(arguments)
         check_modalities(mdata, {name for name in located.values() if name is not None})
         check_counts(mdata.mod[located["rna_layer"]], rna_layer)
-        for name in COVARIATE_ARGUMENTS:
-            holder = mdata if located[name] is None else mdata.mod[located[name]]
+        holders = {name: mdata if located[name] is None else mdata.mod[located[name]] for name in COLUMN_ARGUMENTS}
+        for name, holder in holders.items():
             check_columns(holder.obs, name, arguments[name])
-        manager = AnnDataManager(fields=mudata_fields(located, **arguments), setup_method_args=setup_method_args)
+        perturbations = _mudata_perturbations(located, arguments)
+        if context_key is not None:
+            contexts = holders["context_key"].obs[context_key]
+            check_contexts(contexts, perturbations.names(mdata), context_key, control)
+        fields = mudata_fields(located, perturbations, arguments)
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
         manager.register_fields(mdata, **kwargs)
         cls.register_manager(manager)
 
@@ -222,7 +231,7 @@ class SetupMixin(_Base):
 
 def _check_arguments(arguments: dict[str, Any]) -> None:
     texts = {name: arguments[name] for name in ("perturbation_key", "control", "combination_sep")}
-    optional = ("layer", "rna_layer", "guide_layer", "guide_target_key", "embedding_key", "context_key", *COVARIATE_ARGUMENTS)
+    optional = ("layer", "rna_layer", "guide_layer", "guide_target_key", "embedding_key", *COLUMN_ARGUMENTS)
     check_texts({name: arguments[name] for name in optional if name in arguments}, **texts)
 
 
@@ -247,30 +256,32 @@ def anndata_fields(
     ]
 
 
-def mudata_fields(
-    located: dict[str, str | None],
-    *,
-    rna_layer: str | None,
-    perturbation_key: str,
-    control: str,
-    combination_sep: str,
-    embedding_key: str | None,
-    **arguments: Any,
-) -> list[Any]:
-    """Fields of a MuData, by the arguments of ``setup_mudata`` and the modalities that hold them."""
-    guides, rna = located["guide_layer"], located["rna_layer"]
-    rule = None
+def _mudata_perturbations(located: dict[str, str | None], arguments: dict[str, Any]) -> MuDataPerturbationField:
+    guides, rule = located["guide_layer"], None
     if guides is not None:
         rule = GuideRule(
             guides, *(arguments[name] for name in ("guide_target_key", "guide_layer", "min_guide_counts", "min_guide_share"))
         )
-    perturbations = MuDataPerturbationField(perturbation_key, control, combination_sep, located["perturbation_key"], rule)
+    key, control, separator = (arguments[name] for name in ("perturbation_key", "control", "combination_sep"))
+    return MuDataPerturbationField(key, control, separator, located["perturbation_key"], rule)
+
+
+def mudata_fields(
+    located: dict[str, str | None], perturbations: MuDataPerturbationField, arguments: dict[str, Any]
+) -> list[Any]:
+    """Fields of a MuData, by the arguments of ``setup_mudata`` and the modalities that hold them."""
+    rna = located["rna_layer"]
+    columns = [*_COVARIATES]
+    if arguments["context_key"] is not None:
+        columns.insert(0, ("context_key", REGISTRY.CONTEXT, CategoricalObsField, {}))
     return [
-        MuDataWrapper(LayerField)(REGISTRY_KEYS.X_KEY, rna_layer, mod_key=rna, mod_required=True, is_count_data=True),
+        MuDataWrapper(LayerField)(
+            REGISTRY_KEYS.X_KEY, arguments["rna_layer"], mod_key=rna, mod_required=True, is_count_data=True
+        ),
         *(
             MuDataWrapper(field)(key, arguments[name], mod_key=located[name], **options)
-            for name, key, field, options in _COVARIATES
+            for name, key, field, options in columns
         ),
         perturbations,
-        MuDataUserVectorsField(embedding_key, perturbations, str(rna)),
+        MuDataUserVectorsField(arguments["embedding_key"], perturbations, str(rna)),
     ]
