@@ -99,8 +99,8 @@ def fit_error_law(
 
     Model: :math:`error = c \sqrt{between + \kappa^2 p^2}\, t_\nu + \sqrt{noise}\, N(0, 1)`. A t is a scale mixture of
     normals, so the likelihood is a finite mixture over quantiles of the mixing gamma distribution. Errors of one perturbation
-    move together, so the scale rests on K of them and not on K x G: it is enlarged by :math:`\sqrt{(K - 1) / (K - 3)}`, as
-    that of a t with K - 1 degrees of freedom. The law is read off the genes that vary: those whose variance is at least a
+    move together, so the scale rests on K of them and not on K x G. Not knowing it makes a normal error a t with K - 1 degrees
+    of freedom, and the tails of a t heavier likewise: :math:`1 / \nu + 1 / (K - 1)` takes the place of :math:`1 / \nu`. The law is read off the genes that vary: those whose variance is at least a
     tenth of the mean; a gene that hardly any cell expresses has no errors to speak of.
 
     Parameters
@@ -118,7 +118,7 @@ def fit_error_law(
     >>> bool(3 < law.df < 5.5), bool(1.85 < law.scale < 2.15)
     (True, True)
     """
-    few = np.sqrt((len(error) - 1) / (len(error) - 3)) if len(error) > 3 else 1.0
+    unknown_scale = 1 / max(len(error) - 1, 1)
     sample = _subset(error.shape, 10 * max_values)
     error, between, predicted, noise = (
         np.broadcast_to(x, error.shape)[sample].astype(float) for x in (error, between, predicted, noise)
@@ -139,7 +139,7 @@ def fit_error_law(
     bounds = [(np.log(MIN_DF), np.log(MAX_DF)), (np.log(0.1), np.log(5.0)), (np.log(0.01), np.log(5.0))]
     fit = optimize.minimize(loss, np.log([8.0, 0.9, 0.3]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
     df, scale, kappa = map(float, np.exp(fit.x))
-    return ErrorLaw(df, few * scale, kappa)
+    return ErrorLaw(1 / (1 / df + unknown_scale), scale, kappa)
 
 
 def _subset(shape: tuple[int, ...], max_values: int) -> tuple[np.ndarray, ...]:
