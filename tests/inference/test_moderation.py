@@ -114,5 +114,13 @@ def test_entries_without_variance_do_not_disturb():
     error, between = rng.standard_t(5, 1000), np.ones(1000)
     holed = [np.concatenate([values, np.zeros(400)]) for values in (error, between, np.zeros(1000), 0.1 * between)]
     law, expected = fit_error_law(*holed), fit_error_law(error, between, np.zeros(1000), 0.1 * between)
-    few = np.sqrt(1399 / 1397 / (999 / 997))  # the scale allows for the number of references
-    np.testing.assert_allclose([law.df, law.scale], [expected.df, expected.scale * few], rtol=1e-6)
+    allowed = 1 / 1399 - 1 / 999  # the tails allow for the number of references
+    np.testing.assert_allclose([1 / law.df, law.scale], [1 / expected.df + allowed, expected.scale], rtol=1e-6)
+
+
+def test_few_references_make_tails_heavier_and_leave_the_scale():
+    rng = np.random.default_rng(0)
+    error, one = rng.standard_normal((12, 500)), np.ones((12, 500))
+    law = fit_error_law(error, one, 0 * one, 0 * one)
+    np.testing.assert_allclose(1 / law.df, 1 / 11, atol=0.02)  # a normal error of unknown scale is a t with K - 1
+    np.testing.assert_allclose(law.scale, 1, atol=0.05)
