@@ -1,0 +1,131 @@
+"""Write docs/benchmarks.md from the tables in benchmarks/results, so that no figure on the page was typed.
+
+python benchmarks/page.py
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import ablations
+import against_baselines
+import pandas as pd
+import power
+from _scores import summarise as summarise_coverage
+from _screens import RESULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGE = RESULTS.parent.parent / "docs" / "benchmarks.md"
+COVERAGE = {
+    "targets": "targets",
+    "coverage_0.5": "50 %",
+    "coverage_0.8": "80 %",
+    "coverage_0.95": "95 %",
+    "se_95": "se of 95 %",
+    "width": "width",
+    "interval_score": "interval score",
+    "lam": "lam",
+    "raw mse/zero": "mse / zero",
+    "mse/mean": "mse / mean",
+    "mse/ridge": "mse / ridge",
+}
+
+
+def coverage(rows: list[dict]) -> pd.DataFrame:
+    return summarise_coverage(rows)[list(COVERAGE)].rename(columns=COVERAGE)
+
+
+def baselines(rows: list[dict]) -> pd.DataFrame:
+    table = against_baselines.summarise(rows)
+    return table[[column for column in table if column != "seconds"]]
+
+
+def variants(rows: list[dict]) -> pd.DataFrame:
+    table = ablations.summarise(rows)
+    return table[
+        ["generated", "generated - default", "generated se", "rectified", "rectified - default", "rectified se", "own"]
+    ]
+
+
+def fidelity(rows: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame(rows).drop(columns=["target", "seed", "alignment"]).median().to_frame("median over perturbations")
+
+
+def nothing_changed(rows: list[dict]) -> pd.DataFrame:
+    groups = pd.DataFrame(rows).groupby(["screen", "n_cells"], sort=False)
+    return groups.mean(numeric_only=True)[["below_0.05", "below_0.01", "n_discoveries", "splits_with_discoveries"]]
+
+
+def left_out(rows: list[dict]) -> pd.DataFrame:
+    groups = pd.DataFrame(rows).groupby(["alignment", "n_perturbations"], sort=False)
+    return (
+        groups.mean(numeric_only=True).drop(columns="seed").assign(se_95=groups["coverage_0.95"].sem(), targets=groups.size())
+    )
+
+
+def costs(rows: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame(rows).set_index("what")
+
+
+def sizes(rows: list[dict]) -> pd.DataFrame:
+    points = [{key: row[key] for key in ("cells", "perturbations", "genes")} for row in rows]
+    table = pd.DataFrame([point | row["seconds"] | {"peak GiB": row["process_peak_gib"]} for point, row in zip(points, rows)])  # noqa: B905
+    return table.set_index(["cells", "perturbations", "genes"])
+
+
+SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
+    ("coverage", "Do intervals of held-out perturbations hold?", coverage),
+    ("left_out_coverage", "The same over whole simulated screens, without a network", left_out),
+    ("contexts", "Inside contexts", coverage),
+    ("against_baselines", "Is a prediction ever worse than a simple one?", baselines),
+    ("ablations", "Are the defaults the best choices?", variants),
+    ("power", "What do few-cell perturbations gain from their own predictions?", power.summarise),
+    ("null_calibration", "What is called where nothing changed?", nothing_changed),
+    ("generation_fidelity", "Do generated cells look like cells?", fidelity),
+    ("overhead", "What does the package cost beside the bare computation?", costs),
+    ("scaling", "Seconds and memory by size", sizes),
+]
+
+
+def markdown(table: pd.DataFrame) -> str:
+    table = table.reset_index()
+    rows = [[str(name) for name in table.columns], ["---"] * table.shape[1]]
+    rows += [[number(value) for value in row] for row in table.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def number(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "" if pd.isna(value) else f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def section(script: str, question: str, table_of: Callable[[list[dict]], pd.DataFrame]) -> str:
+    stored = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"{script}*.json"))]
+    if not stored:
+        return ""
+    rows = [row for one in stored for row in one["rows"]]
+    doc = (RESULTS.parent / f"{script}.py").read_text().split('"""')[1]
+    explained = "\n\n".join(part for part in doc.strip().split("\n\n")[1:] if not part.startswith("    "))
+    versions = ", ".join(
+        sorted({f"scvi-tools {one['versions']['scvi-tools']}, torch {one['versions']['torch']}" for one in stored})
+    )
+    return f"## {question}\n\n`benchmarks/{script}.py` ({versions}). {explained}\n\n{markdown(table_of(rows))}\n"
+
+
+HEAD = """# Benchmarks
+
+Written by `python benchmarks/page.py` from `benchmarks/results/`. The commands are at the head of each script.
+"""
+
+
+def main() -> None:
+    PAGE.write_text("\n".join([HEAD, *filter(None, (section(*one) for one in SECTIONS))]))
+    print("written:", PAGE.name)
+
+
+if __name__ == "__main__":
+    main()
