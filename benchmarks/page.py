@@ -39,7 +39,7 @@ def coverage(rows: list[dict]) -> pd.DataFrame:
 
 
 def baselines(rows: list[dict]) -> pd.DataFrame:
-    table = against_baselines.summarise(rows)
+    table = against_baselines.summarise(rows).rename_axis(["screen", "method"])
     return table[[column for column in table if column != "seconds"]]
 
 
