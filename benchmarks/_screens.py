@@ -17,7 +17,6 @@ import scvi
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import simulate_screen
 
-N_HELD_OUT = 12  # of a simulated screen with at least five times as many perturbations; smaller ones are split into folds
 MIN_EXPRESSING = 5  # below it an observed mean has an atom at zero, and no normal noise can describe it
 RESULTS = Path(__file__).parent / "results"
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -85,8 +84,8 @@ def judged_where(compared: ad.AnnData, effect: pd.DataFrame) -> pd.DataFrame:
 def folds_of(screen: Screen, options: argparse.Namespace, seed: int) -> list[list[str]]:
     """Perturbations to hold out together: a dozen of a large simulated screen (each seed is a screen of its own) or folds."""
     order = [str(name) for name in np.random.default_rng(seed).permutation(screen.candidates)]
-    if screen.name.startswith("simulated") and len(order) >= 5 * N_HELD_OUT:
-        return [order[:N_HELD_OUT]]
+    if screen.name.startswith("simulated") and len(order) >= 5 * options.n_held_out:
+        return [order[: options.n_held_out]]
     folds = [order[k :: options.folds] for k in range(options.folds)]
     return folds[: 1 if options.quick else options.first_folds]
 
@@ -120,6 +119,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="few epochs, one seed: checks that it runs")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--n-held-out", type=int, default=12, help="of a simulated screen at least five times as large")
     parser.add_argument("--folds", type=int, default=5, help="of the perturbations of a real or small screen")
     parser.add_argument("--first-folds", type=int, help="run only so many of them")
     parser.add_argument("--models", type=Path, help="folder of trained models to use again; new ones are added to it")

@@ -100,8 +100,9 @@ def fit_error_law(
     Model: :math:`error = c \sqrt{between + \kappa^2 p^2}\, t_\nu + \sqrt{noise}\, N(0, 1)`. A t is a scale mixture of
     normals, so the likelihood is a finite mixture over quantiles of the mixing gamma distribution. Errors of one perturbation
     move together, so the scale rests on K of them and not on K x G. Not knowing it makes a normal error a t with K - 1 degrees
-    of freedom, and the tails of a t heavier likewise: :math:`1 / \nu + 1 / (K - 1)` takes the place of :math:`1 / \nu`. The law is read off the genes that vary: those whose variance is at least a
-    tenth of the mean; a gene that hardly any cell expresses has no errors to speak of.
+    of freedom, and the tails of a t heavier likewise: :math:`1 / \nu + 1 / (K - 1)` takes the place of :math:`1 / \nu`.
+    The law is read off the genes that vary: those whose variance is at least a tenth of the mean; a gene that hardly any cell
+    expresses has no errors to speak of.
 
     Parameters
     ----------
