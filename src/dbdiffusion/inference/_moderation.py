@@ -86,6 +86,12 @@ class ErrorLaw:
         """Squared scale of the error."""
         return self.scale**2 * (between + self.kappa**2 * predicted**2)
 
+    def log_density(self, error: np.ndarray, between: np.ndarray, predicted: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Of errors to which known normal noise was added, up to a constant; all arguments broadcast."""
+        precision, weights = self.components()
+        variance = self.variance(between, predicted)[..., None] / precision + noise[..., None]
+        return special.logsumexp(-0.5 * (np.log(variance) + error[..., None] ** 2 / variance), b=weights, axis=-1)
+
     def components(self) -> tuple[np.ndarray, np.ndarray]:
         """Precisions and weights of the normals whose scale mixture the t is; denser in the tails, where precision is small."""
         grid = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
@@ -124,23 +130,32 @@ def fit_error_law(
     error, between, predicted, noise = (
         np.broadcast_to(x, error.shape)[sample].astype(float) for x in (error, between, predicted, noise)
     )
-    total = between + noise
-    usable = np.flatnonzero((between > 0) & (total > 0.1 * total.mean()))
-    usable = usable[:: max(1, len(usable) // max_values)]
+    usable = those_that_vary(between, noise, max_values)
     if len(usable) < 100:
-        return ErrorLaw(100.0, 1.0, 0.0)
-    error, between, predicted, noise = (x[usable, None] for x in (error, between, predicted, noise))
+        return ErrorLaw(MAX_DF, 1.0, 0.0)
+    error, between, predicted, noise = (x[usable] for x in (error, between, predicted, noise))
 
     def loss(log_parameters: np.ndarray) -> float:
         law = ErrorLaw(*map(float, np.exp(log_parameters)))
-        precision, weights = law.components()
-        variance = law.variance(between, predicted) / precision + noise
-        return -special.logsumexp(-0.5 * (np.log(variance) + error**2 / variance), b=weights, axis=1).mean()
+        return -law.log_density(error, between, predicted, noise).mean()
 
     bounds = [(np.log(MIN_DF), np.log(MAX_DF)), (np.log(0.1), np.log(5.0)), (np.log(0.01), np.log(5.0))]
     fit = optimize.minimize(loss, np.log([8.0, 0.9, 0.3]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
     df, scale, kappa = map(float, np.exp(fit.x))
     return ErrorLaw(1 / (1 / df + unknown_scale), scale, kappa)
+
+
+def those_that_vary(between: np.ndarray, noise: np.ndarray, at_most: int) -> np.ndarray:
+    """Indices of entries (n,) whose variance is at least a tenth of the mean, evenly thinned to about so many.
+
+    Examples
+    --------
+    >>> those_that_vary(np.array([1.0, 0.0, 0.01, 2.0]), np.zeros(4), at_most=10)
+    array([0, 3])
+    """
+    total = between + noise
+    usable = np.flatnonzero((between > 0) & (total > 0.1 * total.mean()))
+    return usable[:: max(1, len(usable) // at_most)]
 
 
 def _subset(shape: tuple[int, ...], max_values: int) -> tuple[np.ndarray, ...]:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import interpolate, optimize, special
 
+from dbdiffusion.inference._moderation import those_that_vary
+from dbdiffusion.inference._rectifier import MIN_REFERENCES
+
 if TYPE_CHECKING:
     from dbdiffusion.inference._moderation import ErrorLaw
 
@@ -47,7 +50,7 @@ def own_scales(error: np.ndarray, between: np.ndarray, predicted: np.ndarray, no
     >>> bool(abs(scales[:4].mean() - 3) < 0.3), bool(abs(scales[4:].mean() - 1) < 0.1)
     (True, True)
     """
-    if len(error) < 3:
+    if len(error) < MIN_REFERENCES:
         return np.ones(len(error))
     n_genes = effective_number_of_genes(error / np.sqrt(np.maximum(law.variance(between, predicted) + noise, 1e-300)))
     coarse = [_mean_log_likelihood(*row, law) for row in zip(error, between, predicted, noise, strict=True)]
@@ -92,13 +95,8 @@ def _mean_log_likelihood(
     error: np.ndarray, between: np.ndarray, predicted: np.ndarray, noise: np.ndarray, law: ErrorLaw
 ) -> np.ndarray:
     """Of a perturbation's errors (G,) under every scale of the grid, averaged over genes that vary."""
-    total = between + noise
-    usable = np.flatnonzero((between > 0) & (total > 0.1 * total.mean()))
-    usable = usable[:: max(1, len(usable) // MAX_GENES)]
+    usable = those_that_vary(between, noise, MAX_GENES)
     if len(usable) == 0:
         return np.zeros(len(GRID))
-    square = error[usable, None, None] ** 2
-    precision, weights = law.components()
-    unknown = law.variance(between[usable], predicted[usable])[:, None, None] * (GRID**2)[:, None] / precision
-    variance = unknown + noise[usable, None, None]
-    return special.logsumexp(-0.5 * (np.log(variance) + square / variance), b=weights, axis=2).mean(axis=0)
+    error, between, predicted, noise = (x[usable, None] for x in (error, between, predicted, noise))
+    return law.log_density(error, between * GRID**2, predicted * GRID, noise).mean(axis=0)

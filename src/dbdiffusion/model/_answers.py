@@ -134,10 +134,9 @@ def shrunk_answers(model: Any, names: Sequence[str], way: Way) -> dict[str, Answ
 def _prior(rectifier: Rectifier, references: References, members: Sequence[int]) -> Prior:
     """What the others say of some of the references, and how far each as a whole lies from it."""
     noise = references.known_noise(rectifier.control_weight)
-    left_out = (rectifier.loo_error, rectifier.loo_between, rectifier.loo_predicted)
-    scales = own_scales(*left_out, noise, rectifier.law)
-    _, between, predicted = (values[members] for values in left_out)
-    return Prior(predicted, between, rectifier.law, rectifier.control_weight, scales[members])
+    between, predicted, law = rectifier.loo_between, rectifier.loo_predicted, rectifier.law
+    scales = own_scales(rectifier.loo_error, between, predicted, noise, law)
+    return Prior(predicted[members], between[members], law, rectifier.control_weight, scales[members])
 
 
 def rectified_answers(
