@@ -47,8 +47,13 @@ def discoveries(table: pd.DataFrame, truth: np.ndarray, noise: np.ndarray) -> di
     if noise.any():
         return {"discoveries": np.nan, "false_discoveries": np.nan}
     called = (table["adj_p_value"] < 0.05).to_numpy()
-    wrong = (np.abs(truth) < NEGLIGIBLE) | (np.sign(truth) != np.sign(table["effect"]).to_numpy())
+    wrong = is_wrong(table["effect"].to_numpy(), truth)
     return {"discoveries": int(called.sum()), "false_discoveries": int((called & wrong).sum())}
+
+
+def is_wrong(effect: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Whether calling a gene would be false: its true effect is negligible or goes the other way."""
+    return (np.abs(truth) < NEGLIGIBLE) | (np.sign(truth) != np.sign(effect))
 
 
 def summarise(rows: list[dict]) -> pd.DataFrame:

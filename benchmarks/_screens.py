@@ -83,9 +83,17 @@ def judged_where(compared: ad.AnnData, effect: pd.DataFrame) -> pd.DataFrame:
 
 def folds_of(screen: Screen, options: argparse.Namespace, seed: int) -> list[list[str]]:
     """Perturbations to hold out together: a dozen of a large simulated screen (each seed is a screen of its own) or folds."""
-    order = [str(name) for name in np.random.default_rng(seed).permutation(screen.candidates)]
-    if screen.name.startswith("simulated") and len(order) >= 5 * options.n_held_out:
-        return [order[: options.n_held_out]]
+    if screen.name.startswith("simulated") and len(screen.candidates) >= 5 * options.n_held_out:
+        return [shuffled(screen.candidates, seed)[: options.n_held_out]]
+    return in_folds(screen.candidates, options, seed)
+
+
+def shuffled(names: list[str], seed: int) -> list[str]:
+    return [str(name) for name in np.random.default_rng(seed).permutation(names)]
+
+
+def in_folds(names: list[str], options: argparse.Namespace, seed: int) -> list[list[str]]:
+    order = shuffled(names, seed)
     folds = [order[k :: options.folds] for k in range(options.folds)]
     return folds[: 1 if options.quick else options.first_folds]
 
@@ -119,11 +127,23 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="few epochs, one seed: checks that it runs")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/<name>.json")
+    return parser
+
+
+def training_arguments(description: str) -> argparse.ArgumentParser:
+    """Those of a benchmark that trains models with the defaults."""
+    parser = arguments(description)
+    parser.add_argument("--models", type=Path, help="folder of trained models to use again; new ones are added to it")
+    return parser
+
+
+def held_out_arguments(description: str) -> argparse.ArgumentParser:
+    """Those of a benchmark that holds perturbations out."""
+    parser = training_arguments(description)
     parser.add_argument("--n-held-out", type=int, default=12, help="of a simulated screen at least five times as large")
     parser.add_argument("--folds", type=int, default=5, help="of the perturbations of a real or small screen")
     parser.add_argument("--first-folds", type=int, help="run only so many of them")
-    parser.add_argument("--models", type=Path, help="folder of trained models to use again; new ones are added to it")
-    parser.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/<name>.json")
     return parser
 
 

@@ -23,13 +23,14 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import scvi
-from _screens import Screen, arguments, simulated, write
+from _screens import Screen, arguments, shuffled, simulated, write
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
 from dbdiffusion.metrics import effect_scores
 from dbdiffusion.model import _training
 from dbdiffusion.model._generate import GenerationOptions, Generator
+from dbdiffusion.model._pretrained import OWN_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,8 +140,7 @@ def trained(
 def with_stage_one_of(vae: DBDiffusion, options: dict) -> DBDiffusion:
     """A model with another diffusion on the same VAE and split of cells."""
     model = DBDiffusion(vae.adata, **options)
-    own = ("diffusion.", "folds.")
-    weights = {name: value for name, value in vae.module.state_dict().items() if not name.startswith(own)}
+    weights = {name: value for name, value in vae.module.state_dict().items() if not name.startswith(OWN_PARTS)}
     model.module.load_state_dict(model.module.state_dict() | weights)
     for name in ("is_vae_trained_", "is_trained_", "history_", "train_indices", "validation_indices", "test_indices"):
         setattr(model, name, getattr(vae, name))
@@ -231,7 +231,7 @@ def main() -> None:
         changes = {"n_genes": 150, "n_cells_per_perturbation": 30} if options.quick else {}
         n_perturbations = 20 if options.quick else options.n_perturbations
         screen = simulated(options.alignment, n_perturbations, seed, **changes)
-        held_out = [str(name) for name in np.random.default_rng(seed).permutation(screen.candidates)[: n_perturbations // 5]]
+        held_out = shuffled(screen.candidates, seed)[: n_perturbations // 5]
         rows += trials(screen, held_out, seed, options.factors, 2 if options.quick else None)
         print(summarise(rows).round(3).to_string(), flush=True)
     print("written:", write("ablations", rows, options).name)

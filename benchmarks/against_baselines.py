@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from _held_out import Truth, combinations_of_norman, ratio_with_interval, truth_of
-from _screens import Screen, arguments, folds_of, real, simulated, trained, write
+from _screens import Screen, folds_of, held_out_arguments, real, simulated, trained, write
 from sklearn.decomposition import PCA
 
 from dbdiffusion.data import hold_out
@@ -255,7 +255,7 @@ def screens(options, seed: int) -> list[Screen]:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = held_out_arguments(__doc__)
     choices = ["simulated", "renge", "renge-days", "norman", "norman-doubles"]
     parser.add_argument("--screen", choices=choices, default="simulated")
     parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.5, 0.0])

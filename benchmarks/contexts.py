@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import anndata as ad
 import numpy as np
 from _scores import score, summarise
-from _screens import DATA, Screen, apart_from_training, arguments, judged_where, trained, write
+from _screens import DATA, Screen, apart_from_training, held_out_arguments, in_folds, judged_where, trained, write
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
@@ -58,7 +58,7 @@ def trial(screens: dict[str, Screen], hidden: list[str], seed: int, options: arg
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = held_out_arguments(__doc__)
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
@@ -66,9 +66,8 @@ def main() -> None:
     for seed in range(1 if options.quick else options.seeds):
         screens = screens_by_day(seed)
         names = sorted(set.union(*(set(screen.reference.index) for screen in screens.values())))
-        order = np.random.default_rng(seed).permutation(names)
-        for fold in range(1 if options.quick else options.folds):
-            rows += trial(screens, [str(name) for name in order[fold :: options.folds]], seed, options)
+        for hidden in in_folds(names, options, seed):
+            rows += trial(screens, hidden, seed, options)
             file = write("contexts_renge", rows, options)
         print(summarise(rows).round(3).to_string(), flush=True)
     print("written:", file.name)

@@ -17,7 +17,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from _scores import score, summarise
-from _screens import Screen, arguments, folds_of, real, simulated, trained, write
+from _screens import Screen, folds_of, held_out_arguments, real, simulated, trained, write
 
 from dbdiffusion.data import hold_out
 
@@ -58,7 +58,7 @@ def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Name
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = held_out_arguments(__doc__)
     parser.add_argument("--screen", choices=["simulated", "renge", "renge-days", "norman"], default="simulated")
     parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.5, 0.0])
     parser.add_argument("--n-perturbations", type=int, nargs="+", default=[60])

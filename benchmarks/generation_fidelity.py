@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from _screens import arguments, simulated, trained, write
+from _screens import simulated, trained, training_arguments, write
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -131,7 +131,7 @@ def cells_like(model: DBDiffusion, train, test, name: str, seed: int, axes: PCA)
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = training_arguments(__doc__)
     parser.add_argument("--alignment", type=float, default=1.0)
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

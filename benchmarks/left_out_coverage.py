@@ -13,6 +13,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+from _scores import LEVELS
 from _screens import arguments, simulated, write
 
 from dbdiffusion import DBDiffusion
@@ -21,7 +22,6 @@ from dbdiffusion.inference import References, fit_rectifier, leave_one_out
 from dbdiffusion.metrics import two_sided_pit
 from dbdiffusion.model._screen import ScreenReader
 
-LEVELS = (0.5, 0.8, 0.95)
 PREDICTORS = ("ridge", "knn")
 
 
@@ -51,6 +51,12 @@ def trial(alignment: float, n_perturbations: int, seed: int) -> list[dict]:
     return rows
 
 
+def summarise(rows: list[dict]) -> pd.DataFrame:
+    groups = pd.DataFrame(rows).groupby(["alignment", "n_perturbations"], sort=False)
+    means = groups.mean(numeric_only=True).drop(columns="seed")
+    return means.assign(se_95=groups["coverage_0.95"].sem(), targets=groups.size())
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.5, 0.0])
@@ -63,9 +69,7 @@ def main() -> None:
         for alignment in options.alignment:
             for seed in range(1 if options.quick else options.seeds):
                 rows += trial(alignment, n_perturbations, seed)
-    groups = pd.DataFrame(rows).groupby(["alignment", "n_perturbations"], sort=False)
-    table = groups.mean(numeric_only=True).drop(columns="seed").assign(se_95=groups["coverage_0.95"].sem(), n=groups.size())
-    print(table.round(3).to_string())
+    print(summarise(rows).round(3).to_string())
     print("written:", write("left_out_coverage", rows, options).name)
 
 

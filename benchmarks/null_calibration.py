@@ -39,6 +39,10 @@ def trial(name: str, seed: int, n_cells: int, n_splits: int) -> dict:
     }  # fmt: skip
 
 
+def summarise(rows: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame(rows).groupby(["screen", "n_cells"], sort=False).mean(numeric_only=True).drop(columns="seed")
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--n-cells", type=int, nargs="+", default=[10, 20, 50, 100, 300])
@@ -53,8 +57,7 @@ def main() -> None:
         for n_cells in options.n_cells
         for seed in range(seeds)
     ]
-    table = pd.DataFrame(rows).groupby(["screen", "n_cells"], sort=False).mean(numeric_only=True).drop(columns="seed")
-    print(table.round(4).to_string())
+    print(summarise(rows).round(4).to_string())
     print("written:", write("null_calibration", rows, options, n_splits=splits).name)
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import ablations
 import against_baselines
+import left_out_coverage
+import null_calibration
 import pandas as pd
 import power
 from _scores import summarise as summarise_coverage
@@ -55,15 +57,7 @@ def fidelity(rows: list[dict]) -> pd.DataFrame:
 
 
 def nothing_changed(rows: list[dict]) -> pd.DataFrame:
-    groups = pd.DataFrame(rows).groupby(["screen", "n_cells"], sort=False)
-    return groups.mean(numeric_only=True)[["below_0.05", "below_0.01", "n_discoveries", "splits_with_discoveries"]]
-
-
-def left_out(rows: list[dict]) -> pd.DataFrame:
-    groups = pd.DataFrame(rows).groupby(["alignment", "n_perturbations"], sort=False)
-    return (
-        groups.mean(numeric_only=True).drop(columns="seed").assign(se_95=groups["coverage_0.95"].sem(), targets=groups.size())
-    )
+    return null_calibration.summarise(rows)[["below_0.05", "below_0.01", "n_discoveries", "splits_with_discoveries"]]
 
 
 def costs(rows: list[dict]) -> pd.DataFrame:
@@ -78,7 +72,7 @@ def sizes(rows: list[dict]) -> pd.DataFrame:
 
 SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
     ("coverage", "Do intervals of held-out perturbations hold?", coverage),
-    ("left_out_coverage", "The same over whole simulated screens, without a network", left_out),
+    ("left_out_coverage", "The same over whole simulated screens, without a network", left_out_coverage.summarise),
     ("contexts", "Inside contexts", coverage),
     ("against_baselines", "Is a prediction ever worse than a simple one?", baselines),
     ("ablations", "Are the defaults the best choices?", variants),

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from _screens import arguments, simulated, trained, write
+from _scores import is_wrong
+from _screens import simulated, trained, training_arguments, write
 
 if TYPE_CHECKING:
     import argparse
 
-NEGLIGIBLE = 0.02
 LEVEL = 0.05
 
 
@@ -40,7 +40,7 @@ def trial(alignment: float, n_cells: int, seed: int, options: argparse.Namespace
 
 
 def score(table: pd.DataFrame, truth: np.ndarray) -> dict:
-    wrong = (np.abs(truth) < NEGLIGIBLE) | (np.sign(truth) != np.sign(table["effect"].to_numpy()))
+    wrong = is_wrong(table["effect"].to_numpy(), truth)
     called = (table["adj_p_value"] < LEVEL).to_numpy()
     covered = (table["ci_low"].to_numpy() <= truth) & (truth <= table["ci_high"].to_numpy())
     return {
@@ -74,7 +74,7 @@ def summarise(rows: list[dict]) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = training_arguments(__doc__)
     parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.0])
     parser.add_argument("--n-cells", type=int, nargs="+", default=[10, 20, 50])
     options = parser.parse_args()

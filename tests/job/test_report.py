@@ -3,14 +3,18 @@ import pandas as pd
 from dbdiffusion.job._calibration import Checked
 from dbdiffusion.job._report import cells_to_map, draw_plots, write_report
 
+TARGET = {"target": "A", "mse": 1.0, "mse_mean_baseline": 2.0, "coverage_95": 0.9}
+SCORES = {"mean": {"mse": 0.5}}
+
+
+def summary_of(targets, contexts, embedding_scores):
+    screen = {"n_cells": 10, "n_genes": 3, "n_perturbations": 2, "contexts": contexts, "source": "simulated"}
+    run = {"seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.0}}
+    return {**run, "targets": targets, "screen": screen, "embedding_scores": embedding_scores}
+
 
 def test_report_says_how_good_and_names_the_plots(tmp_path):
-    target = {"target": "A", "mse": 1.0, "mse_mean_baseline": 2.0, "coverage_95": 0.9}
-    summary = {
-        "seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.0}, "targets": [target],
-        "screen": {"n_cells": 10, "n_genes": 3, "n_perturbations": 2, "contexts": [], "source": "simulated"},
-        "embedding_scores": {"mean": {"mse": 0.5}},
-    }  # fmt: skip
+    summary = summary_of([TARGET], [], SCORES)
     checked = Checked(None, None, ("The screen is too small.",))
     write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["A"]), [("volcano.png", "A plot.")], {None: checked})
     text = (tmp_path / "report.md").read_text()
@@ -22,13 +26,8 @@ def test_report_says_how_good_and_names_the_plots(tmp_path):
 
 
 def test_scores_are_told_apart_by_context(tmp_path):
-    target = {"target": "A", "mse": 1.0, "mse_mean_baseline": 2.0, "coverage_95": 0.9}
-    scores = [{**target, "context": "early"}, {**target, "context": "late", "mse": 3.0}]
-    summary = {
-        "seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.0}, "targets": scores,
-        "screen": {"n_cells": 10, "n_genes": 3, "n_perturbations": 2, "contexts": ["early", "late"], "source": "simulated"},
-        "embedding_scores": {name: {"mean": {"mse": 0.5}} for name in ("early", "late")},
-    }  # fmt: skip
+    scores = [{**TARGET, "context": "early"}, {**TARGET, "context": "late", "mse": 3.0}]
+    summary = summary_of(scores, ["early", "late"], dict.fromkeys(("early", "late"), SCORES))
     checked = {name: Checked(None, None, ()) for name in ("early", "late")}
     write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["A"]), [], checked)
     text = (tmp_path / "report.md").read_text()
