@@ -17,7 +17,7 @@ from _scores import LEVELS
 from _screens import arguments, simulated, write
 
 from dbdiffusion import DBDiffusion
-from dbdiffusion.embedding import fit_space
+from dbdiffusion.embedding import fit_space, norm_cv
 from dbdiffusion.inference import References, fit_rectifier, leave_one_out
 from dbdiffusion.metrics import two_sided_pit
 from dbdiffusion.model._screen import ScreenReader
@@ -38,7 +38,9 @@ def trial(alignment: float, n_perturbations: int, seed: int) -> list[dict]:
     observed = screen.observed
     own = tuple(space.own_genes(name) for name in screen.names)
     control = observed.control_variance.mean(axis=0)
-    references = References(observed.effect, observed.variance, control, predicted, own)
+    references = References(
+        observed.effect, observed.variance, control, predicted, own, control_norm_cv=norm_cv(control, screen.vectors)
+    )
     rectifier = fit_rectifier(references)
     estimate = leave_one_out(rectifier, references.without_own_genes())
     truth = simulation.reference.loc[list(screen.names)].to_numpy()

@@ -44,7 +44,7 @@ def test_in_a_random_gene_space_nothing_beats_the_mean_by_much():
 
 @pytest.mark.parametrize("max_folds", [80, 12])
 def test_error_of_the_mean_is_that_of_the_mean_of_the_others(monkeypatch, max_folds):
-    monkeypatch.setattr(module, "MAX_LEAVE_ONE_OUT", max_folds)
+    monkeypatch.setattr(module, "MAX_GROUPS", max_folds)
     names, effect, genes = screen(aligned=True)
     scores = left_out_error(names, observed_effects(effect), genes, 2)
     np.testing.assert_allclose(scores.loc["mean", "mse"], mean_of_others_error(effect, np.arange(K) % max_folds))

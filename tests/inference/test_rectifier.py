@@ -153,6 +153,26 @@ def test_the_shared_error_of_control_is_not_taken_for_an_effect(rng):
     assert fit_rectifier(untold).rho > 0.9
 
 
+def test_what_the_controls_chance_may_explain_is_not_taken_for_an_effect():
+    genes, norm_cv = 200, 0.3  # an error of correlated genes, a little larger than expected
+    rng, control = np.random.default_rng(1), np.full(genes, 0.05)
+    shared = rng.standard_normal(genes)
+    shared *= np.sqrt(1.2 * control.sum()) / np.linalg.norm(shared)
+    seen = shared + 0.1 * rng.standard_normal((K, genes))
+    references = References(seen, np.full(seen.shape, 0.01), control, {"useless": np.zeros_like(seen)})
+    assert fit_rectifier(references).rho > 0
+    assert fit_rectifier(replace(references, control_norm_cv=norm_cv)).rho == 0
+    large = replace(references, effect=seen + shared, control_norm_cv=norm_cv)
+    assert fit_rectifier(large).rho > 0
+
+
+def test_the_controls_chance_does_not_move_what_is_fixed(rng):
+    references, _ = make_references(rng)
+    predicted = {"model": rng.standard_normal((T, G))}
+    fixed, doubted = (fit_rectifier(replace(references, control_norm_cv=cv), lam=0.5, rho=0.5) for cv in (0.0, 0.3))
+    np.testing.assert_array_equal(fixed.estimate(predicted).effect, doubted.estimate(predicted).effect)
+
+
 def test_a_shared_effect_is_kept(rng):
     shared = rng.standard_normal(G)
     seen = shared + 0.3 * rng.standard_normal((K, G))

@@ -83,8 +83,7 @@ class Denoiser(nn.Module):
     def forward(self, z_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """Expected clean latent (B, D); ``condition=None`` is the unconditional one. Leading dimensions broadcast."""
         alpha, sigma = self.alpha[t, None], self.sigma[t, None]
-        hidden = self.network.null_condition if condition is None else self.network.embed_condition(condition)
-        return alpha * z_t - sigma * self._velocity(z_t, t, hidden)
+        return alpha * z_t - sigma * self._velocity(z_t, t, condition)
 
     def loss(self, z_0: Tensor, condition: Tensor, condition_dropout: float) -> Tensor:
         """Squared error of the velocity at random times, mean over B and D (a scalar).
@@ -98,13 +97,15 @@ class Denoiser(nn.Module):
         noise = torch.randn_like(z_0)
         alpha, sigma = self.alpha[t, None], self.sigma[t, None]
         dropped = torch.rand(n, 1, device=z_0.device) < condition_dropout
-        hidden = torch.where(dropped, self.network.null_condition, self.network.embed_condition(condition))
-        velocity = self._velocity(alpha * z_0 + sigma * noise, t, hidden)
+        velocity = self._velocity(alpha * z_0 + sigma * noise, t, condition, dropped)
         return nn.functional.mse_loss(velocity, alpha * noise - sigma * z_0)
 
-    def _velocity(self, z_t: Tensor, t: Tensor, hidden_condition: Tensor) -> Tensor:
+    def _velocity(self, z_t: Tensor, t: Tensor, condition: Tensor | None, dropped: Tensor | None = None) -> Tensor:
         with torch.autocast(z_t.device.type, torch.bfloat16) if self._uses_bfloat16(z_t.device) else nullcontext():
-            return self.network(z_t, t / N_TRAIN_STEPS, hidden_condition).float()
+            hidden = self.network.null_condition if condition is None else self.network.embed_condition(condition)
+            if dropped is not None:
+                hidden = torch.where(dropped, self.network.null_condition.to(hidden.dtype), hidden)
+            return self.network(z_t, t / N_TRAIN_STEPS, hidden).float()
 
     def _uses_bfloat16(self, device: torch.device) -> bool:
         if self.in_bfloat16 is not None:

@@ -7,10 +7,10 @@ from dbdiffusion.embedding._effects import (
     grouped_moments,
     log1p_cp10k,
 )
-from dbdiffusion.embedding._gene_space import gene_vectors
+from dbdiffusion.embedding._gene_space import gene_vectors, norm_cv
 from dbdiffusion.embedding._null_contrasts import null_contrasts
 from dbdiffusion.embedding._reference_sets import REFERENCE_SETS, reference_weights
-from dbdiffusion.embedding._select import left_out_error
+from dbdiffusion.embedding._select import left_out_error, n_left_out_groups
 from dbdiffusion.embedding._space import ALL_STRATEGIES, GeneSpace, PerturbationSpace, fit_space
 from dbdiffusion.embedding._table import EffectSpace, fit_effect_space
 
@@ -29,6 +29,8 @@ __all__ = [
     "grouped_moments",
     "left_out_error",
     "log1p_cp10k",
+    "n_left_out_groups",
+    "norm_cv",
     "null_contrasts",
     "reference_weights",
 ]

@@ -52,6 +52,31 @@ def gene_vectors(values: sp.csr_matrix, n_components: int = N_GENE_COMPONENTS, s
     return vectors * np.where(signs == 0, 1, signs)
 
 
+def norm_cv(variance: np.ndarray, vectors: np.ndarray) -> float:
+    r"""Coefficient of variation of the squared norm of a normal error over correlated genes.
+
+    With covariance :math:`\Sigma` it is :math:`\sqrt{2 \mathrm{tr} \Sigma^2} / \mathrm{tr} \Sigma`; off its diagonal,
+    :math:`\Sigma_{gh}` is read off gene space.
+
+    Parameters
+    ----------
+    variance
+        (G,) of the error.
+    vectors
+        (G, R) gene space, whose inner products approximate correlations.
+
+    Examples
+    --------
+    >>> uncorrelated, one_factor = np.zeros((50, 1)), np.ones((50, 1))
+    >>> round(norm_cv(np.ones(50), uncorrelated), 3), round(norm_cv(np.ones(50), one_factor), 3)
+    (0.2, 1.414)
+    """
+    weighted = vectors.T @ (variance[:, None] * vectors)
+    explained = variance * (vectors**2).sum(axis=1)
+    trace_of_square = (weighted**2).sum() + (variance**2).sum() - (explained**2).sum()
+    return float(np.sqrt(2 * max(trace_of_square, 0.0)) / max(variance.sum(), 1e-300))
+
+
 def _by_correlation(
     values: sp.csr_matrix, mean: np.ndarray, inverse_sd: np.ndarray, k: int, _seed: int, chunk: int = 4096
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,20 @@ if TYPE_CHECKING:
 
     from dbdiffusion.embedding._effects import ObservedEffects
 
-MAX_LEAVE_ONE_OUT = 80  # above it, this many folds
+MAX_GROUPS, MIN_GROUPS = 80, 10
+MAX_LEFT_OUT = 400  # perturbations that 80 groups are left out of; of more, fewer groups, so that the cost is linear
+
+
+def n_left_out_groups(n_perturbations: int) -> int:
+    """Groups of perturbations that are left out, one group at a time; below 80, every perturbation is its own.
+
+    Examples
+    --------
+    >>> [n_left_out_groups(n) for n in (20, 200, 1000, 10_000)]
+    [20, 80, 32, 10]
+    """
+    groups = MAX_GROUPS * min(1.0, MAX_LEFT_OUT / max(n_perturbations, 1))
+    return max(1, min(n_perturbations, max(MIN_GROUPS, round(groups))))
 
 
 def left_out_error(
@@ -27,8 +40,8 @@ def left_out_error(
 ) -> pd.DataFrame:
     """Error of every strategy on measured perturbations that were left out, one at a time.
 
-    The principal components are refitted without the perturbation; above 80 perturbations, 80 folds are left out
-    instead of single ones. Only perturbations that a strategy could place enter its score; combinations do not, since
+    The principal components are refitted without the perturbation; above 80 perturbations, groups are left out instead
+    of single ones (:func:`n_left_out_groups`). Only perturbations that a strategy could place enter its score; combinations do not, since
     they add their parts whatever the strategy. The perturbed gene's own effect is left out of the error.
 
     Returns
@@ -40,7 +53,7 @@ def left_out_error(
     """
     strategies = [s for s in ALL_STRATEGIES if s not in TABLE_STRATEGIES or user_vectors is not None]
     errors = {s: np.full(len(names), np.nan) for s in strategies}
-    folds = np.arange(len(names)) % MAX_LEAVE_ONE_OUT
+    folds = np.arange(len(names)) % n_left_out_groups(len(names))
     for fold in np.unique(folds) if len(names) > 2 else ():
         kept = [int(i) for i in np.flatnonzero(folds != fold)]
         space = fit_space(

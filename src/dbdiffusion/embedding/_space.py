@@ -222,19 +222,25 @@ class PerturbationSpace:
         return len(self._rows_with_vectors(strategy)) >= MIN_KNOWN
 
     def _rows_with_vectors(self, strategy: str) -> np.ndarray:
-        index = self._features(strategy)[0]
-        return np.array([i for i, name in enumerate(self.names) if all(p in index for p in self.parts(name))], dtype=int)
+        columns, first = self._columns(self.names, self._features(strategy)[0])
+        return np.flatnonzero(np.minimum.reduceat(columns, first) >= 0) if len(self.names) else np.empty(0, dtype=int)
 
     def _evidence(self, names: Sequence[str], strategy: str) -> Evidence:
-        if strategy == "mean":
+        if strategy == "mean" or not names:
             return Evidence(np.zeros((len(names), 1)), np.full(len(names), UNCLUSTERED))
         index, vectors = self._features(strategy)
-        parts = [index.get_indexer(list(self.parts(name))) for name in names]
-        summed = np.array([vectors[rows].sum(axis=0) for rows in parts])
+        columns, first = self._columns(names, index)
+        summed = np.add.reduceat(vectors[columns], first)
         if strategy in TABLE_STRATEGIES:
             return Evidence(summed, np.full(len(names), UNCLUSTERED))
-        clusters = [self.genes.clusters[rows[0]] if len(rows) == 1 else UNCLUSTERED for rows in parts]
-        return Evidence(summed, np.array(clusters))
+        is_single = np.diff(first, append=len(columns)) == 1
+        return Evidence(summed, np.where(is_single, self.genes.clusters[columns[first]], UNCLUSTERED))
+
+    def _columns(self, names: Sequence[str], index: pd.Index) -> tuple[np.ndarray, np.ndarray]:
+        """Positions in an index of all parts of all names, -1 where absent, and where every name's parts begin."""
+        parts = [self.parts(name) for name in names]
+        first = np.cumsum([0, *(len(one) for one in parts[:-1])])
+        return index.get_indexer([part for one in parts for part in one]), first
 
     def _features(self, strategy: str) -> tuple[pd.Index, np.ndarray]:
         if strategy not in TABLE_STRATEGIES:

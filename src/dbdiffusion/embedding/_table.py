@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import eigh
 
 MAX_EMBEDDING = 64
-MAX_SVD_ROWS = 50  # above it the Gram matrix is faster
+MAX_SVD_ROWS = 50  # of the shorter side; above it the Gram matrix is faster
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,13 @@ def fit_effect_space(effect: np.ndarray, variance: np.ndarray, n_components: int
 
 
 def _right_singular_vectors(matrix: np.ndarray, k: int) -> np.ndarray:
-    """The first k, as rows (k, G); by way of the smaller Gram matrix where that is much smaller and loses nothing."""
-    if len(matrix) > MAX_SVD_ROWS and matrix.shape[1] > len(matrix):
-        values, left = np.linalg.eigh(matrix @ matrix.T)
-        values, left = values[::-1][:k], left[:, ::-1][:, :k]
+    """The first k, as rows (k, G); by way of the smaller Gram matrix where that loses nothing."""
+    n_rows, n_columns = matrix.shape
+    n = min(n_rows, n_columns)
+    if n > MAX_SVD_ROWS:
+        gram = matrix @ matrix.T if n_rows < n_columns else matrix.T @ matrix
+        values, vectors = eigh(gram, subset_by_index=(n - k, n - 1))
+        values, vectors = values[::-1], vectors[:, ::-1]
         if values[-1] > 1e-8 * values[0]:
-            return (left.T @ matrix) / np.sqrt(values)[:, None]
+            return (vectors.T @ matrix) / np.sqrt(values)[:, None] if n_rows < n_columns else vectors.T
     return np.linalg.svd(matrix, full_matrices=False)[2][:k]

@@ -13,7 +13,9 @@ optimistic when references are few, so all of it is multiplied by the slope of t
 
 All effects share the sampling error :math:`e_0` of the control mean. An error against an *observed* effect hides it, an
 error against the truth does not: with :math:`a` the total weight of :math:`e_0` in the estimate, the risk against the truth
-is the leave-one-out risk, minus the reference's own noise, plus :math:`(2a - 1)` times the variance of :math:`e_0`.
+is the leave-one-out risk, minus the reference's own noise, plus :math:`(2a - 1)` times the squared norm of :math:`e_0`.
+That is one draw for the whole screen, so tuning reckons with its expectation and one standard deviation: what the references
+have in common is believed only beyond the control's chance.
 """
 
 from __future__ import annotations
@@ -227,7 +229,7 @@ def _calibrated_slope(references: References, loo_predicted: np.ndarray, control
     Tuning is optimistic when references are few; its left-out predictions say by how much. The control's noise, which
     prediction and observation share, is taken out of their product.
     """
-    product = np.einsum("kg,kg->k", references.effect, loo_predicted) - control_weight * references.control_variance.sum()
+    product = np.einsum("kg,kg->k", references.effect, loo_predicted) - control_weight * references.likely_control_norm
     square = np.einsum("kg,kg->k", loo_predicted, loo_predicted)
     tiny = 1e-300
     others = (product.sum() - product) / np.maximum(square.sum() - square, tiny)

@@ -33,6 +33,8 @@ class References:
     sets
         Reference sets to choose from: name to (K, K) weights of the others, rows sum to one, the diagonal is zero; None
         weighs all others alike.
+    control_norm_cv
+        Coefficient of variation of the squared norm, over genes, of the control's error.
     """
 
     effect: np.ndarray
@@ -41,6 +43,15 @@ class References:
     predicted: dict[str, np.ndarray]
     own_genes: tuple[np.ndarray, ...] = ()
     sets: Mapping[str, np.ndarray | None] = field(default_factory=lambda: {ALL: None})
+    control_norm_cv: float = 0.0
+
+    @property
+    def likely_control_norm(self) -> float:
+        """Squared norm that the control's error may well have: its expectation and one standard deviation.
+
+        All references share that one error, so however many agree on a common effect, it may be the control's chance.
+        """
+        return float(self.control_variance.sum()) * (1 + self.control_norm_cv)
 
     def without_own_genes(self) -> References:
         """The same with own genes replaced by the mean of those that do not hit them, observed and predicted alike."""

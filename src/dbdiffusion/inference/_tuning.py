@@ -56,7 +56,7 @@ class Tuning:
         self._n = len(references.effect)
         self._lam = lam
         self._rhos = (rho,) if rho is not None else (1.0,) if lam is not None else RHO_GRID
-        self._control = float(references.control_variance.sum())
+        self._control = references.likely_control_norm
         width = 1 + len(references.predicted)
         self._own = np.zeros((self._n, width, width))
         self._cross = {name: np.zeros_like(self._own) for name in references.sets}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dbdiffusion.data import assign_folds
-from dbdiffusion.embedding import GeneSpace, fit_space
+from dbdiffusion.embedding import GeneSpace, fit_space, n_left_out_groups, norm_cv
 from dbdiffusion.inference import MIN_REFERENCES, References
 from dbdiffusion.model._generate import GenerationOptions, Generator
 from dbdiffusion.model._reference_sets import restricted_sets, weights_of_others
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from dbdiffusion.embedding import PerturbationSpace
 
 CROSS_FITTING = ("embedding", "k_fold", "in_sample")
-MAX_LEAVE_ONE_OUT = 80  # above it, so many groups of perturbations are left out together
 MIN_LEFT = 2  # perturbations that a strategy needs to learn from
 GENERATED = "generated"
 LINEAR = ("knn", "ridge", "table", "table_knn")  # strategies whose effects are predictors beside the generated mean
@@ -146,15 +145,17 @@ def references_of(model: Any, pool: ReferencePool, members: np.ndarray, referenc
     screen, space = model._screen(), model._space()
     rows = pool.rows[members]
     observed = screen.observed.subset(rows)
+    control_variance = observed.control_variance.mean(axis=0) if len(rows) else np.zeros(len(screen.var_names))
     return References(
         effect=observed.effect,
         variance=observed.variance,
-        control_variance=observed.control_variance.mean(axis=0) if len(rows) else np.zeros(len(screen.var_names)),
+        control_variance=control_variance,
         predicted={name: values[members] for name, values in pool.predicted.items()},
         own_genes=tuple(space.own_genes(screen.names[i]) for i in rows),
         sets=restricted_sets(
             {name: weights[members] for name, weights in pool.sets.items()}, members, reference_set, np.arange(len(members))
         ),
+        control_norm_cv=norm_cv(control_variance, screen.vectors),
     )
 
 
@@ -165,7 +166,7 @@ def _ways(model: Any, cross_fitting: str) -> list[tuple[LatentDiffusion, list[tu
     if cross_fitting == "in_sample":
         return [(model.module.diffusion, [(space, list(range(n)))])]
     if cross_fitting == "embedding":
-        groups = assign_folds([space.parts(name) for name in screen.names], MAX_LEAVE_ONE_OUT)
+        groups = assign_folds([space.parts(name) for name in screen.names], n_left_out_groups(n))
         left_out = [np.flatnonzero(groups == group).tolist() for group in range(groups.max() + 1)] if n > MIN_LEFT else []
         return [(model.module.diffusion, [(space.leave_out(*(screen.names[i] for i in rows)), rows) for rows in left_out])]
     folds = model.cross_fit_["folds"]
