@@ -41,8 +41,9 @@ def left_out_error(
     """Error of every strategy on measured perturbations that were left out, one at a time.
 
     The principal components are refitted without the perturbation; above 80 perturbations, groups are left out instead
-    of single ones (:func:`n_left_out_groups`). Only perturbations that a strategy could place enter its score; combinations do not, since
-    they add their parts whatever the strategy. The perturbed gene's own effect is left out of the error.
+    of single ones (:func:`n_left_out_groups`). Only perturbations that a strategy could place enter its score;
+    combinations do not, since they add their parts whatever the strategy. The perturbed gene's own effect is left out
+    of the error.
 
     Returns
     -------
