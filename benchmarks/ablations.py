@@ -109,7 +109,7 @@ def patched(what: str) -> Iterator[None]:
 
     def posterior_mean(plan, batch, condition_dropout):
         mean, _, code = batch
-        return plan.diffusion.loss(mean, plan.conditions[code], condition_dropout)
+        return plan.diffusion.denoiser.loss(mean, plan.conditions[code], condition_dropout)
 
     if what == "posterior mean":
         with mock.patch.object(_training.DiffusionPlan, "_loss", posterior_mean):

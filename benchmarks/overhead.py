@@ -27,7 +27,7 @@ from scvi.train import Trainer
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
 from dbdiffusion.diffusion import LatentDiffusion, draw_noise, steps_of
-from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, Latents, fit_linear_part
+from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, Latents, fit_linear_part, standardised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,12 +64,13 @@ def compare(
 def training(batch_size: int, n_steps: int, turns: int, device: str, *, bfloat16: bool) -> dict:
     latents = Latents(torch.randn(N_CELLS, D), 0.3 * torch.rand(N_CELLS, D), torch.randint(0, N_CONDITIONS, (N_CELLS,)))
     conditions = torch.randn(N_CONDITIONS, E)
-    data = LatentDataModule(latents, np.arange(N_CELLS), np.empty(0, dtype=int), batch_size)
     per_epoch = N_CELLS // batch_size
     epochs = max(1, round(n_steps / per_epoch))
     diffusion = LatentDiffusion(D, E, HIDDEN, BLOCKS)
     diffusion.use_bfloat16(bfloat16)
     fit_linear_part(diffusion, latents, conditions, conditions[0])
+    latents = standardised(latents, diffusion, conditions)
+    data = LatentDataModule(latents, np.arange(N_CELLS), np.empty(0, dtype=int), batch_size)
 
     def plan() -> None:
         options = {"enable_progress_bar": False, "accelerator": device, "devices": 1}

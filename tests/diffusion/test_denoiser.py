@@ -56,7 +56,9 @@ def test_bfloat16_moves_moments_by_less_than_three_percent():
     condition = torch.zeros(512, 1)
     for _ in range(200):
         optimizer.zero_grad()
-        diffusion.loss(torch.randn(512, 2) * torch.tensor([0.6, 1.2]) + torch.tensor([0.5, -0.5]), condition, 0.1).backward()
+        diffusion.denoiser.loss(
+            torch.randn(512, 2) * torch.tensor([0.6, 1.2]) + torch.tensor([0.5, -0.5]), condition, 0.1
+        ).backward()
         optimizer.step()
     diffusion.update_average(decay=0.0)
     noise = draw_noise(20_000, 2, "dpm++", None, seed=0)
@@ -80,7 +82,7 @@ def test_training_in_bfloat16_learns_the_same_loss():
         history = []
         for _ in range(150):
             optimizer.zero_grad()
-            loss = diffusion.loss(0.5 * torch.randn(256, 2), torch.zeros(256, 1), 0.1)
+            loss = diffusion.denoiser.loss(0.5 * torch.randn(256, 2), torch.zeros(256, 1), 0.1)
             loss.backward()
             optimizer.step()
             history.append(loss.item())

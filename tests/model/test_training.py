@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dbdiffusion.diffusion import LatentDiffusion
-from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, Latents, _appended, fit_linear_part
+from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, Latents, _appended, fit_linear_part, standardised
 
 B, D, E = 240, 5, 3
 
@@ -39,6 +39,34 @@ def test_standardised_remainder_has_unit_variance_with_posterior(latents):
     z = cells.mean.repeat(50, 1) + 0.3 * torch.randn(50 * B, D)
     remainder = diffusion.standardise(z, conditions[cells.code].repeat(50, 1))
     assert torch.allclose(remainder.std(0), torch.ones(D), atol=0.03)
+
+
+def test_standardised_latents_are_those_of_their_draws(latents):
+    cells, conditions, _ = latents
+    diffusion = LatentDiffusion(D, E, n_hidden=8, n_blocks=1)
+    fit_linear_part(diffusion, cells, conditions, conditions[0])
+    once, noise = standardised(cells, diffusion, conditions), torch.randn(B, D)
+    drawn = diffusion.standardise(cells.mean + cells.sd * noise, conditions[cells.code])
+    torch.testing.assert_close(once.mean + once.sd * noise, drawn, rtol=1e-4, atol=1e-5)
+    assert torch.equal(once.code, cells.code)
+
+
+@pytest.mark.parametrize("n_steps", [3, 4, 9])
+def test_the_average_moves_as_far_in_few_large_steps_as_in_many(latents, n_steps):
+    diffusion = LatentDiffusion(D, E, n_hidden=8, n_blocks=1)
+    plan = DiffusionPlan(diffusion, latents[1], max_steps=10, ema_decay=0.9)
+    with torch.no_grad():
+        for start, end in zip(diffusion.averaged.parameters(), diffusion.denoiser.parameters(), strict=True):
+            start.zero_()
+            end.fill_(1.0)
+    remaining = 1.0
+    for step in range(1, n_steps + 1):
+        plan._trainer = SimpleNamespace(global_step=step)
+        remaining *= min(0.9, (1 + step) / (10 + step))
+        plan.on_train_batch_end()
+    plan.on_validation_start()
+    moved = torch.cat([p.flatten() for p in diffusion.averaged.parameters()])
+    torch.testing.assert_close(moved, torch.full_like(moved, 1 - remaining))
 
 
 def test_minibatches_cover_every_training_cell_once(latents):

@@ -108,6 +108,10 @@ class LatentDiffusion(nn.Module):
         """Latent (B, D) of cells under a condition (B, E) to what the network diffuses (B, D)."""
         return (z - self.mean - (condition - self.origin) @ self.linear) / self.scale
 
+    def scale_condition(self, condition: Tensor) -> Tensor:
+        """Condition (B, E) to what the network sees of it (B, E)."""
+        return (condition - self.origin) / self.condition_scale
+
     def restore(self, x: Tensor, condition: Tensor, guidance_scale: float = 1.0) -> Tensor:
         """Inverse of :meth:`standardise`; guidance moves the linear part as it moves the remainder.
 
@@ -115,12 +119,6 @@ class LatentDiffusion(nn.Module):
         """
         shift = torch.lerp(self.null_shift, (condition - self.origin) @ self.linear, guidance_scale)
         return x * self.scale + self.mean + shift
-
-    def loss(self, z: Tensor, condition: Tensor, condition_dropout: float) -> Tensor:
-        """Training loss of the denoiser for latents (B, D) and conditions (B, E)."""
-        with torch.autocast(z.device.type, enabled=False):  # a trainer's half precision would coarsen what is to be learned
-            x, scaled = self.standardise(z, condition), self._scaled(condition)
-        return self.denoiser.loss(x, scaled, condition_dropout)
 
     def use_bfloat16(self, choice: bool | None) -> None:
         """Whether the network computes in bfloat16; None (as at first) means where that is faster, see :class:`Denoiser`."""
@@ -147,11 +145,8 @@ class LatentDiffusion(nn.Module):
         their noise, at the cost of one FiLM a condition.
         """
         denoiser = GuidedDenoiser(self.averaged, guidance_scale)
-        x = sample(denoiser, self._scaled(condition), noise, sampler, n_steps)
+        x = sample(denoiser, self.scale_condition(condition), noise, sampler, n_steps)
         return self.restore(x, condition, guidance_scale)
-
-    def _scaled(self, condition: Tensor) -> Tensor:
-        return (condition - self.origin) / self.condition_scale
 
 
 def draw_noise(n_cells: int, n_latent: int, sampler: str, n_steps: int | None, seed: int) -> Tensor:

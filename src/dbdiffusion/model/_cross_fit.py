@@ -13,11 +13,19 @@ from dbdiffusion.embedding import GeneSpace
 from dbdiffusion.model._interruption import saying
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._stages import TwoStageTrainingMixin
-from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, epochs_for, fit_linear_part, steps_per_epoch
+from dbdiffusion.model._training import (
+    DiffusionPlan,
+    LatentDataModule,
+    epochs_for,
+    fit_linear_part,
+    standardised,
+    steps_per_epoch,
+)
 
 if TYPE_CHECKING:
     from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import PerturbationSpace
+    from dbdiffusion.model._training import Latents
 
 
 class CrossFittingMixin(TwoStageTrainingMixin):
@@ -74,8 +82,10 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             space = self._fit_space([screen.names[i] for i in kept], screen.observed.subset(kept), genes)
             spaces.append({"vectors": genes.vectors, "ranking": space.ranking, "kept": kept})
             in_fold = np.isin(reader.codes, [reader.categories.index(name) for name in left_out])
-            data = LatentDataModule(latents, np.flatnonzero(~in_fold), np.empty(0, dtype=int), batch_size)
-            self._fit_fold(diffusion, space, data, max_epochs, plan_kwargs, accelerator, devices, enable_progress_bar)
+            outside = latents.subset(np.flatnonzero(~in_fold))
+            self._fit_fold(
+                diffusion, space, outside, batch_size, max_epochs, plan_kwargs, accelerator, devices, enable_progress_bar
+            )
         self._pools = {}
         self.cross_fit_ = {"folds": folds, "spaces": spaces, "seconds": time.perf_counter() - started}
 
@@ -83,7 +93,8 @@ class CrossFittingMixin(TwoStageTrainingMixin):
         self,
         diffusion: LatentDiffusion,
         space: PerturbationSpace,
-        data: LatentDataModule,
+        latents: Latents,
+        batch_size: int,
         max_epochs: int | None,
         plan_kwargs: dict[str, Any] | None,
         accelerator: str,
@@ -91,10 +102,12 @@ class CrossFittingMixin(TwoStageTrainingMixin):
         enable_progress_bar: bool,
     ) -> None:
         conditions, origin = self._conditions(space)
-        max_epochs = max_epochs or epochs_for(data)
         self.module.set_stage("diffusion")
         diffusion.reset()
-        fit_linear_part(diffusion, data.latents.subset(data.train_idx), conditions, origin)
+        fit_linear_part(diffusion, latents, conditions, origin)
+        latents = standardised(latents, diffusion, conditions)
+        data = LatentDataModule(latents, np.arange(len(latents.mean)), np.empty(0, dtype=int), batch_size)
+        max_epochs = max_epochs or epochs_for(data)
         plan = DiffusionPlan(diffusion, conditions, max_epochs * steps_per_epoch(data), **(plan_kwargs or {}))
         trainer = Trainer(
             max_epochs=max_epochs, accelerator=accelerator, devices=devices, enable_progress_bar=enable_progress_bar

@@ -21,6 +21,7 @@ from dbdiffusion.model._training import (
     Latents,
     epochs_for,
     fit_linear_part,
+    standardised,
     steps_per_epoch,
 )
 
@@ -180,13 +181,15 @@ class TwoStageTrainingMixin(_Base):
         if views:
             latents = self._in_contexts(latents)
         conditions, origin = self._context_conditions(views) if views else self._conditions(space)
-        data = LatentDataModule(latents, self.train_indices, self.validation_indices, batch_size)
-        max_epochs = max_epochs or epochs_for(data)
-        _check_positive("max_epochs", max_epochs)
+        if max_epochs is not None:
+            _check_positive("max_epochs", max_epochs)
         self._forget_stage_two()
         if not warm_start:
             self.module.diffusion.reset()
             fit_linear_part(self.module.diffusion, latents.subset(self.train_indices), conditions, origin)
+        latents = standardised(latents, self.module.diffusion, conditions)
+        data = LatentDataModule(latents, self.train_indices, self.validation_indices, batch_size)
+        max_epochs = max_epochs or epochs_for(data)
         plan = DiffusionPlan(
             self.module.diffusion, conditions, max_epochs * steps_per_epoch(data), **(plan_kwargs or {}), module=self.module
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dbdiffusion.diffusion import LatentDiffusion
 
 DIFFUSION_STEPS = 1000
+STEPS_PER_AVERAGE = 4  # moving all weights costs as much as a twentieth of a step
 PREFIX = "diffusion_"
 
 
@@ -36,6 +37,13 @@ class Latents:
         return Latents(self.mean[index], self.sd[index], self.code[index])
 
 
+def standardised(latents: Latents, diffusion: LatentDiffusion, conditions: Tensor) -> Latents:
+    """What the network diffuses of every cell under its condition (codes, E), once and for all epochs."""
+    device = diffusion.mean.device
+    mean = diffusion.standardise(latents.mean.to(device), conditions.to(device)[latents.code.to(device)])
+    return Latents(mean.to(latents.mean.device), latents.sd / diffusion.scale.to(latents.sd.device), latents.code)
+
+
 class LatentDataModule(pl.LightningDataModule):
     """Minibatches of latents, sliced a batch at a time so that loading costs nothing beside the network.
 
@@ -44,7 +52,7 @@ class LatentDataModule(pl.LightningDataModule):
     Parameters
     ----------
     latents
-        All cells.
+        All cells, :func:`standardised`.
     train_idx, val_idx
         Rows to train and to validate on.
     batch_size
@@ -107,7 +115,7 @@ class DiffusionPlan(pl.LightningModule):
     Parameters
     ----------
     diffusion
-        To train.
+        To train; its linear part is fitted.
     conditions
         (codes, E) embedding of every condition code.
     max_steps
@@ -142,7 +150,8 @@ class DiffusionPlan(pl.LightningModule):
         self.module = module if module is not None else diffusion
         self.diffusion = diffusion
         self._losses: list[Tensor] = []
-        self.register_buffer("conditions", conditions)
+        self._decay = 1.0
+        self.register_buffer("conditions", diffusion.scale_condition(conditions.to(diffusion.origin.device)))
         self.max_steps, self.lr, self.weight_decay = max_steps, lr, weight_decay
         self.condition_dropout, self.ema_decay = condition_dropout, ema_decay
 
@@ -172,6 +181,7 @@ class DiffusionPlan(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the mean loss and stop if it is not finite; once an epoch, since doing so every step would slow it."""
+        self._move_average()
         loss = torch.stack(self._losses).mean()
         self._losses.clear()
         self.log("train_loss", loss, prog_bar=True, sync_dist=True)
@@ -180,8 +190,14 @@ class DiffusionPlan(pl.LightningModule):
             raise FloatingPointError(msg)
 
     def on_train_batch_end(self, *_args: Any) -> None:
-        """Move the averaged weights."""
-        self.diffusion.update_average(min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step)))
+        """Move the averaged weights, every few steps by as much as in all of them."""
+        self._decay *= min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step))
+        if self.global_step % STEPS_PER_AVERAGE == 0:
+            self._move_average()
+
+    def on_validation_start(self) -> None:
+        """Let the average have all steps so far: checkpoints are written next."""
+        self._move_average()
 
     def configure_optimizers(self) -> Any:
         """AdamW with a learning rate per step."""
@@ -192,6 +208,10 @@ class DiffusionPlan(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def _move_average(self) -> None:
+        self.diffusion.update_average(self._decay)
+        self._decay = 1.0
+
     def _learning_rate(self, step: int) -> float:
         warmup = max(1, min(100, self.max_steps // 10))
         done = min(1.0, step / max(1, self.max_steps))
@@ -199,8 +219,8 @@ class DiffusionPlan(pl.LightningModule):
 
     def _loss(self, batch: tuple[Tensor, Tensor, Tensor], condition_dropout: float) -> Tensor:
         mean, sd, code = batch
-        z = mean + sd * torch.randn_like(sd)
-        return self.diffusion.loss(z, self.conditions[code], condition_dropout)
+        x = torch.addcmul(mean, sd, torch.randn_like(sd))
+        return self.diffusion.denoiser.loss(x, self.conditions[code], condition_dropout)
 
 
 class DiffusionTrainRunner(TrainRunner):
