@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dbdiffusion.inference._between import KnownNoise, between_variance, left_out_between
 from dbdiffusion.inference._estimate import Estimate
 from dbdiffusion.inference._moderation import ErrorLaw, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._references import ALL, References, effective_number
@@ -177,20 +178,19 @@ def fit_rectifier(
         loo_predicted *= loo_shrinkage[:, None]
     loo_error = references.effect - loo_predicted
     control_weight = shrinkage * control_weight
-    known = references.known_noise(control_weight)
-    noise = known.mean(axis=0)
-    spread, prior_df = _moderated_mean_square(loo_error)
-    loo_between = _left_out_between(loo_error, noise)
-    law = ErrorLaw(float(min(n - 1 + prior_df, 1e6)), 1.0, 0.0)
+    known = KnownNoise.of(references, control_weight)
+    prior = fit_variance_prior((loo_error**2).mean(axis=0), n - 1)
+    loo_between = left_out_between(loo_error, known, prior)
+    law = ErrorLaw(float(min(n - 1 + prior.df, 1e6)), 1.0, 0.0)
     if shape == "fitted" and n >= MIN_REFERENCES_FOR_SHAPE:
-        law = fit_error_law(loo_error, loo_between, loo_predicted, known)
+        law = fit_error_law(loo_error, loo_between, loo_predicted, references.known_noise(control_weight))
     return Rectifier(
         weights=dict(zip(references.predicted, map(float, shrinkage * tuned.weight), strict=True)),
         rho=shrinkage * tuned.rho,
         reference_set=tuned.reference_set,
         residual=residual,
         residual_variance=residual.var(axis=0, ddof=1),
-        tau=np.sqrt(_between_variance(spread, noise, n)),
+        tau=np.sqrt(between_variance((loo_error**2).mean(axis=0), known, n - 1, prior)),
         control_weight=control_weight,
         control_variance=control_weight**2 * references.control_variance,
         law=law,
@@ -241,31 +241,3 @@ def _residual(references: References, weight: np.ndarray) -> np.ndarray:
     for w, values in zip(weight, references.predicted.values(), strict=True):
         residual -= (w * values).astype(residual.dtype)
     return residual
-
-
-def _moderated_mean_square(errors: np.ndarray) -> tuple[np.ndarray, float]:
-    df = max(len(errors) - 1, 1)
-    mean_square = (errors**2).mean(axis=0)
-    prior = fit_variance_prior(mean_square, df)
-    return prior.moderate(mean_square, df), prior.df
-
-
-def _between_variance(spread: np.ndarray, noise: np.ndarray, n: int) -> np.ndarray:
-    """What of the moderated mean square of n errors is not the references' own sampling noise.
-
-    Never below a tenth of the share that it has over all genes, itself never below its own standard error: an estimate of
-    zero is no proof of zero.
-    """
-    share = np.clip(1 - noise.sum() / max(spread.sum(), 1e-300), np.sqrt(2 / (n * len(spread))), 1)
-    return np.maximum(spread - noise, 0.1 * share * spread)
-
-
-def _left_out_between(errors: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Between-perturbation variance (K, G) as it would be estimated without each reference."""
-    n = len(errors)
-    total = (errors**2).sum(axis=0)
-    prior = fit_variance_prior(total / n, n - 1)
-    between = np.empty_like(errors)
-    for i, error in enumerate(errors):
-        between[i] = _between_variance(prior.moderate((total - error**2) / (n - 1), n - 2), noise, n - 1)
-    return between
