@@ -101,13 +101,13 @@ def section(script: str, question: str, table_of: Callable[[list[dict]], pd.Data
     stored = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"{script}*.json"))]
     if not stored:
         return ""
-    rows = [row for one in stored for row in one["rows"]]
+    tables = pd.concat([table_of(one["rows"]) for one in stored])  # a file is a run
     doc = (RESULTS.parent / f"{script}.py").read_text().split('"""')[1]
     explained = "\n\n".join(part for part in doc.strip().split("\n\n")[1:] if not part.startswith("    "))
     versions = ", ".join(
         sorted({f"scvi-tools {one['versions']['scvi-tools']}, torch {one['versions']['torch']}" for one in stored})
     )
-    return f"## {question}\n\n`benchmarks/{script}.py` ({versions}). {explained}\n\n{markdown(table_of(rows))}\n"
+    return f"## {question}\n\n`benchmarks/{script}.py` ({versions}). {explained}\n\n{markdown(tables)}\n"
 
 
 HEAD = """# Benchmarks
