@@ -25,3 +25,17 @@ def test_null_condition_is_not_the_zero_condition():
     torch.manual_seed(0)
     network = ResidualMLP(D, E, n_hidden=16, n_blocks=1)
     assert not torch.allclose(network.null_condition.expand(B, -1), network.embed_condition(torch.zeros(B, E)))
+
+
+def test_a_dropped_condition_is_the_null_condition_and_gradients_follow():
+    torch.manual_seed(0)
+    network = ResidualMLP(n_latent=5, n_condition=3, n_hidden=8, n_blocks=1)
+    condition, dropped = torch.randn(7, 3), torch.arange(7)[:, None] % 3 == 0
+    embedded = network.embed_condition(condition, dropped)
+    expected = torch.where(dropped, network.null_condition, network.embed_condition(condition))
+    torch.testing.assert_close(embedded, expected)
+    weights = [network.null_condition, network.condition.weight, network.condition.bias]
+    for ours, plain in zip(
+        torch.autograd.grad((embedded**2).sum(), weights), torch.autograd.grad((expected**2).sum(), weights), strict=True
+    ):
+        torch.testing.assert_close(ours, plain)

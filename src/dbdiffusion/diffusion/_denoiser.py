@@ -102,9 +102,8 @@ class Denoiser(nn.Module):
 
     def _velocity(self, z_t: Tensor, t: Tensor, condition: Tensor | None, dropped: Tensor | None = None) -> Tensor:
         with torch.autocast(z_t.device.type, torch.bfloat16) if self._uses_bfloat16(z_t.device) else nullcontext():
-            hidden = self.network.null_condition if condition is None else self.network.embed_condition(condition)
-            if dropped is not None:
-                hidden = torch.where(dropped, self.network.null_condition.to(hidden.dtype), hidden)
+            network = self.network
+            hidden = network.null_condition if condition is None else network.embed_condition(condition, dropped)
             return self.network(z_t, t / N_TRAIN_STEPS, hidden).float()
 
     def _uses_bfloat16(self, device: torch.device) -> bool:

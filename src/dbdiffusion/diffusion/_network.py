@@ -48,9 +48,14 @@ class ResidualMLP(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def embed_condition(self, condition: Tensor) -> Tensor:
-        """Condition (B, E) to the hidden vector (B, H) that :meth:`forward` takes."""
-        return self.condition(condition)
+    def embed_condition(self, condition: Tensor, dropped: Tensor | None = None) -> Tensor:
+        """Condition (B, E) to the hidden vector (B, H) that :meth:`forward` takes; null where ``dropped`` (B, 1)."""
+        if dropped is None:
+            return self.condition(condition)
+        null = self.null_condition - self.condition.bias  # one more input: choosing afterwards costs several passes over (B, H)
+        weight = torch.cat([self.condition.weight, null[:, None]], dim=1)
+        inputs = torch.cat([condition * ~dropped, dropped.to(condition.dtype)], dim=1)
+        return nn.functional.linear(inputs, weight, self.condition.bias)
 
     def forward(self, z_t: Tensor, t: Tensor, hidden_condition: Tensor) -> Tensor:
         """Noisy latent (B, D), time in [0, 1] (B,) and embedded condition (B, H) to (B, D).

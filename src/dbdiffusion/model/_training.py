@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dbdiffusion.diffusion import LatentDiffusion
 
 DIFFUSION_STEPS = 1000
-STEPS_PER_AVERAGE = 4  # moving all weights costs as much as a twentieth of a step
+STEPS_PER_AVERAGE = 8  # moving all weights costs as much as a twentieth of a step
 PREFIX = "diffusion_"
 
 
