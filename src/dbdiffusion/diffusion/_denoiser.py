@@ -104,7 +104,7 @@ class Denoiser(nn.Module):
         with torch.autocast(z_t.device.type, torch.bfloat16) if self._uses_bfloat16(z_t.device) else nullcontext():
             network = self.network
             hidden = network.null_condition if condition is None else network.embed_condition(condition, dropped)
-            return self.network(z_t, t / N_TRAIN_STEPS, hidden).float()
+            return network(z_t, t / N_TRAIN_STEPS, hidden).float()
 
     def _uses_bfloat16(self, device: torch.device) -> bool:
         if self.in_bfloat16 is not None:

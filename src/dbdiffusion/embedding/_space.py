@@ -134,8 +134,8 @@ class PerturbationSpace:
     def located(self, names: Sequence[str]) -> np.ndarray:
         """Members (n, K) of the effect clusters in which the paper's rule locates genes; all where it locates them nowhere."""
         member = np.ones((len(names), len(self.names)), dtype=bool)
-        placed = [i for i, name in enumerate(names) if all(part in self.genes.names for part in self.parts(name))]
-        if placed and self.can_learn("cluster"):
+        placed = self._rows_with_vectors(names, "cluster")
+        if len(placed) and self.can_learn("cluster"):
             known, evidence = self._known("cluster")
             targets = self._evidence([names[i] for i in placed], "cluster")
             labels, chosen = locate_cluster(evidence, self.embedding[known], targets)
@@ -147,12 +147,11 @@ class PerturbationSpace:
     def similarity(self, names: Sequence[str]) -> np.ndarray:
         """Cosines (n, K) of vectors (gene space, or a user's own) with those of the measured; NaN where one has none."""
         strategy = next((s for s in self.ranking if s in TABLE_STRATEGIES), "knn")
-        index = self._features(strategy)[0]
         units = []
         for group in (names, self.names):
-            known = [i for i, name in enumerate(group) if all(part in index for part in self.parts(name))]
+            known = self._rows_with_vectors(group, strategy)
             unit = np.full((len(group), self._features(strategy)[1].shape[1]), np.nan)
-            if known:
+            if len(known):
                 vectors = self._evidence([group[i] for i in known], strategy).vectors
                 unit[known] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-300)
             units.append(unit)
@@ -208,7 +207,7 @@ class PerturbationSpace:
         if strategy == "mean":
             rows = np.arange(len(self.names))
             return rows, Evidence(np.zeros((len(rows), 1)), np.full(len(rows), UNCLUSTERED))
-        rows = self._rows_with_vectors(strategy)
+        rows = self._rows_with_vectors(self.names, strategy)
         if len(rows) < MIN_KNOWN:
             msg = (
                 f"Strategy {strategy!r} needs at least {MIN_KNOWN} measured perturbations with a vector, got {len(rows)}. "
@@ -219,11 +218,12 @@ class PerturbationSpace:
 
     def can_learn(self, strategy: str) -> bool:
         """Whether enough measured perturbations have vectors for a strategy to learn from."""
-        return len(self._rows_with_vectors(strategy)) >= MIN_KNOWN
+        return len(self._rows_with_vectors(self.names, strategy)) >= MIN_KNOWN
 
-    def _rows_with_vectors(self, strategy: str) -> np.ndarray:
-        columns, first = self._columns(self.names, self._features(strategy)[0])
-        return np.flatnonzero(np.minimum.reduceat(columns, first) >= 0) if len(self.names) else np.empty(0, dtype=int)
+    def _rows_with_vectors(self, names: Sequence[str], strategy: str) -> np.ndarray:
+        """Positions of the names all of whose parts have a vector."""
+        columns, first = self._columns(names, self._features(strategy)[0])
+        return np.flatnonzero(np.minimum.reduceat(columns, first) >= 0) if len(names) else np.empty(0, dtype=int)
 
     def _evidence(self, names: Sequence[str], strategy: str) -> Evidence:
         if strategy == "mean" or not names:

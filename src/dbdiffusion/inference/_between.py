@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 if TYPE_CHECKING:
     from dbdiffusion.inference._moderation import VariancePrior
@@ -36,10 +36,10 @@ class KnownNoise:
         """Of all references, given the weight of the control's error in what is predicted."""
         n, n_genes = references.effect.shape
         cv = max(references.control_norm_cv, np.sqrt(2 / n_genes))
-        common = (1 - control_weight) ** 2 * float(references.control_variance.sum())
-        own = float(references.variance.sum()) / n
-        doubt = cv * np.hypot(own / np.sqrt(n), common)
-        return cls(references.known_noise(control_weight).mean(axis=0), common, float(doubt))
+        own, control = references.variance.mean(axis=0), references.control_noise(control_weight)
+        common = float(control.sum())
+        doubt = cv * np.hypot(own.sum() / np.sqrt(n), common)
+        return cls(own + control, common, float(doubt))
 
 
 def between_variance(mean_square: np.ndarray, known: KnownNoise, df: float, prior: VariancePrior) -> np.ndarray:
@@ -81,4 +81,5 @@ def positive_mean(mean: np.ndarray, sd: float) -> np.ndarray:
     array([0.525, 0.798, 5.   ])
     """
     z = np.maximum(mean / max(sd, 1e-12), -30.0)  # beyond, the mean is zero for all that matters
-    return np.maximum(mean + sd * np.exp(stats.norm.logpdf(z) - stats.norm.logcdf(z)), 0.0)
+    hazard = np.sqrt(2 / np.pi) / special.erfcx(-z / np.sqrt(2))  # density over distribution function
+    return np.maximum(mean + sd * hazard, 0.0)

@@ -179,7 +179,8 @@ def fit_rectifier(
     loo_error = references.effect - loo_predicted
     control_weight = shrinkage * control_weight
     known = KnownNoise.of(references, control_weight)
-    prior = fit_variance_prior((loo_error**2).mean(axis=0), n - 1)
+    mean_square = (loo_error**2).mean(axis=0)
+    prior = fit_variance_prior(mean_square, n - 1)
     loo_between = left_out_between(loo_error, known, prior)
     law = ErrorLaw(float(min(n - 1 + prior.df, 1e6)), 1.0, 0.0)
     if shape == "fitted" and n >= MIN_REFERENCES_FOR_SHAPE:
@@ -190,7 +191,7 @@ def fit_rectifier(
         reference_set=tuned.reference_set,
         residual=residual,
         residual_variance=residual.var(axis=0, ddof=1),
-        tau=np.sqrt(between_variance((loo_error**2).mean(axis=0), known, n - 1, prior)),
+        tau=np.sqrt(between_variance(mean_square, known, n - 1, prior)),
         control_weight=control_weight,
         control_variance=control_weight**2 * references.control_variance,
         law=law,

@@ -70,7 +70,11 @@ class References:
 
         Own sampling noise, and of the control's what the prediction does not carry.
         """
-        return self.variance + (1 - control_weight) ** 2 * self.control_variance
+        return self.variance + self.control_noise(control_weight)
+
+    def control_noise(self, control_weight: float) -> np.ndarray:
+        """Of the control's variance (G,), what the prediction does not carry."""
+        return (1 - control_weight) ** 2 * self.control_variance
 
     def gene_chunks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Slices of genes with observed effects and predictions stacked, (1 + Q, K, genes): never all genes at once."""
