@@ -130,3 +130,13 @@ def test_false_discoveries_are_controlled():
     called = adjust_p_values(2 * stats.norm.sf(np.abs(statistic))) < 0.1
     share = (called & is_null).sum(axis=1) / np.maximum(called.sum(axis=1), 1)
     assert 0.06 < share.mean() < 0.1
+
+
+def test_many_quantiles_are_those_of_few():
+    rng = np.random.default_rng(0)
+    df = np.concatenate([rng.uniform(1.0, 30.0, 9_990), [1e3, 1e5, 1e7, np.inf] * 2, [0.6, 0.7]])
+    estimate = Estimate(np.zeros(len(df)), np.ones(len(df)), df)
+    few = np.concatenate(
+        [Estimate(np.zeros(1000), np.ones(1000), df[k : k + 1000]).interval(0.95)[1] for k in range(0, 10_000, 1000)]
+    )
+    np.testing.assert_allclose(estimate.interval(0.95)[1], few, rtol=2e-5)

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from dbdiffusion.inference import MIN_REFERENCES, References, fit_rectifier
 
@@ -277,13 +278,16 @@ def test_the_mean_is_known_better_than_a_new_member(rng):
     assert (mean.se < 0.6 * prediction.se).all()
 
 
-def test_monte_carlo_noise_adds_to_the_variance(rng):
+def test_monte_carlo_noise_is_added_as_normal_noise(rng):
     references, _ = make_references(rng)
     rectifier, target = fit_rectifier(references), {"model": rng.standard_normal((T, G))}
     noise = rng.uniform(0, 1, (T, G))
     for kind in ("mean", "prediction"):
-        plain, noisy = (rectifier.estimate(target, noise=n, interval=kind).se for n in (0.0, noise))
-        np.testing.assert_allclose(noisy**2 - plain**2, noise, atol=1e-12)
+        plain, noisy = (rectifier.estimate(target, noise=n, interval=kind) for n in (0.0, noise))
+        half, wider = ((e.interval(0.8)[1] - e.effect) for e in (plain, noisy))
+        of_noise = stats.norm.ppf(0.9) * np.sqrt(noise)
+        assert (wider > np.maximum(half, of_noise)).all()
+        assert (wider < half + of_noise).all()
 
 
 def test_left_out_errors_are_those_of_a_fit_without_the_reference(rng):

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+EXACT_QUANTILES = 4000  # above it, quantiles of t are interpolated
+MAX_DF = 1e5  # from here on, for them, a t is a normal
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Estimates on a t scale, any common shape.
@@ -74,11 +78,14 @@ class Estimate:
 
 
 def _t_quantile(level: float, df: np.ndarray) -> np.ndarray:
-    """Quantiles of t, looked up once a row where a row has one number of degrees of freedom: they are dear."""
+    """Quantiles of t; they are dear, so one looks a row with a single df up once, and interpolates many (to 1e-5)."""
     df = np.asarray(df, dtype=float)
-    if df.ndim < 2 or not (df == df[..., :1]).all():
+    if df.ndim > 1 and (df == df[..., :1]).all():
+        return stats.t.ppf(level, df[..., :1])
+    if df.size <= EXACT_QUANTILES:
         return stats.t.ppf(level, df)
-    return stats.t.ppf(level, df[..., :1])
+    grid = np.linspace(np.log(max(df.min(), 1e-3)), np.log(MAX_DF), EXACT_QUANTILES)
+    return np.interp(np.log(df), grid, stats.t.ppf(level, np.exp(grid)))
 
 
 def check_confidence(confidence: float) -> None:

@@ -25,6 +25,7 @@ from torch.distributions import constraints
 
 from dbdiffusion.inference._estimate import Estimate
 from dbdiffusion.inference._rectifier import MIN_REFERENCES
+from dbdiffusion.inference._t_plus_normal import t_plus_normal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,10 +86,9 @@ class HierarchicalRectifier:
         """Posterior predictive of T targets; parameters as in :meth:`Rectifier.estimate` (it has no reference sets)."""
         del sets
         effect = self.offset + sum(w * predicted[name] for name, w in self.weights.items())
-        variance = self.offset_variance + self.control_variance + noise
-        if interval == "prediction":
-            variance = variance + self.tau**2 + self.kappa**2 * effect**2
-        return Estimate(effect, np.sqrt(np.broadcast_to(variance, effect.shape)), np.full(effect.shape, self.df))
+        between = self.tau**2 + self.kappa**2 * effect**2 if interval == "prediction" else np.zeros_like(effect)
+        known = np.broadcast_to(self.offset_variance + self.control_variance + noise, effect.shape)
+        return Estimate(effect, *t_plus_normal(between, known, self.df))
 
     def effective_references(self, sets: Mapping[str, np.ndarray | None] | None = None) -> np.ndarray:
         """K, (1,)."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
+
+from dbdiffusion.inference._t_plus_normal import scale_mixture
 
 N_QUANTILES = 20
 MIN_DF, MAX_DF = 1.0, 100.0  # of the error law; with few references a bound of two was reached and intervals were too short
@@ -49,6 +51,7 @@ def fit_variance_prior(variance: np.ndarray, df: float) -> VariancePrior:
 
     Examples
     --------
+    >>> from scipy import stats
     >>> variances = stats.chi2(4).rvs(5000, random_state=0) / 4
     >>> prior = fit_variance_prior(variances, df=4)
     >>> bool(prior.df > 50), bool(0.9 < prior.scale < 1.1)
@@ -93,9 +96,8 @@ class ErrorLaw:
         return special.logsumexp(-0.5 * (np.log(variance) + error[..., None] ** 2 / variance), b=weights, axis=-1)
 
     def components(self) -> tuple[np.ndarray, np.ndarray]:
-        """Precisions and weights of the normals whose scale mixture the t is; denser in the tails, where precision is small."""
-        grid = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
-        return stats.gamma.ppf(grid**3, self.df / 2, scale=2 / self.df), grid**2 / (grid**2).sum()
+        """Precisions and weights of the normals whose scale mixture the t is."""
+        return scale_mixture(self.df, N_QUANTILES)
 
 
 def fit_error_law(
@@ -118,6 +120,7 @@ def fit_error_law(
 
     Examples
     --------
+    >>> from scipy import stats
     >>> rng = np.random.default_rng(0)
     >>> error = 2 * stats.t(4).rvs((1000, 20), random_state=0) + rng.standard_normal((1000, 20))
     >>> one = np.ones(error.shape)

@@ -29,6 +29,7 @@ from dbdiffusion.inference._between import KnownNoise, between_variance, left_ou
 from dbdiffusion.inference._estimate import Estimate
 from dbdiffusion.inference._moderation import ErrorLaw, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._references import ALL, References, effective_number
+from dbdiffusion.inference._t_plus_normal import t_plus_normal
 from dbdiffusion.inference._tuning import Tuning
 
 if TYPE_CHECKING:
@@ -120,12 +121,11 @@ class Rectifier:
         n_effective = self.effective_references(sets)
         mean = self._mean_residual() if weights is None else weights @ self.residual
         effect = self.rho * mean + sum(w * predicted[name] for name, w in self.weights.items())
-        variance = self.rho**2 * self.residual_variance / n_effective[:, None] + self.control_variance
-        df = float(max(self.n_reference - 1, 1))
+        between, between_df = self.rho**2 * self.residual_variance / n_effective[:, None], float(max(self.n_reference - 1, 1))
         if interval == "prediction":
-            variance, df = self.law.variance(self.tau**2, effect) + self.control_variance, self.law.df
-        se = np.sqrt(np.broadcast_to(variance + noise, effect.shape))
-        return Estimate(effect, np.where(n_effective[:, None] < MIN_REFERENCES, np.nan, se), np.full(effect.shape, df))
+            between, between_df = self.law.variance(self.tau**2, effect), self.law.df
+        se, df = t_plus_normal(between, np.broadcast_to(self.control_variance + noise, effect.shape), between_df)
+        return Estimate(effect, np.where(n_effective[:, None] < MIN_REFERENCES, np.nan, se), df)
 
     def effective_references(self, sets: Mapping[str, np.ndarray | None] | None = None) -> np.ndarray:
         """K_eff of every target, (T,), or (1,) if all references weigh alike."""
