@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import anndata as ad
@@ -18,7 +16,6 @@ from dbdiffusion import DBDiffusion
 from dbdiffusion.data import simulate_screen
 
 MIN_EXPRESSING = 5  # below it an observed mean has an atom at zero, and no normal noise can describe it
-RESULTS = Path(__file__).parent / "results"
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
 
@@ -145,13 +142,3 @@ def held_out_arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--folds", type=int, default=5, help="of the perturbations of a real or small screen")
     parser.add_argument("--first-folds", type=int, help="run only so many of them")
     return parser
-
-
-def write(name: str, rows: list[dict], options: argparse.Namespace, **facts) -> Path:
-    """Write rows with versions and the options they were run with beside them."""
-    facts["arguments"] = {key: value for key, value in vars(options).items() if not isinstance(value, Path)}
-    file = options.out or RESULTS / f"{name}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    versions = {package: version(package) for package in ("dbdiffusion", "scvi-tools", "torch")}
-    file.write_text(json.dumps({"versions": versions, **facts, "rows": rows}, indent=1) + "\n")
-    return file

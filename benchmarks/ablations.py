@@ -23,7 +23,8 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import scvi
-from _screens import Screen, arguments, shuffled, simulated, write
+from _results import write
+from _screens import Screen, arguments, shuffled, simulated
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
@@ -208,9 +209,10 @@ def trials(screen: Screen, held_out: list[str], seed: int, factors: list[str], e
 
 def summarise(rows: list[dict]) -> pd.DataFrame:
     """Means over seeds, and the paired difference from the default with its standard error."""
-    frame = pd.DataFrame(rows).set_index(["factor", "level", "seed"])
+    frame = pd.DataFrame(rows)
+    default = frame[frame["factor"] == DEFAULT].set_index("seed")
+    frame = frame.set_index(["factor", "level", "seed"])
     table = frame.groupby(["factor", "level"], sort=False).mean()
-    default = frame.loc[(DEFAULT, DEFAULT)]
     for name in ("generated", "rectified"):
         difference = frame[name] - default[name].reindex(frame.index.get_level_values("seed")).to_numpy()
         grouped = difference.groupby(["factor", "level"], sort=False)

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from _held_out import Truth, combinations_of_norman, ratio_with_interval, truth_of
-from _screens import Screen, folds_of, held_out_arguments, real, simulated, trained, write
+from _results import write
+from _screens import Screen, folds_of, held_out_arguments, real, simulated, trained
 from sklearn.decomposition import PCA
 
 from dbdiffusion.data import hold_out
@@ -285,8 +286,7 @@ def main() -> None:
                 run_fold(screen, names, seed, options, results)
             rows += score(screen, truth_of(screen, seed), results, seed)
             print(summarise(rows).round(3).to_string(), flush=True)
-    facts = {"table": summarise(rows).reset_index().to_dict(orient="records")}
-    print("written:", write(f"against_baselines_{options.screen}", rows, options, **facts).name)
+    print("written:", write(f"against_baselines_{options.screen}", rows, options).name)
 
 
 if __name__ == "__main__":

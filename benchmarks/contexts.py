@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
+from _results import write
 from _scores import score, summarise
-from _screens import DATA, Screen, apart_from_training, held_out_arguments, in_folds, judged_where, trained, write
+from _screens import DATA, Screen, apart_from_training, held_out_arguments, in_folds, judged_where, trained
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out

@@ -16,8 +16,9 @@ import time
 import warnings
 from typing import TYPE_CHECKING
 
+from _results import write
 from _scores import score, summarise
-from _screens import Screen, folds_of, held_out_arguments, real, simulated, trained, write
+from _screens import Screen, folds_of, held_out_arguments, real, simulated, trained
 
 from dbdiffusion.data import hold_out
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from _screens import simulated, trained, training_arguments, write
+from _results import write
+from _screens import simulated, trained, training_arguments
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score

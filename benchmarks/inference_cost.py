@@ -13,7 +13,8 @@ import resource
 import time
 
 import numpy as np
-from _screens import arguments, write
+from _results import write
+from _screens import arguments
 
 from dbdiffusion.inference import References, fit_rectifier
 

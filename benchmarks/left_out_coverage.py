@@ -17,8 +17,9 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from _results import write
 from _scores import LEVELS
-from _screens import arguments, simulated, write
+from _screens import arguments, simulated
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.embedding import fit_space, norm_cv

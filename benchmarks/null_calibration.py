@@ -15,7 +15,8 @@ import warnings
 import anndata as ad
 import numpy as np
 import pandas as pd
-from _screens import DATA, arguments, write
+from _results import write
+from _screens import DATA, arguments
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import simulate_screen

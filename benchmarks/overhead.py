@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 import scvi
 import torch
-from _screens import arguments, simulated, write
+from _results import write
+from _screens import arguments, simulated
 from scvi.dataloaders import AnnDataLoader
 from scvi.train import Trainer
 

@@ -5,7 +5,6 @@ python benchmarks/page.py
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import ablations
@@ -14,8 +13,8 @@ import left_out_coverage
 import null_calibration
 import pandas as pd
 import power
+from _results import RESULTS, get
 from _scores import summarise as summarise_coverage
-from _screens import RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +97,7 @@ def number(value: object) -> str:
 
 
 def section(script: str, question: str, table_of: Callable[[list[dict]], pd.DataFrame]) -> str:
-    stored = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"{script}*.json"))]
+    stored = [get(file) for file in sorted(RESULTS.glob(f"{script}*.json"))]
     if not stored:
         return ""
     tables = pd.concat([table_of(one["rows"]) for one in stored])  # a file is a run

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from _results import write
 from _scores import is_wrong
-from _screens import simulated, trained, training_arguments, write
+from _screens import simulated, trained, training_arguments
 
 if TYPE_CHECKING:
     import argparse

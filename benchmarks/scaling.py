@@ -27,7 +27,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from _screens import RESULTS, arguments, write
+from _results import RESULTS, write
+from _screens import arguments
 from anndata.io import sparse_dataset, write_elem
 
 if TYPE_CHECKING:
