@@ -353,3 +353,21 @@ def test_another_interval_is_refused(rng):
     references, _ = make_references(rng)
     with pytest.raises(ValueError, match=r"interval.*'confidence'"):
         fit_rectifier(references).estimate({"model": np.zeros((1, G))}, interval="confidence")
+
+
+def test_intervals_cover_where_errors_have_heavy_tails_and_the_controls_noise_has_not():
+    k, t, g, df = 100, 60, 200, 2.5
+    covered = {0.8: [], 0.95: []}
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        predicted, e_0 = 2 * rng.standard_normal((k + t, g)), rng.standard_normal(g)
+        scale = 0.7 * np.sqrt(df / rng.chisquare(df, (k + t, 1)))  # of a perturbation: a few are far off in all genes
+        truth = predicted + scale * rng.standard_normal((k + t, g))
+        seen = truth[:k] + rng.standard_normal((k, g)) - e_0
+        rectifier = fit_rectifier(References(seen, np.ones((k, g)), np.ones(g), {"model": predicted[:k] - e_0}))
+        estimate = rectifier.estimate({"model": predicted[k:] - e_0})
+        for level, shares in covered.items():
+            low, high = estimate.interval(level)
+            shares.append(((low < truth[k:]) & (truth[k:] < high)).mean())
+    assert abs(np.mean(covered[0.8]) - 0.8) < 0.02  # 83.5 % with all of it under one t
+    assert abs(np.mean(covered[0.95]) - 0.95) < 0.012  # 97.3 %
