@@ -61,6 +61,16 @@ def real(name: str, seed: int, day: int | None = None) -> Screen:
     return Screen(label, train, effect, se**2, judged_where(compared, effect), setup)
 
 
+def screens_of(options: argparse.Namespace, seed: int) -> list[Screen]:
+    """The screens that :func:`screen_arguments` ask for, small simulated ones if it shall be quick."""
+    if options.screen == "simulated":
+        changes = {"n_genes": 150, "n_cells_per_perturbation": 30} if options.quick else {}
+        return [simulated(a, p, seed, **changes) for p in options.n_perturbations for a in options.alignment]
+    if options.screen == "renge-days":
+        return [real("renge", seed, day) for day in (2, 3, 4, 5)]
+    return [real(options.screen, seed)]
+
+
 def apart_from_training(adata: ad.AnnData, seed: int) -> tuple[ad.AnnData, ad.AnnData]:
     """Cells to train on and cells to compare with: all perturbed cells in both, half of the control cells in each."""
     control = np.flatnonzero(adata.obs["perturbation"] == "control")
@@ -141,4 +151,13 @@ def held_out_arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--n-held-out", type=int, default=12, help="of a simulated screen at least five times as large")
     parser.add_argument("--folds", type=int, default=5, help="of the perturbations of a real or small screen")
     parser.add_argument("--first-folds", type=int, help="run only so many of them")
+    return parser
+
+
+def screen_arguments(description: str, *more: str) -> argparse.ArgumentParser:
+    """Those of a benchmark that holds perturbations of any screen out."""
+    parser = held_out_arguments(description)
+    parser.add_argument("--screen", choices=["simulated", "renge", "renge-days", "norman", *more], default="simulated")
+    parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.5, 0.0])
+    parser.add_argument("--n-perturbations", type=int, nargs="+", default=[60])
     return parser

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from _held_out import Truth, combinations_of_norman, ratio_with_interval, truth_of
 from _results import write
-from _screens import Screen, folds_of, held_out_arguments, real, simulated, trained
+from _screens import Screen, folds_of, screen_arguments, screens_of, trained
 from sklearn.decomposition import PCA
 
 from dbdiffusion.data import hold_out
@@ -259,21 +259,12 @@ def table_of(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def screens(options, seed: int) -> list[Screen]:
-    if options.screen == "simulated":
-        changes = {"n_genes": 150, "n_cells_per_perturbation": 30} if options.quick else {}
-        return [simulated(a, p, seed, **changes) for p in options.n_perturbations for a in options.alignment]
-    if options.screen == "renge-days":
-        return [real("renge", seed, day) for day in (2, 3, 4, 5)]
-    return [combinations_of_norman(seed) if options.screen == "norman-doubles" else real(options.screen, seed)]
+def screens(options: argparse.Namespace, seed: int) -> list[Screen]:
+    return [combinations_of_norman(seed)] if options.screen == "norman-doubles" else screens_of(options, seed)
 
 
 def main() -> None:
-    parser = held_out_arguments(__doc__)
-    choices = ["simulated", "renge", "renge-days", "norman", "norman-doubles"]
-    parser.add_argument("--screen", choices=choices, default="simulated")
-    parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.5, 0.0])
-    parser.add_argument("--n-perturbations", type=int, nargs="+", default=[60])
+    parser = screen_arguments(__doc__, "norman-doubles")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from _results import write
 from _scores import score, summarise
-from _screens import Screen, folds_of, held_out_arguments, real, simulated, trained
+from _screens import Screen, folds_of, screen_arguments, screens_of, trained
 
 from dbdiffusion.data import hold_out
 
@@ -59,31 +59,19 @@ def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Name
 
 
 def main() -> None:
-    parser = held_out_arguments(__doc__)
-    parser.add_argument("--screen", choices=["simulated", "renge", "renge-days", "norman"], default="simulated")
-    parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.5, 0.0])
-    parser.add_argument("--n-perturbations", type=int, nargs="+", default=[60])
-    parser.add_argument("--n-genes", type=int, default=1000)
+    parser = screen_arguments(__doc__)
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=[way for way in WAYS if way != "k_fold"])
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
     for seed in range(1 if options.quick else options.seeds):
-        for screen in screens(options, seed):
+        for screen in screens_of(options, seed):
             for held_out in folds_of(screen, options, seed):
                 rows += trial(screen, held_out, seed, options)
                 file = write(f"coverage_{options.screen}", rows, options)
             print(summarise(rows).round(3).to_string(), flush=True)
     print("written:", file.name)
-
-
-def screens(options: argparse.Namespace, seed: int) -> list[Screen]:
-    if options.screen == "simulated":
-        return [simulated(a, p, seed, n_genes=options.n_genes) for p in options.n_perturbations for a in options.alignment]
-    if options.screen == "renge-days":
-        return [real("renge", seed, day) for day in (2, 3, 4, 5)]
-    return [real(options.screen, seed)]
 
 
 if __name__ == "__main__":
