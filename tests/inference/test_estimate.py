@@ -134,7 +134,7 @@ def test_false_discoveries_are_controlled():
 
 def test_many_quantiles_are_those_of_few():
     rng = np.random.default_rng(0)
-    df = np.concatenate([rng.uniform(1.0, 30.0, 9_990), [1e3, 1e5, 1e7, np.inf] * 2, [0.6, 0.7]])
+    df = np.concatenate([rng.uniform(1.0, 30.0, 9_990), [1e3, 1e5, 1e7, np.inf] * 2, [0.6, np.nan]])
     estimate = Estimate(np.zeros(len(df)), np.ones(len(df)), df)
     few = np.concatenate(
         [Estimate(np.zeros(1000), np.ones(1000), df[k : k + 1000]).interval(0.95)[1] for k in range(0, 10_000, 1000)]

@@ -84,7 +84,8 @@ def _t_quantile(level: float, df: np.ndarray) -> np.ndarray:
         return stats.t.ppf(level, df[..., :1])
     if df.size <= EXACT_QUANTILES:
         return stats.t.ppf(level, df)
-    grid = np.linspace(np.log(max(df.min(), 1e-3)), np.log(MAX_DF), EXACT_QUANTILES)
+    least = np.fmin.reduce(df, axis=None, initial=MAX_DF)  # NaN do not count
+    grid = np.linspace(np.log(max(least, 1e-3)), np.log(MAX_DF), EXACT_QUANTILES)
     return np.interp(np.log(df), grid, stats.t.ppf(level, np.exp(grid)))
 
 
