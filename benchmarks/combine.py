@@ -21,7 +21,9 @@ def main() -> None:
     versions = {tuple(sorted(run["versions"].items())) for run in runs}
     if len(versions) > 1:
         parser.error(f"runs of different versions: {sorted(versions)}. Run them again with one.")
-    rows = [{**row, "screen": row["screen"] + options.label} for run in runs for row in run["rows"]]
+    rows = [row for run in runs for row in run["rows"]]
+    if options.label:
+        rows = [{**row, "screen": row["screen"] + options.label} for row in rows]
     results = {"versions": runs[0]["versions"], "arguments": [run["arguments"] for run in runs], "rows": rows}
     file = put(RESULTS / f"{options.name}.json", results)
     print("written:", file.name, len(rows), "rows")

@@ -78,6 +78,7 @@ class _Block(nn.Module):
         self.second = nn.Linear(n_hidden, n_hidden)
 
     def forward(self, h: Tensor, film: Tensor) -> Tensor:
+        """What to add to the residual stream (B, H), scaled and shifted by FiLM (B, 2H)."""
         scale, shift = film.chunk(2, dim=-1)
         h = torch.addcmul(shift, self.norm(h), 1 + scale)
         return self.second(nn.functional.silu(self.first(h)))
@@ -94,5 +95,6 @@ class _Fourier(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
+        """Times in [0, 1] (B,) to features (B, n_features)."""
         angles = t[..., None].float() * self.frequencies
         return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 EXACT_QUANTILES = 4000  # above it, quantiles of t are interpolated
-MAX_DF = 1e5  # from here on, for them, a t is a normal
+NORMAL_FROM_DF = 1e5  # when they are interpolated
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def _t_quantile(level: float, df: np.ndarray) -> np.ndarray:
         return stats.t.ppf(level, df[..., :1])
     if df.size <= EXACT_QUANTILES:
         return stats.t.ppf(level, df)
-    least = np.fmin.reduce(df, axis=None, initial=MAX_DF)  # NaN do not count
-    grid = np.linspace(np.log(max(least, 1e-3)), np.log(MAX_DF), EXACT_QUANTILES)
+    least = np.fmin.reduce(df, axis=None, initial=NORMAL_FROM_DF)  # NaN do not count
+    grid = np.linspace(np.log(max(least, 1e-3)), np.log(NORMAL_FROM_DF), EXACT_QUANTILES)
     return np.interp(np.log(df), grid, stats.t.ppf(level, np.exp(grid)))
 
 

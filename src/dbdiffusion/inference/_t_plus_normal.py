@@ -57,10 +57,10 @@ def t_plus_normal(t_variance: np.ndarray, normal_variance: np.ndarray, df: float
     if not np.any(normal_variance) or df >= DF_GRID[-2]:
         return se, np.full(se.shape, df)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logit = np.log(normal_variance) - np.log(t_variance)
+        logit = np.where(total > 0, np.log(normal_variance) - np.log(t_variance), 0.0)
     scales, inverse_dfs = _matched(df)
-    inverse_df = np.interp(np.where(total > 0, logit, 0.0), LOGIT_GRID, inverse_dfs, left=1 / df, right=0.0)
-    scale = np.interp(np.where(total > 0, logit, 0.0), LOGIT_GRID, scales, left=1.0, right=1.0)
+    inverse_df = np.interp(logit, LOGIT_GRID, inverse_dfs, left=1 / df, right=0.0)
+    scale = np.interp(logit, LOGIT_GRID, scales, left=1.0, right=1.0)
     with np.errstate(divide="ignore"):
         return se * scale, 1 / inverse_df
 

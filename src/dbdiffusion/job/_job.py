@@ -109,12 +109,14 @@ class _Clock:
 
     @contextmanager
     def timing(self, part: str) -> Iterator[None]:
+        """Time what is done inside, and log it."""
         start = time.perf_counter()
         yield
         self._parts[part] = time.perf_counter() - start
         logger.info("%s: %.1f s", part, self._parts[part])
 
     def seconds(self) -> dict[str, float]:
+        """Seconds of every part, and in total since the clock was made."""
         return {
             **{k: round(v, 2) for k, v in self._parts.items()},
             "total": round(time.perf_counter() - self._start, 2),
