@@ -1,10 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from dbdiffusion.embedding import GeneSpace, gene_vectors, norm_cv
 from dbdiffusion.embedding import _gene_space as module
-from dbdiffusion.embedding import gene_vectors, norm_cv
-from dbdiffusion.embedding._gene_space import _by_correlation, _by_lanczos
+from dbdiffusion.embedding._gene_space import _by_correlation, _by_lanczos, _Cells
 
 N, G = 130, 11
 
@@ -24,18 +25,30 @@ def varying():
     return np.array([g for g in range(G) if g not in (4, 7)])
 
 
-def moments(cells):
-    dense = cells.toarray().astype(float)
-    sd = dense.std(axis=0)
-    return dense.mean(axis=0), np.divide(1, sd, out=np.zeros(G), where=sd > 1e-5)
+@pytest.fixture
+def batch():
+    return np.random.default_rng(3).integers(0, 4, N)
 
 
+@pytest.fixture
+def every_component(monkeypatch):
+    """Those within chance, too."""
+    monkeypatch.setattr(module, "noise_edge", lambda _n_genes, _n_cells: 0.0)
+
+
+def shifted(cells, batch):
+    shift = np.random.default_rng(4).uniform(0, 5, (batch.max() + 1, G))
+    return sp.csr_matrix(cells.toarray() + shift[batch])
+
+
+@pytest.mark.usefixtures("every_component")
 def test_inner_products_are_correlations_when_everything_is_kept(cells, varying):
     vectors = gene_vectors(cells, n_components=50)
     expected = np.corrcoef(cells.toarray()[:, varying].T)
     np.testing.assert_allclose(vectors[varying] @ vectors[varying].T, expected, atol=1e-5)
 
 
+@pytest.mark.usefixtures("every_component")
 def test_few_components_are_the_best_approximation_of_that_rank(cells, varying):
     vectors = gene_vectors(cells, n_components=3)[varying]
     correlation = np.corrcoef(cells.toarray()[:, varying].T)
@@ -50,18 +63,54 @@ def test_constant_genes_are_zero(cells, varying):
     assert np.linalg.norm(vectors[varying], axis=1).min() > 0.05
 
 
-def test_both_decompositions_agree_up_to_sign(cells):
-    mean, inverse_sd = moments(cells)
-    dense_right, dense_singular = _by_correlation(cells, mean, inverse_sd, 5, 0)
-    right, singular = _by_lanczos(cells.astype(float), mean, inverse_sd, 5, 0)
+@pytest.mark.usefixtures("every_component")
+def test_inner_products_are_correlations_within_batches(cells, batch, varying):
+    dense = cells.toarray().astype(float)
+    residual = dense - np.stack([dense[batch == b].mean(axis=0) for b in range(4)])[batch]
+    vectors = gene_vectors(cells, batch, n_components=50)
+    np.testing.assert_allclose(vectors[varying] @ vectors[varying].T, np.corrcoef(residual[:, varying].T), atol=1e-5)
+
+
+@pytest.mark.parametrize("max_dense_genes", [G, G - 1])
+def test_shifts_of_whole_batches_do_not_matter(cells, batch, monkeypatch, max_dense_genes):
+    monkeypatch.setattr(module, "MAX_DENSE_GENES", max_dense_genes)
+    moved = shifted(cells, batch)
+    still = gene_vectors(cells, batch, n_components=2)
+    np.testing.assert_allclose(gene_vectors(moved, batch, n_components=2), still, atol=5e-3)
+    assert not np.allclose(gene_vectors(moved, n_components=2), still, atol=0.1)
+
+
+def test_as_many_components_are_kept_as_there_are_programs():
+    rng = np.random.default_rng(0)
+    n_cells, n_genes, n_programs = 600, 150, 3
+    noise = rng.standard_normal((n_cells, n_genes))
+    programs = rng.standard_normal((n_cells, n_programs)) @ rng.standard_normal((n_programs, n_genes))
+    assert gene_vectors(sp.csr_matrix(noise + 0.5 * programs)).shape == (n_genes, n_programs)
+    assert gene_vectors(sp.csr_matrix(noise)).shape == (n_genes, 1)  # one at least
+
+
+def test_components_of_the_evidence_weigh_the_same(cells):
+    vectors = gene_vectors(cells, n_components=3)
+    evidence = GeneSpace(pd.Index([f"G{i}" for i in range(G)]), vectors).evidence
+    np.testing.assert_allclose((evidence**2).mean(axis=0), 1)
+    cosine = (evidence * vectors).sum(axis=0) / np.linalg.norm(evidence, axis=0) / np.linalg.norm(vectors, axis=0)
+    np.testing.assert_allclose(cosine, 1)
+    nothing = GeneSpace(pd.Index(["A", "B"]), np.zeros((2, 3)))
+    assert np.array_equal(nothing.evidence, np.zeros((2, 3)))
+
+
+def test_both_decompositions_agree_up_to_sign(cells, batch):
+    centred = _Cells(cells.astype(float), batch)
+    dense_right, dense_singular = _by_correlation(centred, 5, 0)
+    right, singular = _by_lanczos(centred, 5, 0)
     np.testing.assert_allclose(singular, dense_singular, rtol=1e-3)
     np.testing.assert_allclose(np.abs((right * dense_right).sum(axis=0)), 1, atol=1e-3)
 
 
 def test_chunks_of_cells_do_not_matter(cells):
-    mean, inverse_sd = moments(cells)
-    whole = _by_correlation(cells, mean, inverse_sd, 3, 0)[1]
-    np.testing.assert_allclose(_by_correlation(cells, mean, inverse_sd, 3, 0, chunk=17)[1], whole, rtol=1e-6)
+    centred = _Cells(cells.astype(float), np.zeros(N, dtype=int))
+    whole = _by_correlation(centred, 3, 0)[1]
+    np.testing.assert_allclose(_by_correlation(centred, 3, 0, chunk=17)[1], whole, rtol=1e-6)
 
 
 def test_many_genes_take_the_other_way_to_the_same_vectors(cells, monkeypatch):
@@ -72,7 +121,7 @@ def test_many_genes_take_the_other_way_to_the_same_vectors(cells, monkeypatch):
 
 def test_signs_are_fixed_by_the_largest_entry(cells):
     vectors = gene_vectors(cells, n_components=4)
-    assert (vectors[np.abs(vectors).argmax(axis=0), np.arange(4)] > 0).all()
+    assert (vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])] > 0).all()
 
 
 def test_order_and_scale_of_genes_do_not_matter(cells, varying):
@@ -84,6 +133,7 @@ def test_order_and_scale_of_genes_do_not_matter(cells, varying):
     np.testing.assert_allclose(changed @ changed.T, (vectors @ vectors.T)[np.ix_(rows, rows)], atol=1e-5)
 
 
+@pytest.mark.usefixtures("every_component")
 def test_a_high_mean_costs_no_precision():
     rng = np.random.default_rng(0)
     values = (6 + 0.05 * rng.standard_normal((5000, 4)) @ rng.standard_normal((4, 4))).astype(np.float32)

@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import scipy.sparse as sp
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, svds
-
-if TYPE_CHECKING:
-    import scipy.sparse as sp
 
 N_GENE_COMPONENTS = 50
 MAX_DENSE_GENES = 5000  # above it a G x G matrix is not formed
 
 
-def gene_vectors(values: sp.csr_matrix, n_components: int = N_GENE_COMPONENTS, seed: int = 0) -> np.ndarray:
-    """Right singular vectors of the centred, scaled expression, weighted by their singular values.
+def gene_vectors(
+    values: sp.csr_matrix, batch: np.ndarray | None = None, n_components: int = N_GENE_COMPONENTS, seed: int = 0
+) -> np.ndarray:
+    """Right singular vectors of the expression, centred within batches and scaled, weighted by their singular values.
+
+    Only components that chance does not explain are kept (:func:`noise_edge`), and one at least.
 
     Parameters
     ----------
     values
         Log1p CP10K of the training cells (N, G).
+    batch
+        (N,) codes 0, 1, ... of the cells' batches; None means one batch.
     n_components
-        R, never above min(N, G) - 1.
+        The most components there may be, never above min(N, G) - 1.
     seed
         Of the starting vector of the Lanczos iteration, which is used above 5,000 genes.
 
     Returns
     -------
     ndarray
-        (G, R) float64; inner products of rows approximate the correlations of genes. Constant genes are zero.
+        (G, R) float64; inner products of rows approximate the correlations of genes within batches. Constant genes are zero.
 
     Examples
     --------
     >>> import scipy.sparse as sp
-    >>> cells = sp.random(40, 11, density=0.5, random_state=0, format="csr")
-    >>> gene_vectors(cells, n_components=3).shape
-    (11, 3)
+    >>> rng = np.random.default_rng(0)
+    >>> one_program = rng.standard_normal((40, 1)) * np.ones(11) + 0.5 * rng.standard_normal((40, 11))
+    >>> gene_vectors(sp.csr_matrix(one_program), n_components=3).shape
+    (11, 1)
     """
     values = values.astype(np.float64)  # sums of squares cancel in single precision
+    cells = _Cells(values, np.zeros(values.shape[0], dtype=int) if batch is None else batch)
     n_cells, n_genes = values.shape
-    mean = np.asarray(values.mean(axis=0)).ravel()
-    variance = np.asarray(values.multiply(values).mean(axis=0)).ravel() - mean**2
-    inverse_sd = np.divide(1.0, np.sqrt(np.maximum(variance, 0)), out=np.zeros(n_genes), where=variance > 1e-10)
     k = max(1, min(n_components, min(n_cells, n_genes) - 1))
     decompose = _by_correlation if n_genes <= MAX_DENSE_GENES else _by_lanczos
-    right, singular = decompose(values, mean, inverse_sd, k, seed)
-    vectors = right * singular
-    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(k)])
+    right, singular = decompose(cells, k, seed)
+    kept = max(1, int((singular**2 > noise_edge((cells.inverse_sd > 0).sum(), n_cells)).sum()))
+    vectors = right[:, :kept] * singular[:kept]
+    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(kept)])
     return vectors * np.where(signs == 0, 1, signs)
+
+
+def noise_edge(n_genes: int, n_cells: int) -> float:
+    r"""Largest eigenvalue of the sample correlations of uncorrelated genes, :math:`(1 + \sqrt{G / N})^2`.
+
+    Marchenko & Pastur, Mat. Sb. 1967.
+
+    Examples
+    --------
+    >>> noise_edge(n_genes=1000, n_cells=4000)
+    2.25
+    """
+    return float((1 + np.sqrt(n_genes / n_cells)) ** 2)
 
 
 def norm_cv(variance: np.ndarray, vectors: np.ndarray) -> float:
@@ -77,31 +92,43 @@ def norm_cv(variance: np.ndarray, vectors: np.ndarray) -> float:
     return float(np.sqrt(2 * max(trace_of_square, 0.0)) / max(variance.sum(), 1e-300))
 
 
-def _by_correlation(
-    values: sp.csr_matrix, mean: np.ndarray, inverse_sd: np.ndarray, k: int, _seed: int, chunk: int = 4096
-) -> tuple[np.ndarray, np.ndarray]:
-    n_cells, n_genes = values.shape
+class _Cells:
+    """Expression (N, G) with the means (B, G) of its batches and the inverse standard deviations (G,) within them."""
+
+    def __init__(self, values: sp.csr_matrix, batch: np.ndarray) -> None:
+        n_cells, n_genes = values.shape
+        self.values = values
+        self.batch = batch
+        self.size = np.bincount(batch).astype(float)
+        member = sp.csr_matrix((np.ones(n_cells), (batch, np.arange(n_cells))), shape=(len(self.size), n_cells))
+        self.mean = (member @ values).toarray() / np.maximum(self.size, 1)[:, None]
+        variance = np.asarray(values.multiply(values).mean(axis=0)).ravel() - self.size @ self.mean**2 / n_cells
+        self.inverse_sd = np.divide(1.0, np.sqrt(np.maximum(variance, 0)), out=np.zeros(n_genes), where=variance > 1e-10)
+
+
+def _by_correlation(cells: _Cells, k: int, _seed: int, chunk: int = 4096) -> tuple[np.ndarray, np.ndarray]:
+    n_cells, n_genes = cells.values.shape
     second_moment = np.zeros((n_genes, n_genes))
     for start in range(0, n_cells, chunk):
-        dense = values[start : start + chunk].toarray()
+        dense = cells.values[start : start + chunk].toarray()
         second_moment += dense.T @ dense
-    correlation = (second_moment / n_cells - np.outer(mean, mean)) * np.outer(inverse_sd, inverse_sd)
+    between = (cells.mean.T * cells.size) @ cells.mean
+    correlation = (second_moment - between) / n_cells * np.outer(cells.inverse_sd, cells.inverse_sd)
     eigenvalues, right = eigh(correlation, subset_by_index=(n_genes - k, n_genes - 1))
     return right[:, ::-1], np.sqrt(np.maximum(eigenvalues[::-1], 0))
 
 
-def _by_lanczos(
-    values: sp.csr_matrix, mean: np.ndarray, inverse_sd: np.ndarray, k: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    n_cells, n_genes = values.shape
-    transposed = values.T.tocsr()
+def _by_lanczos(cells: _Cells, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    n_cells, n_genes = cells.values.shape
+    transposed = cells.values.T.tocsr()
 
     def project(x: np.ndarray) -> np.ndarray:
-        x = x.ravel() * inverse_sd
-        return values @ x - mean @ x
+        x = x.ravel() * cells.inverse_sd
+        return cells.values @ x - (cells.mean @ x)[cells.batch]
 
     def back(y: np.ndarray) -> np.ndarray:
-        return inverse_sd * (transposed @ y.ravel() - mean * y.sum())
+        y = y.ravel()
+        return cells.inverse_sd * (transposed @ y - np.bincount(cells.batch, y, len(cells.size)) @ cells.mean)
 
     operator = LinearOperator((n_cells, n_genes), matvec=project, rmatvec=back, dtype=np.float64)
     start = np.random.default_rng(seed).standard_normal(min(n_cells, n_genes))

@@ -26,15 +26,21 @@ ALL_STRATEGIES = ("cluster", "knn", "ridge", "mean", *TABLE_STRATEGIES)
 
 @dataclass(frozen=True)
 class GeneSpace:
-    """Vectors (G, R) of the measured genes and their Leiden clusters (G,), found on first use."""
+    """Vectors (G, R) of the measured genes, weighted by how much of the expression each component explains."""
 
     names: pd.Index
     vectors: np.ndarray
 
     @cached_property
+    def evidence(self) -> np.ndarray:
+        """Vectors (G, R) whose components all weigh the same: what moves most cells does not tell most of a knock-out."""
+        scale = np.sqrt((self.vectors**2).mean(axis=0))
+        return np.divide(self.vectors, scale, out=np.zeros_like(self.vectors), where=scale > 0)
+
+    @cached_property
     def clusters(self) -> np.ndarray:
-        """Leiden cluster of every gene."""
-        return leiden_clusters(self.vectors)
+        """Leiden cluster (G,) of every gene."""
+        return leiden_clusters(self.evidence)
 
 
 @dataclass(frozen=True)
@@ -244,7 +250,7 @@ class PerturbationSpace:
 
     def _features(self, strategy: str) -> tuple[pd.Index, np.ndarray]:
         if strategy not in TABLE_STRATEGIES:
-            return self.genes.names, self.genes.vectors
+            return self.genes.names, self.genes.evidence
         if self.user_vectors is None:
             msg = f"Strategy {strategy!r} needs your own vectors: name them with `embedding_key` or `add_perturbations`."
             raise ValueError(msg)

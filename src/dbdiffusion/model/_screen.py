@@ -256,7 +256,8 @@ class ScreenReader:
         rows = np.flatnonzero(~np.isin(self.codes, excluded))
         if len(rows) > MAX_GENE_SPACE_CELLS:
             rows = np.sort(np.random.default_rng(0).choice(rows, MAX_GENE_SPACE_CELLS, replace=False))
-        return gene_vectors(log1p_cp10k(self.counts[rows], self.depth[rows])).astype(np.float32).astype(float)
+        vectors = gene_vectors(log1p_cp10k(self.counts[rows], self.depth[rows]), self.batch[rows])
+        return vectors.astype(np.float32).astype(float)
 
     def _library(self) -> tuple[np.ndarray, float]:
         totals = np.concatenate([np.asarray(rows.sum(axis=1)).ravel() for rows in row_chunks(self.counts)]).astype(float)
