@@ -29,7 +29,7 @@ from _screens import Screen, arguments, shuffled, simulated
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
 from dbdiffusion.metrics import effect_scores
-from dbdiffusion.model import _training
+from dbdiffusion.model import _latents, _training
 from dbdiffusion.model._generate import GenerationOptions, Generator
 from dbdiffusion.model._pretrained import OWN_PARTS
 
@@ -94,7 +94,7 @@ def patched(what: str) -> Iterator[None]:
     if not what:
         yield
         return
-    fit = _training.fit_linear_part
+    fit = _latents.fit_linear_part
 
     def changed(diffusion, latents, conditions, origin) -> None:
         import torch

@@ -28,7 +28,8 @@ from scvi.train import Trainer
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
 from dbdiffusion.diffusion import LatentDiffusion, draw_noise, steps_of
-from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, Latents, fit_linear_part, standardised
+from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_part, standardised
+from dbdiffusion.model._training import DiffusionPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -176,7 +176,8 @@ def diffusion_memory(model, stages: Stages) -> None:
     import torch
     from scvi.train import Trainer
 
-    from dbdiffusion.model._training import DiffusionPlan, LatentDataModule, Latents
+    from dbdiffusion.model._latents import LatentDataModule, Latents
+    from dbdiffusion.model._training import DiffusionPlan
 
     n, d = model.adata.n_obs, model.module.n_latent
     latents = Latents(torch.randn(n, d), torch.full((n, d), 0.1), torch.zeros(n, dtype=torch.long))

@@ -34,6 +34,8 @@ class ResidualMLP(nn.Module):
     torch.Size([7, 5])
     """
 
+    no_film: Tensor
+
     def __init__(self, n_latent: int, n_condition: int, n_hidden: int = 256, n_blocks: int = 3) -> None:
         super().__init__()
         self.inlet = nn.Linear(n_latent, n_hidden)
@@ -42,6 +44,8 @@ class ResidualMLP(nn.Module):
         self.null_condition = nn.Parameter(0.02 * torch.randn(n_hidden))
         self.blocks = nn.ModuleList(_Block(n_hidden) for _ in range(n_blocks))
         self.film = nn.Linear(n_hidden, 2 * n_hidden * n_blocks)
+        no_film = torch.cat([torch.ones(n_hidden), torch.zeros(n_hidden)]).repeat(n_blocks)  # scale by one, shift by nothing
+        self.register_buffer("no_film", no_film, persistent=False)
         last = nn.Linear(n_hidden, n_latent)
         self.outlet = nn.Sequential(nn.LayerNorm(n_hidden), nn.SiLU(), last)
         for layer in (self.film, last):
@@ -63,7 +67,8 @@ class ResidualMLP(nn.Module):
         Leading dimensions broadcast: FiLM, half of the work, is done once for cells that share time and condition.
         """
         context = nn.functional.silu(self.time(t) + hidden_condition)  # (B, H)
-        films = self.film(context).chunk(len(self.blocks), dim=-1)  # n_blocks x (B, 2H)
+        bias = self.film.bias + self.no_film  # of the product, and not of what it gives: one pass over (B, 2H) less
+        films = nn.functional.linear(context, self.film.weight, bias).chunk(len(self.blocks), dim=-1)  # n_blocks x (B, 2H)
         h = self.inlet(z_t)
         for block, film in zip(self.blocks, films, strict=True):
             h = h + block(h, film)
@@ -80,7 +85,7 @@ class _Block(nn.Module):
     def forward(self, h: Tensor, film: Tensor) -> Tensor:
         """What to add to the residual stream (B, H), scaled and shifted by FiLM (B, 2H)."""
         scale, shift = film.chunk(2, dim=-1)
-        h = torch.addcmul(shift, self.norm(h), 1 + scale)
+        h = torch.addcmul(shift, self.norm(h), scale)
         return self.second(nn.functional.silu(self.first(h)))
 
 

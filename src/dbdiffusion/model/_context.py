@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dbdiffusion.embedding import PerturbationSpace
-    from dbdiffusion.model._training import Latents
+    from dbdiffusion.model._latents import Latents
 else:
     _Base = object
 

@@ -11,21 +11,15 @@ from scvi.train import Trainer
 from dbdiffusion.data import assign_folds
 from dbdiffusion.embedding import GeneSpace
 from dbdiffusion.model._interruption import saying
+from dbdiffusion.model._latents import LatentDataModule, fit_linear_part, standardised, steps_per_epoch
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._stages import TwoStageTrainingMixin
-from dbdiffusion.model._training import (
-    DiffusionPlan,
-    LatentDataModule,
-    epochs_for,
-    fit_linear_part,
-    standardised,
-    steps_per_epoch,
-)
+from dbdiffusion.model._training import DiffusionPlan, epochs_for
 
 if TYPE_CHECKING:
     from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import PerturbationSpace
-    from dbdiffusion.model._training import Latents
+    from dbdiffusion.model._latents import Latents
 
 
 class CrossFittingMixin(TwoStageTrainingMixin):

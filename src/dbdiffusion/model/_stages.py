@@ -12,18 +12,10 @@ from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.embedding import fit_space
 from dbdiffusion.model._interruption import saying
+from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_part, standardised, steps_per_epoch
 from dbdiffusion.model._precision import keeping_single_precision
 from dbdiffusion.model._screen import Screen, ScreenReader, check_has_cells, check_has_counts
-from dbdiffusion.model._training import (
-    DiffusionPlan,
-    DiffusionTrainRunner,
-    LatentDataModule,
-    Latents,
-    epochs_for,
-    fit_linear_part,
-    standardised,
-    steps_per_epoch,
-)
+from dbdiffusion.model._training import DiffusionPlan, DiffusionTrainRunner, epochs_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,9 +1,8 @@
-"""Training of the latent diffusion: its data, its Lightning plan, and the runner that merges histories."""
+"""Training of the latent diffusion: its Lightning plan, and the runner that merges histories."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -11,97 +10,17 @@ import numpy as np
 import pandas as pd
 import torch
 from scvi.train import TrainRunner
-from sklearn.linear_model import RidgeCV
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+
+from dbdiffusion.model._latents import steps_per_epoch
 
 if TYPE_CHECKING:
     from dbdiffusion.diffusion import LatentDiffusion
+    from dbdiffusion.model._latents import LatentDataModule
 
 DIFFUSION_STEPS = 1000
 STEPS_PER_AVERAGE = 8  # moving all weights costs as much as a twentieth of a step
 PREFIX = "diffusion_"
-
-
-@dataclass(frozen=True)
-class Latents:
-    """Posterior of every training cell, computed once: means and standard deviations (N, D), condition codes (N,)."""
-
-    mean: Tensor
-    sd: Tensor
-    code: Tensor
-
-    def subset(self, rows: np.ndarray) -> Latents:
-        """The same for some of the cells."""
-        index = torch.as_tensor(rows)
-        return Latents(self.mean[index], self.sd[index], self.code[index])
-
-
-def standardised(latents: Latents, diffusion: LatentDiffusion, conditions: Tensor) -> Latents:
-    """What the network diffuses of every cell under its condition (codes, E), once and for all epochs."""
-    device = diffusion.mean.device
-    mean = diffusion.standardise(latents.mean.to(device), conditions.to(device)[latents.code.to(device)])
-    return Latents(mean.to(latents.mean.device), latents.sd / diffusion.scale.to(latents.sd.device), latents.code)
-
-
-class LatentDataModule(pl.LightningDataModule):
-    """Minibatches of latents, sliced a batch at a time so that loading costs nothing beside the network.
-
-    The loaders are plain ones, so that Lightning can spread them over processes.
-
-    Parameters
-    ----------
-    latents
-        All cells, :func:`standardised`.
-    train_idx, val_idx
-        Rows to train and to validate on.
-    batch_size
-        Of both, in each process.
-    """
-
-    def __init__(self, latents: Latents, train_idx: np.ndarray, val_idx: np.ndarray, batch_size: int) -> None:
-        super().__init__()
-        self.latents, self.batch_size = latents, batch_size
-        self.train_idx, self.val_idx = np.asarray(train_idx), np.asarray(val_idx)
-        self.test_idx = np.empty(0, dtype=int)
-        self.n_train, self.n_val = len(self.train_idx), len(self.val_idx)
-
-    def train_dataloader(self) -> DataLoader:
-        """Shuffled; an incomplete last batch is dropped unless it is the only one."""
-        return self._loader(self.train_idx, shuffle=True)
-
-    def val_dataloader(self) -> DataLoader | None:
-        """In order; None without validation cells."""
-        return self._loader(self.val_idx, shuffle=False) if self.n_val else None
-
-    def _loader(self, rows: np.ndarray, *, shuffle: bool) -> DataLoader:
-        n_processes = self.trainer.world_size if self.trainer is not None else 1
-        drop_last = shuffle and len(rows) // n_processes >= self.batch_size
-        slices = _Slices(self.latents, rows)
-        return DataLoader(slices, self.batch_size, shuffle=shuffle, drop_last=drop_last, collate_fn=_as_it_is)
-
-
-class _Slices(Dataset):
-    """Rows of latents; torch's loader asks for a whole minibatch at once."""
-
-    def __init__(self, latents: Latents, rows: np.ndarray) -> None:
-        self._latents, self._rows = latents, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitems__(self, positions: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        batch = self._latents.subset(self._rows[positions])
-        return batch.mean, batch.sd, batch.code
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def steps_per_epoch(data: LatentDataModule) -> int:
-    """Optimiser steps of an epoch."""
-    return max(1, data.n_train // data.batch_size)
 
 
 def epochs_for(data: LatentDataModule) -> int:
@@ -154,6 +73,13 @@ class DiffusionPlan(pl.LightningModule):
         self.register_buffer("conditions", diffusion.scale_condition(conditions.to(diffusion.origin.device)))
         self.max_steps, self.lr, self.weight_decay = max_steps, lr, weight_decay
         self.condition_dropout, self.ema_decay = condition_dropout, ema_decay
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As any module, but quick at the note that Lightning takes of every hook it calls, some fifty a step."""
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def setup(self, stage: str) -> None:
         """Freeze all but the denoiser in training: distributed strategies wait for the gradient of every free parameter."""
@@ -220,7 +146,7 @@ class DiffusionPlan(pl.LightningModule):
     def _loss(self, batch: tuple[Tensor, Tensor, Tensor], condition_dropout: float) -> Tensor:
         mean, sd, code = batch
         x = torch.addcmul(mean, sd, torch.randn_like(sd))
-        return self.diffusion.denoiser.loss(x, self.conditions[code], condition_dropout)
+        return self.diffusion.denoiser.loss(x, self.conditions.index_select(0, code), condition_dropout)
 
 
 class DiffusionTrainRunner(TrainRunner):
@@ -247,43 +173,3 @@ def _appended(before: dict[str, pd.DataFrame], new: dict[str, pd.DataFrame]) -> 
             frame = pd.concat([before[name], frame])
         merged[name] = frame
     return merged
-
-
-def fit_linear_part(diffusion: LatentDiffusion, latents: Latents, conditions: Tensor, origin: Tensor) -> None:
-    """Fill the statistics of a latent diffusion from training cells.
-
-    W is a ridge regression, weighted by cells, of the mean latent of every condition on its embedding; the remainder is
-    standardised per dimension, posterior variance included.
-
-    Parameters
-    ----------
-    diffusion
-        Its buffers are filled.
-    latents
-        Training cells.
-    conditions
-        (codes, E).
-    origin
-        (E,) embedding of control.
-    """
-    codes = latents.code.numpy()
-    z = latents.mean.numpy().astype(float)
-    present, inverse, n_cells = np.unique(codes, return_inverse=True, return_counts=True)
-    sums = np.zeros((len(present), z.shape[1]))
-    np.add.at(sums, inverse, z)
-    shifted = (conditions - origin).double().numpy()[present]
-    rms = max(float(np.sqrt((shifted**2).mean())), 1e-8)
-    ridge = RidgeCV(alphas=np.logspace(-4, 4, 17)).fit(shifted / rms, sums / n_cells[:, None], sample_weight=n_cells)
-    linear = ridge.coef_.reshape(z.shape[1], -1).T / rms
-    mean = np.broadcast_to(ridge.intercept_, z.shape[1:])
-    remainder = z - mean - (shifted @ linear)[inverse]
-    centre = remainder.mean(axis=0)
-    variance = remainder.var(axis=0) + (latents.sd.numpy().astype(float) ** 2).mean(axis=0)
-    diffusion.set_linear_part(
-        mean=torch.as_tensor(mean + centre),
-        scale=torch.as_tensor(np.sqrt(np.maximum(variance, 1e-12))),
-        linear=torch.as_tensor(linear),
-        origin=origin,
-        condition_scale=torch.full_like(diffusion.condition_scale, rms),
-        null_shift=torch.as_tensor((shifted @ linear)[inverse].mean(axis=0)),
-    )
