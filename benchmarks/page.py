@@ -60,7 +60,10 @@ def nothing_changed(rows: list[dict]) -> pd.DataFrame:
 
 
 def costs(rows: list[dict]) -> pd.DataFrame:
-    return pd.DataFrame(rows).set_index("what")
+    table = pd.DataFrame(rows).set_index("what")
+    in_bfloat16 = table["ms"][table.index.str.endswith("bfloat16")]
+    in_float32 = table["ms"][in_bfloat16.index.str.replace("bfloat16", "float32")]
+    return table.assign(**{"float32 / bfloat16": in_float32.set_axis(in_bfloat16.index) / in_bfloat16})
 
 
 def sizes(rows: list[dict]) -> pd.DataFrame:

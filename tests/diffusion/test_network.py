@@ -39,3 +39,17 @@ def test_a_dropped_condition_is_the_null_condition_and_gradients_follow():
         torch.autograd.grad((embedded**2).sum(), weights), torch.autograd.grad((expected**2).sum(), weights), strict=True
     ):
         torch.testing.assert_close(ours, plain)
+
+
+def test_film_scales_by_one_more_than_the_weights_say():
+    torch.manual_seed(0)
+    network = ResidualMLP(D, E, n_hidden=16, n_blocks=2)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    z, t, hidden = torch.randn(B, D), torch.rand(B), network.embed_condition(torch.randn(B, E))
+    films = network.film(torch.nn.functional.silu(network.time(t) + hidden)).chunk(4, dim=-1)
+    h = network.inlet(z)
+    for block, scale, shift in zip(network.blocks, films[::2], films[1::2], strict=True):
+        h = h + block.second(torch.nn.functional.silu(block.first(shift + (1 + scale) * block.norm(h))))
+    torch.testing.assert_close(network(z, t, hidden), network.outlet(h))
+    assert "no_film" not in network.state_dict()

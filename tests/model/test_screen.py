@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
+import scipy.sparse as sp
 from tiny import tiny_model, tiny_screen
 
 from dbdiffusion import DBDiffusion
+from dbdiffusion.model import _screen
 from dbdiffusion.model._screen import Screen, ScreenReader
 
 
@@ -39,6 +42,24 @@ def test_gene_space_without_a_perturbation_ignores_its_cells():
     assert np.allclose(without @ without.T, again @ again.T, atol=1e-5)
     of_all = reader(spoiled).gene_vectors()
     assert not np.allclose(of_all @ of_all.T, again @ again.T, atol=1e-3)
+
+
+@pytest.mark.parametrize("key", ["batch_key", "context_key"])
+@pytest.mark.parametrize("max_cells", [20_000, 300])
+def test_gene_space_ignores_what_differs_between_batches_and_contexts(monkeypatch, key, max_cells):
+    monkeypatch.setattr(_screen, "MAX_GENE_SPACE_CELLS", max_cells)
+    adata = tiny_screen()
+    adata.obs["side"] = np.where(np.arange(adata.n_obs) % 2, "a", "b")
+    marker = np.random.default_rng(0).random(adata.n_vars) < 0.3
+    x = adata.X.toarray()
+    x[np.ix_(adata.obs["side"] == "a", marker)] += 20
+    adata.X = sp.csr_matrix(x)
+
+    def of_sides(**setup):
+        vectors = reader(adata, **setup).gene_vectors()
+        return np.abs((vectors[marker] @ vectors[marker].T).mean() - (vectors[marker] @ vectors[~marker].T).mean())
+
+    assert of_sides(**{key: "side"}) < 0.3 * of_sides()
 
 
 def test_effects_of_a_batch_effect_alone_are_small():

@@ -51,6 +51,15 @@ def test_learning_rate_warms_up_and_ends_at_zero(conditions):
     assert np.argmax(rates) < 110
 
 
+def test_the_plan_knows_its_hook_and_its_parts(conditions):
+    plan = DiffusionPlan(LatentDiffusion(D, E, 8, 1), conditions, max_steps=10)
+    plan._current_fx_name = "training_step"
+    assert plan._current_fx_name == "training_step"
+    plan.diffusion = LatentDiffusion(D, E, 16, 1)
+    assert plan.get_submodule("diffusion") is plan.diffusion
+    assert "conditions" in dict(plan.named_buffers())
+
+
 @pytest.mark.parametrize("dropout", [-0.1, 1.0])
 def test_condition_dropout_is_a_share(conditions, dropout):
     with pytest.raises(ValueError, match="condition_dropout"):

@@ -67,7 +67,7 @@ class ResidualMLP(nn.Module):
         Leading dimensions broadcast: FiLM, half of the work, is done once for cells that share time and condition.
         """
         context = nn.functional.silu(self.time(t) + hidden_condition)  # (B, H)
-        bias = self.film.bias + self.no_film  # of the product, and not of what it gives: one pass over (B, 2H) less
+        bias = self.film.bias + self.no_film  # of the product, and not of what it gives: a pass over (B, H) less a block
         films = nn.functional.linear(context, self.film.weight, bias).chunk(len(self.blocks), dim=-1)  # n_blocks x (B, 2H)
         h = self.inlet(z_t)
         for block, film in zip(self.blocks, films, strict=True):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
+from scipy import optimize
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, svds
 
 N_GENE_COMPONENTS = 50
 MAX_DENSE_GENES = 5000  # above it a G x G matrix is not formed
+MIN_VARIANCE = 1e-10  # of log1p CP10K; below it a gene is constant up to rounding
 
 
 def gene_vectors(
@@ -16,14 +18,14 @@ def gene_vectors(
 ) -> np.ndarray:
     """Right singular vectors of the expression, centred within batches and scaled, weighted by their singular values.
 
-    Only components that chance does not explain are kept (:func:`noise_edge`), and one at least.
+    Only components are kept that are stronger than those of uncorrelated genes (:func:`noise_edge`), and one at least.
 
     Parameters
     ----------
     values
         Log1p CP10K of the training cells (N, G).
     batch
-        (N,) codes 0, 1, ... of the cells' batches; None means one batch.
+        (N,) codes 0, 1, ... of what cells are centred within, some may be empty; None means one batch.
     n_components
         The most components there may be, never above min(N, G) - 1.
     seed
@@ -42,29 +44,50 @@ def gene_vectors(
     >>> gene_vectors(sp.csr_matrix(one_program), n_components=3).shape
     (11, 1)
     """
-    values = values.astype(np.float64)  # sums of squares cancel in single precision
-    cells = _Cells(values, np.zeros(values.shape[0], dtype=int) if batch is None else batch)
     n_cells, n_genes = values.shape
+    batch = np.zeros(n_cells, dtype=int) if batch is None else batch
+    cells = _Cells(values.astype(np.float64), batch)  # sums of squares cancel in single precision
     k = max(1, min(n_components, min(n_cells, n_genes) - 1))
+    if not cells.varying.any():
+        return np.zeros((n_genes, 1))
     decompose = _by_correlation if n_genes <= MAX_DENSE_GENES else _by_lanczos
     right, singular = decompose(cells, k, seed)
-    kept = max(1, int((singular**2 > noise_edge((cells.inverse_sd > 0).sum(), n_cells)).sum()))
-    vectors = right[:, :kept] * singular[:kept]
+    edge = noise_edge(cells.variance_of_cells(), int(cells.varying.sum()), cells.degrees_of_freedom)
+    kept = max(1, int((singular**2 > edge).sum()))
+    vectors = np.where(cells.varying[:, None], right[:, :kept] * singular[:kept], 0.0)
     signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(kept)])
     return vectors * np.where(signs == 0, 1, signs)
 
 
-def noise_edge(n_genes: int, n_cells: int) -> float:
-    r"""Largest eigenvalue of the sample correlations of uncorrelated genes, :math:`(1 + \sqrt{G / N})^2`.
+def noise_edge(variance_of_cells: np.ndarray, n_genes: int, degrees_of_freedom: int | None = None) -> float:
+    r"""Largest eigenvalue of the sample correlations of uncorrelated genes, in cells of unequal variance.
 
-    Marchenko & Pastur, Mat. Sb. 1967.
+    With cells alike it is :math:`(1 + \sqrt{c})^2`, :math:`c = G / N`. Shallow cells are noisier, which moves it up: it is
+    the least of :math:`-1/m + \mathrm{mean}_i \, w_i / (1 + c w_i m)` over negative m (Silverstein & Choi, J. Multivar.
+    Anal. 1995).
+
+    Parameters
+    ----------
+    variance_of_cells
+        w (N,), of the scaled expression, over genes; one on average.
+    n_genes
+        G, those that vary.
+    degrees_of_freedom
+        N less what centring took; N if None.
 
     Examples
     --------
-    >>> noise_edge(n_genes=1000, n_cells=4000)
-    2.25
+    >>> round(noise_edge(np.ones(4000), n_genes=1000), 6), bool(noise_edge(np.array([0.5, 1.5] * 2000), 1000) > 2.25)
+    (2.25, True)
     """
-    return float((1 + np.sqrt(n_genes / n_cells)) ** 2)
+    ratio = n_genes / max(len(variance_of_cells) if degrees_of_freedom is None else degrees_of_freedom, 1)
+    variance = variance_of_cells / variance_of_cells.mean()
+
+    def eigenvalue_at(share: float) -> float:
+        m = -share / (ratio * variance.max())
+        return float(-1 / m + (variance / (1 + ratio * variance * m)).mean())
+
+    return float(optimize.minimize_scalar(eigenvalue_at, bounds=(0, 1), method="bounded", options={"xatol": 1e-9}).fun)
 
 
 def norm_cv(variance: np.ndarray, vectors: np.ndarray) -> float:
@@ -103,7 +126,22 @@ class _Cells:
         member = sp.csr_matrix((np.ones(n_cells), (batch, np.arange(n_cells))), shape=(len(self.size), n_cells))
         self.mean = (member @ values).toarray() / np.maximum(self.size, 1)[:, None]
         variance = np.asarray(values.multiply(values).mean(axis=0)).ravel() - self.size @ self.mean**2 / n_cells
-        self.inverse_sd = np.divide(1.0, np.sqrt(np.maximum(variance, 0)), out=np.zeros(n_genes), where=variance > 1e-10)
+        self.varying = variance > MIN_VARIANCE
+        self.inverse_sd = np.divide(1.0, np.sqrt(np.maximum(variance, 0)), out=np.zeros(n_genes), where=self.varying)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Cells less the batches that have any."""
+        return len(self.batch) - int((self.size > 0).sum())
+
+    def variance_of_cells(self) -> np.ndarray:
+        """Mean squares (N,) of the centred, scaled expression over varying genes."""
+        weight = self.inverse_sd**2 / self.varying.sum()
+        squares = self.values.multiply(self.values) @ weight + (self.mean**2 @ weight)[self.batch]
+        for batch in np.flatnonzero(self.size):
+            rows = np.flatnonzero(self.batch == batch)
+            squares[rows] -= 2 * (self.values[rows] @ (self.mean[batch] * weight))
+        return squares
 
 
 def _by_correlation(cells: _Cells, k: int, _seed: int, chunk: int = 4096) -> tuple[np.ndarray, np.ndarray]:

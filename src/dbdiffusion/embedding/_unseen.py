@@ -28,7 +28,7 @@ class Evidence:
     Parameters
     ----------
     vectors
-        (n, R): gene space, or a user's own vectors.
+        (n, R): :attr:`GeneSpace.evidence`, or a user's own vectors.
     clusters
         (n,) cluster of the perturbed gene; -1 where it has none.
     """

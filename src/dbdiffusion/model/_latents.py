@@ -82,7 +82,7 @@ def standardised(latents: Latents, diffusion: LatentDiffusion, conditions: Tenso
 class LatentDataModule(pl.LightningDataModule):
     """Minibatches of latents, sliced a batch at a time so that loading costs nothing beside the network.
 
-    The loaders are plain ones, so that Lightning can spread them over processes.
+    Lightning spreads the loaders over processes: it builds their sampler again, as it would a plain ``BatchSampler``.
 
     Parameters
     ----------

@@ -251,7 +251,7 @@ class ScreenReader:
         return log1p_cp10k(self.counts[rows], self.depth[rows]), self.batch[rows]
 
     def gene_vectors(self, without: tuple[str, ...] = ()) -> np.ndarray:
-        """Gene space (G, R) of all cells, or of all but those of some perturbations; of 20,000 at most."""
+        """Gene space (G, R), inside batches and contexts, of 20,000 cells at most, none of them of some perturbations."""
         excluded = [self.categories.index(name) for name in without]
         rows = np.flatnonzero(~np.isin(self.codes, excluded))
         if len(rows) > MAX_GENE_SPACE_CELLS:

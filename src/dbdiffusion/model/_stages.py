@@ -236,11 +236,11 @@ class TwoStageTrainingMixin(_Base):
             contexts = {name: Screen.from_dict(values) for name, values in (self.context_screens_ or {}).items()}
             return Screen.from_dict(self.screen_), contexts
         reader = ScreenReader(self.adata_manager)
-        screen = reader.read()
+        reference = Screen.from_dict(self.reference_screen_) if self.reference_screen_ else None
+        screen = reader.read(vectors=reference.vectors if reference else None)
         contexts = {name: reader.read(name, screen.vectors) for name in reader.contexts}
-        if self.reference_screen_ is None:
+        if reference is None:
             return screen, contexts
-        reference = Screen.from_dict(self.reference_screen_)
         known = fit_space(reference.names, reference.observed, reference.genes, 1, ("ridge",), separator=reference.separator)
         return reference.extended(screen, known.is_measured), contexts
 
