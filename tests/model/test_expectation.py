@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from scvi.distributions import NegativeBinomial, Normal, Poisson, ZeroInflatedNegativeBinomial
 
 from dbdiffusion.data import expected_log1p as reference
@@ -25,6 +26,23 @@ def test_agrees_with_sampled_counts(counts, scale):
     error = sampled.std(0) / np.sqrt(100_000)
     exact = expected_log1p(counts, torch.tensor([[scale]]))
     assert ((exact - sampled.mean(0)).abs() < 4.5 * error + 3e-4 * exact).all()
+
+
+@pytest.mark.parametrize("scale", [0.3, 4.0, 50.0])
+@pytest.mark.parametrize("theta", [0.1, 2.0, 1000.0])
+def test_has_four_digits(theta, scale):
+    mean = np.array([1e-4, 1e-2, 1.0, 30.0, 200.0])
+    k = np.arange(20_000)[:, None]
+    exact = (stats.nbinom.pmf(k, theta, theta / (theta + mean)) * np.log1p(scale * k)).sum(axis=0)
+    counts = NegativeBinomial(mu=torch.tensor(mean[None]).float(), theta=torch.full((1, 5), theta))
+    assert np.allclose(expected_log1p(counts, torch.tensor([[scale]])).numpy(), exact, rtol=2e-4)
+
+
+def test_rows_do_not_depend_on_how_many_there_are():
+    mean = torch.rand(7, 40_000)  # three rows fit a block
+    scale = torch.rand(7, 1)
+    whole = expected_log1p(Poisson(rate=mean), scale)
+    assert torch.equal(whole[4:5], expected_log1p(Poisson(rate=mean[4:5]), scale[4:5]))
 
 
 def test_agrees_with_the_simulator():

@@ -66,12 +66,12 @@ class ResidualMLP(nn.Module):
 
         Leading dimensions broadcast: FiLM, half of the work, is done once for cells that share time and condition.
         """
-        context = nn.functional.silu(self.time(t) + hidden_condition)  # (B, H)
+        context = _silu(self.time(t) + hidden_condition)  # (B, H)
         bias = self.film.bias + self.no_film  # of the product, and not of what it gives: a pass over (B, H) less a block
         films = nn.functional.linear(context, self.film.weight, bias).chunk(len(self.blocks), dim=-1)  # n_blocks x (B, 2H)
         h = self.inlet(z_t)
         for block, film in zip(self.blocks, films, strict=True):
-            h = h + block(h, film)
+            h = block(h, film).add_(h)
         return self.outlet(h)
 
 
@@ -86,7 +86,12 @@ class _Block(nn.Module):
         """What to add to the residual stream (B, H), scaled and shifted by FiLM (B, 2H)."""
         scale, shift = film.chunk(2, dim=-1)
         h = torch.addcmul(shift, self.norm(h), scale)
-        return self.second(nn.functional.silu(self.first(h)))
+        return self.second(_silu(self.first(h)))
+
+
+def _silu(h: Tensor) -> Tensor:
+    """In place unless a gradient needs what came in: getting fresh memory can take longer than computing."""
+    return nn.functional.silu(h, inplace=not torch.is_grad_enabled())
 
 
 class _Fourier(nn.Module):

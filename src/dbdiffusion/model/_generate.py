@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dbdiffusion.model._screen import Screen
 
 BLOCK = 512  # cells that share a noise generator: a cell depends on its block, never on the chunk it is computed in
-AT_ONCE = {"cpu": 4096}  # latents sampled together: as many as still fit the cache of one core
+AT_ONCE = {"cpu": 8192}  # latents sampled together: more leave the cache, fewer pay more often for starting every operation
 AT_ONCE_ON_ACCELERATORS = 65_536
 
 
