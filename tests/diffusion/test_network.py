@@ -53,3 +53,16 @@ def test_film_scales_by_one_more_than_the_weights_say():
         h = h + block.second(torch.nn.functional.silu(block.first(shift + (1 + scale) * block.norm(h))))
     torch.testing.assert_close(network(z, t, hidden), network.outlet(h))
     assert "no_film" not in network.state_dict()
+
+
+def test_saving_memory_changes_neither_answers_nor_inputs():
+    torch.manual_seed(0)
+    network = ResidualMLP(D, E, n_hidden=16, n_blocks=2)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    given = [torch.randn(B, D), torch.rand(B), network.embed_condition(torch.randn(B, E)).detach()]
+    kept = [tensor.clone() for tensor in given]
+    with_gradients = network(*given)
+    with torch.no_grad():
+        assert torch.equal(network(*given), with_gradients)
+    assert all(torch.equal(one, other) for one, other in zip(given, kept, strict=True))
