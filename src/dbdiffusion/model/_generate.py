@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BLOCK = 512  # cells that share a noise generator: a cell depends on its block, never on the chunk it is computed in
 AT_ONCE = {"cpu": 8192}  # latents sampled together: more leave the cache, fewer pay more often for starting every operation
 AT_ONCE_ON_ACCELERATORS = 65_536
+DECODED_AT_ONCE = 2**20  # values (cells x genes): fewer calls of the decoder, each of which looks through all parameters
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class _Matched:
 
     inputs: dict[str, Tensor | None]
     scale: Tensor
+
+    def repeated(self, n: int) -> _Matched:
+        """The same cells (n S), n times one after the other."""
+        inputs = {key: None if values is None else values.repeat(n, 1) for key, values in self.inputs.items()}
+        return _Matched(inputs, self.scale.repeat(n, 1))
 
 
 class Generator:
@@ -122,10 +128,13 @@ class Generator:
             for start in range(0, n_targets, n_at_once):
                 chunk = conditions[start : start + n_at_once]
                 z = self._latents(chunk[:, None], noise[:, None])
-                for row, z_target in enumerate(z, start):
-                    difference = (self._expected(z_target, matched) - reference).double()
-                    total[row] += difference.sum(dim=0).cpu().numpy()
-                    squares[row] += (difference**2).sum(dim=0).cpu().numpy()
+                done = start
+                for part in z.split(max(1, DECODED_AT_ONCE // (size * n_genes))):
+                    expected = self._expected(part.flatten(0, 1), matched.repeated(len(part)))
+                    difference = (expected.unflatten(0, part.shape[:2]) - reference).double()
+                    rows = slice(done, done := done + len(part))
+                    total[rows] += difference.sum(dim=1).cpu().numpy()
+                    squares[rows] += (difference**2).sum(dim=1).cpu().numpy()
         mean = total / n_cells
         return mean, np.maximum(squares / n_cells - mean**2, 0) / max(n_cells - 1, 1)
 
