@@ -14,6 +14,8 @@ from dbdiffusion.diffusion import draw_noise, steps_of
 from dbdiffusion.model._expectation import expected_log1p
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
     from torch.distributions import Distribution
 
@@ -119,24 +121,26 @@ class Generator:
         """
         latents_at_once = AT_ONCE.get(self._device.type, AT_ONCE_ON_ACCELERATORS)
         n_at_once = n_at_once or max(1, latents_at_once // min(n_cells, BLOCK))
-        n_targets, n_genes = len(conditions), len(self._screen.var_names)
-        total, squares = np.zeros((2, n_targets, n_genes))
+        total, squares = np.zeros((2, len(conditions), len(self._screen.var_names)))
         for block in range(-(-n_cells // BLOCK)):
             size = min(BLOCK, n_cells - block * BLOCK)
             noise, matched = self._noise(block)[:, :size], self._matched(self._control_cells(block)[:size])
             reference = self._expected(self._latents(control[None], noise), matched)
-            for start in range(0, n_targets, n_at_once):
-                chunk = conditions[start : start + n_at_once]
-                z = self._latents(chunk[:, None], noise[:, None])
-                done = start
-                for part in z.split(max(1, DECODED_AT_ONCE // (size * n_genes))):
-                    expected = self._expected(part.flatten(0, 1), matched.repeated(len(part)))
-                    difference = (expected.unflatten(0, part.shape[:2]) - reference).double()
-                    rows = slice(done, done := done + len(part))
-                    total[rows] += difference.sum(dim=1).cpu().numpy()
-                    squares[rows] += (difference**2).sum(dim=1).cpu().numpy()
+            for rows, expected in self._decoded(conditions, noise, matched, n_at_once):
+                difference = (expected - reference).double()
+                total[rows] += difference.sum(dim=1).cpu().numpy()
+                squares[rows] += (difference**2).sum(dim=1).cpu().numpy()
         mean = total / n_cells
         return mean, np.maximum(squares / n_cells - mean**2, 0) / max(n_cells - 1, 1)
+
+    def _decoded(self, conditions: Tensor, noise: Tensor, matched: _Matched, n_at_once: int) -> Iterator[tuple[slice, Tensor]]:
+        """Rows of conditions (T, E), a few at a time, and the expected expression (t, S, G) of their cells."""
+        n_decoded = max(1, DECODED_AT_ONCE // (noise.shape[1] * len(self._screen.var_names)))
+        done = 0
+        for chunk in conditions.split(n_at_once):
+            for z in self._latents(chunk[:, None], noise[:, None]).split(n_decoded):
+                expected = self._expected(z.flatten(0, 1), matched.repeated(len(z)))
+                yield slice(done, done := done + len(z)), expected.unflatten(0, z.shape[:2])
 
     def _noise(self, block: int) -> Tensor:
         seed = _stable_seed(self._options.seed, "latent", block)
