@@ -5,7 +5,7 @@ import scipy.sparse as sp
 
 from dbdiffusion.embedding import GeneSpace, gene_vectors, log1p_cp10k, norm_cv
 from dbdiffusion.embedding import _gene_space as module
-from dbdiffusion.embedding._gene_space import _by_correlation, _by_lanczos, _Cells, noise_edge
+from dbdiffusion.embedding._gene_space import _by_cells, _by_correlation, _by_iteration, _Cells, noise_edge
 
 N, G = 130, 11
 
@@ -99,7 +99,7 @@ def test_cells_of_unequal_depth_make_no_components():
     values = sp.csr_matrix(log1p_cp10k(sp.csr_matrix(rng.poisson(depth * share).astype(np.float32)), depth.ravel()))
     assert gene_vectors(values).shape[1] == 1  # depth itself
     cells = _Cells(values.astype(float), np.zeros(n_cells, dtype=int))
-    eigenvalues = _by_correlation(cells, 12, 0)[1] ** 2
+    eigenvalues = _by_correlation(cells, 12)[1] ** 2
     assert (eigenvalues > noise_edge(np.ones(n_cells), n_genes)).sum() > 3  # as it would be if cells were alike
 
 
@@ -126,25 +126,41 @@ def test_components_of_the_evidence_weigh_the_same(cells):
     assert np.array_equal(nothing.evidence, np.zeros((2, 3)))
 
 
-def test_both_decompositions_agree_up_to_sign(cells, batch):
-    centred = _Cells(cells.astype(float), batch)
-    dense_right, dense_singular = _by_correlation(centred, 5, 0)
-    right, singular = _by_lanczos(centred, 5, 0)
-    np.testing.assert_allclose(singular, dense_singular, rtol=1e-3)
-    np.testing.assert_allclose(np.abs((right * dense_right).sum(axis=0)), 1, atol=1e-3)
+@pytest.fixture
+def many_genes():
+    rng = np.random.default_rng(0)
+    programs = rng.standard_normal((300, 4)) @ (rng.standard_normal((4, 90)) * np.array([[2.0], [1.5], [1.2], [1.0]]))
+    batch = np.arange(300) % 4
+    values = programs + rng.standard_normal((300, 90)) + 5 * rng.random((4, 90))[batch]
+    values[:, 7] = 3.0
+    return sp.csr_matrix(values.astype(np.float32)), batch
+
+
+def test_decompositions_agree_up_to_sign(many_genes):
+    values, batch = many_genes
+    centred = _Cells(values.astype(float), batch)
+    dense_right, dense_singular = _by_correlation(centred, 4)
+    for right, singular in (_by_cells(centred, 4), _by_iteration(centred, 4, 0, chunk=77)):
+        np.testing.assert_allclose(singular, dense_singular, rtol=1e-4)
+        np.testing.assert_allclose(np.abs((right * dense_right).sum(axis=0)), 1, atol=1e-4)
 
 
 def test_chunks_of_cells_do_not_matter(cells):
     centred = _Cells(cells.astype(float), np.zeros(N, dtype=int))
-    whole = _by_correlation(centred, 3, 0)[1]
-    np.testing.assert_allclose(_by_correlation(centred, 3, 0, chunk=17)[1], whole, rtol=1e-6)
+    whole = _by_correlation(centred, 3)[1]
+    np.testing.assert_allclose(_by_correlation(centred, 3, chunk=17)[1], whole, rtol=1e-6)
 
 
-@pytest.mark.usefixtures("every_component")
-def test_many_genes_take_the_other_way_to_the_same_vectors(cells, monkeypatch):
-    expected = gene_vectors(cells, n_components=3)
-    monkeypatch.setattr(module, "MAX_DENSE_GENES", G - 1)
-    np.testing.assert_allclose(gene_vectors(cells, n_components=3), expected, atol=5e-3)
+@pytest.mark.parametrize("few_cells", [300, 299])
+def test_many_genes_take_another_way_to_the_same_vectors(many_genes, monkeypatch, few_cells):
+    monkeypatch.setattr(module, "FEW_CELLS", few_cells)
+    expected = gene_vectors(*many_genes, n_components=10)
+    monkeypatch.setattr(module, "MAX_DENSE_GENES", 89)
+    found = gene_vectors(*many_genes, n_components=10)
+    assert expected.shape == (90, 4)
+    assert not found[7].any()
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert np.array_equal(found, gene_vectors(*many_genes, n_components=10))
 
 
 @pytest.mark.usefixtures("every_component")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import scipy.sparse as sp
 from scipy import optimize
-from scipy.linalg import eigh
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.linalg import eigh, svd
+from scipy.sparse.linalg import LinearOperator, lobpcg
 
 N_GENE_COMPONENTS = 50
 MAX_DENSE_GENES = 5000  # above it a G x G matrix is not formed
+FEW_CELLS = 1000  # up to it an N x G matrix is formed instead; the iteration needs more cells than some times the components
+TOLERANCE, MAX_ITERATIONS = 1e-3, 12
 MIN_VARIANCE = 1e-10  # of log1p CP10K; below it a gene is constant up to rounding
 
 
@@ -29,7 +33,7 @@ def gene_vectors(
     n_components
         The most components there may be, never above min(N, G) - 1.
     seed
-        Of the starting vector of the Lanczos iteration, which is used above 5,000 genes.
+        Of the starting vectors of the iteration that is used above 5,000 genes.
 
     Returns
     -------
@@ -50,8 +54,12 @@ def gene_vectors(
     k = max(1, min(n_components, min(n_cells, n_genes) - 1))
     if not cells.varying.any():
         return np.zeros((n_genes, 1))
-    decompose = _by_correlation if n_genes <= MAX_DENSE_GENES else _by_lanczos
-    right, singular = decompose(cells, k, seed)
+    if n_genes <= MAX_DENSE_GENES:
+        right, singular = _by_correlation(cells, k)
+    elif n_cells <= FEW_CELLS:
+        right, singular = _by_cells(cells, k)
+    else:
+        right, singular = _by_iteration(cells, k, seed)
     edge = noise_edge(cells.variance_of_cells(), int(cells.varying.sum()), cells.degrees_of_freedom)
     kept = max(1, int((singular**2 > edge).sum()))
     vectors = np.where(cells.varying[:, None], right[:, :kept] * singular[:kept], 0.0)
@@ -144,7 +152,7 @@ class _Cells:
         return squares
 
 
-def _by_correlation(cells: _Cells, k: int, _seed: int, chunk: int = 4096) -> tuple[np.ndarray, np.ndarray]:
+def _by_correlation(cells: _Cells, k: int, chunk: int = 4096) -> tuple[np.ndarray, np.ndarray]:
     n_cells, n_genes = cells.values.shape
     second_moment = np.zeros((n_genes, n_genes))
     for start in range(0, n_cells, chunk):
@@ -156,20 +164,33 @@ def _by_correlation(cells: _Cells, k: int, _seed: int, chunk: int = 4096) -> tup
     return right[:, ::-1], np.sqrt(np.maximum(eigenvalues[::-1], 0))
 
 
-def _by_lanczos(cells: _Cells, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _by_cells(cells: _Cells, k: int) -> tuple[np.ndarray, np.ndarray]:
+    scaled = (cells.values.toarray() - cells.mean[cells.batch]) * cells.inverse_sd
+    _, singular, right = svd(scaled, full_matrices=False, overwrite_a=True)
+    return right[:k].T, singular[:k] / np.sqrt(len(scaled))
+
+
+def _by_iteration(cells: _Cells, k: int, seed: int, chunk: int = 2048) -> tuple[np.ndarray, np.ndarray]:
+    """Of blocks of vectors: single precision is enough where cells are centred before they are multiplied."""
     n_cells, n_genes = cells.values.shape
-    transposed = cells.values.T.tocsr()
+    values, inverse_sd = cells.values.astype(np.float32), cells.inverse_sd.astype(np.float32)
+    mean = (cells.mean * cells.inverse_sd).astype(np.float32)
 
-    def project(x: np.ndarray) -> np.ndarray:
-        x = x.ravel() * cells.inverse_sd
-        return cells.values @ x - (cells.mean @ x)[cells.batch]
+    def correlation_times(vectors: np.ndarray) -> np.ndarray:
+        vectors = np.asarray(vectors, dtype=np.float32).reshape(n_genes, -1)
+        product = np.zeros_like(vectors)
+        for start in range(0, n_cells, chunk):
+            rows = slice(start, start + chunk)
+            scaled = values[rows].toarray()
+            scaled *= inverse_sd
+            scaled -= mean[cells.batch[rows]]
+            product += scaled.T @ (scaled @ vectors)
+        return product / n_cells
 
-    def back(y: np.ndarray) -> np.ndarray:
-        y = y.ravel()
-        return cells.inverse_sd * (transposed @ y - np.bincount(cells.batch, y, len(cells.size)) @ cells.mean)
-
-    operator = LinearOperator((n_cells, n_genes), matvec=project, rmatvec=back, dtype=np.float64)
-    start = np.random.default_rng(seed).standard_normal(min(n_cells, n_genes))
-    _, singular, right = svds(operator, k=k, v0=start, tol=1e-3)
-    order = np.argsort(-singular)
-    return right[order].T, singular[order] / np.sqrt(n_cells)
+    operator = LinearOperator((n_genes, n_genes), matvec=correlation_times, matmat=correlation_times, dtype=np.float32)
+    initial = np.random.default_rng(seed).standard_normal((n_genes, k)).astype(np.float32)
+    with warnings.catch_warnings():  # components below the edge of noise need not converge
+        warnings.filterwarnings("ignore", "Exited", UserWarning)
+        eigenvalues, right = lobpcg(operator, initial, largest=True, tol=TOLERANCE, maxiter=MAX_ITERATIONS)
+    order = np.argsort(-eigenvalues)
+    return right[:, order].astype(np.float64), np.sqrt(np.maximum(eigenvalues[order].astype(np.float64), 0))
