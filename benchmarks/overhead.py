@@ -28,7 +28,7 @@ from scvi.train import Trainer
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
 from dbdiffusion.diffusion import LatentDiffusion, draw_noise, steps_of
-from dbdiffusion.model._generate import AT_ONCE, BLOCK
+from dbdiffusion.model._generate import BLOCK, latents_at_once
 from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_part, standardised
 from dbdiffusion.model._training import DiffusionPlan
 
@@ -107,7 +107,7 @@ def precision(bfloat16: bool) -> str:
 
 @torch.no_grad()
 def sampling(turns: int, device: str, *, shared: bool, bfloat16: bool, n_hidden: int = HIDDEN) -> dict:
-    n_targets, n_cells = (AT_ONCE["cpu"] if shared else N_ALONE) // BLOCK, BLOCK
+    n_targets, n_cells = (latents_at_once(device) if shared else N_ALONE) // BLOCK, BLOCK
     diffusion = LatentDiffusion(D, E, n_hidden, BLOCKS).to(device)
     diffusion.use_bfloat16(bfloat16)
     conditions, noise = torch.randn(n_targets, E, device=device), draw_noise(n_cells, D, "dpm++", N_STEPS, 0).to(device)

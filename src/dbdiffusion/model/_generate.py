@@ -119,8 +119,7 @@ class Generator:
         the difference between paired cells over ``n_cells``. The network sees ``n_at_once`` conditions together; None means as
         many as suit the device.
         """
-        latents_at_once = AT_ONCE.get(self._device.type, AT_ONCE_ON_ACCELERATORS)
-        n_at_once = n_at_once or max(1, latents_at_once // min(n_cells, BLOCK))
+        n_at_once = n_at_once or max(1, latents_at_once(self._device.type) // min(n_cells, BLOCK))
         total, squares = np.zeros((2, len(conditions), len(self._screen.var_names)))
         for block in range(-(-n_cells // BLOCK)):
             size = min(BLOCK, n_cells - block * BLOCK)
@@ -186,6 +185,11 @@ class Generator:
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self._device)
+
+
+def latents_at_once(device_type: str) -> int:
+    """Latents that the network samples together on a type of device, ``"cpu"`` or another."""
+    return AT_ONCE.get(device_type, AT_ONCE_ON_ACCELERATORS)
 
 
 def _stable_seed(*parts: object) -> int:
