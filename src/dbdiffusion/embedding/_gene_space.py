@@ -33,7 +33,7 @@ def gene_vectors(
     n_components
         The most components there may be, never above min(N, G) - 1.
     seed
-        Of the starting vectors of the iteration that is used above 5,000 genes.
+        Of the starting vectors of the iteration that is used above 5,000 genes and 1,000 cells.
 
     Returns
     -------
@@ -152,20 +152,27 @@ class _Cells:
         return squares
 
 
+def _scaled(values: sp.csr_matrix, mean: np.ndarray, inverse_sd: np.ndarray) -> np.ndarray:
+    """Cells (n, G) less the means (n, G) of their batches, over standard deviations (G,); dense, in the precision given."""
+    dense = values.toarray()
+    dense -= mean
+    dense *= inverse_sd
+    return dense
+
+
 def _by_correlation(cells: _Cells, k: int, chunk: int = 4096) -> tuple[np.ndarray, np.ndarray]:
     n_cells, n_genes = cells.values.shape
-    second_moment = np.zeros((n_genes, n_genes))
+    correlation = np.zeros((n_genes, n_genes))
     for start in range(0, n_cells, chunk):
-        dense = cells.values[start : start + chunk].toarray()
-        second_moment += dense.T @ dense
-    between = (cells.mean.T * cells.size) @ cells.mean
-    correlation = (second_moment - between) / n_cells * np.outer(cells.inverse_sd, cells.inverse_sd)
-    eigenvalues, right = eigh(correlation, subset_by_index=(n_genes - k, n_genes - 1))
+        rows = slice(start, start + chunk)
+        scaled = _scaled(cells.values[rows], cells.mean[cells.batch[rows]], cells.inverse_sd)
+        correlation += scaled.T @ scaled
+    eigenvalues, right = eigh(correlation / n_cells, subset_by_index=(n_genes - k, n_genes - 1))
     return right[:, ::-1], np.sqrt(np.maximum(eigenvalues[::-1], 0))
 
 
 def _by_cells(cells: _Cells, k: int) -> tuple[np.ndarray, np.ndarray]:
-    scaled = (cells.values.toarray() - cells.mean[cells.batch]) * cells.inverse_sd
+    scaled = _scaled(cells.values, cells.mean[cells.batch], cells.inverse_sd)
     _, singular, right = svd(scaled, full_matrices=False, overwrite_a=True)
     return right[:k].T, singular[:k] / np.sqrt(len(scaled))
 
@@ -173,17 +180,14 @@ def _by_cells(cells: _Cells, k: int) -> tuple[np.ndarray, np.ndarray]:
 def _by_iteration(cells: _Cells, k: int, seed: int, chunk: int = 2048) -> tuple[np.ndarray, np.ndarray]:
     """Of blocks of vectors: single precision is enough where cells are centred before they are multiplied."""
     n_cells, n_genes = cells.values.shape
-    values, inverse_sd = cells.values.astype(np.float32), cells.inverse_sd.astype(np.float32)
-    mean = (cells.mean * cells.inverse_sd).astype(np.float32)
+    values, mean, inverse_sd = (array.astype(np.float32) for array in (cells.values, cells.mean, cells.inverse_sd))
 
     def correlation_times(vectors: np.ndarray) -> np.ndarray:
         vectors = np.asarray(vectors, dtype=np.float32).reshape(n_genes, -1)
         product = np.zeros_like(vectors)
         for start in range(0, n_cells, chunk):
             rows = slice(start, start + chunk)
-            scaled = values[rows].toarray()
-            scaled *= inverse_sd
-            scaled -= mean[cells.batch[rows]]
+            scaled = _scaled(values[rows], mean[cells.batch[rows]], inverse_sd)
             product += scaled.T @ (scaled @ vectors)
         return product / n_cells
 
