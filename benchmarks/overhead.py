@@ -107,9 +107,9 @@ def precision(bfloat16: bool) -> str:
 
 @torch.no_grad()
 def sampling(turns: int, device: str, *, shared: bool, bfloat16: bool, n_hidden: int = HIDDEN) -> dict:
-    n_targets, n_cells = (latents_at_once(device) if shared else N_ALONE) // BLOCK, BLOCK
     diffusion = LatentDiffusion(D, E, n_hidden, BLOCKS).to(device)
     diffusion.use_bfloat16(bfloat16)
+    n_targets, n_cells = (latents_at_once(diffusion) if shared else N_ALONE) // BLOCK, BLOCK
     conditions, noise = torch.randn(n_targets, E, device=device), draw_noise(n_cells, D, "dpm++", N_STEPS, 0).to(device)
     n = n_targets * n_cells
     each, z, t = conditions.repeat_interleave(n_cells, dim=0), noise[0].repeat(n_targets, 1), torch.rand(n, device=device)

@@ -23,7 +23,7 @@ def loss_without_chance(self, z_0, condition, _condition_dropout):
     t = (z_0[:, 0].abs() * 997 % 1 * 1000).long()
     noise = torch.sin(1000 * z_0) * 2**0.5
     alpha, sigma = self.alpha[t, None], self.sigma[t, None]
-    velocity = self._velocity(alpha * z_0 + sigma * noise, t, condition)
+    velocity = self.network(alpha * z_0 + sigma * noise, t / 1000, self.network.embed_condition(condition))
     return torch.nn.functional.mse_loss(velocity, alpha * noise - sigma * z_0) + 0 * self.network.null_condition.sum()
 
 

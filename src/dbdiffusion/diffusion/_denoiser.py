@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
 from dbdiffusion.diffusion._network import ResidualMLP
+from dbdiffusion.diffusion._products import has_fast_bfloat16
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 N_TRAIN_STEPS = 1000
-BETA_SCHEDULE = "squaredcos_cap_v2"
 MIN_WIDTH_OF_BFLOAT16 = 64  # below it, conversions cost more than the products save
 
 
@@ -32,22 +35,15 @@ def noise_schedule() -> tuple[Tensor, Tensor]:
     >>> bool(torch.allclose(alpha**2 + sigma**2, torch.ones(1000)))
     True
     """
-    scheduler: Any = DDPMScheduler(N_TRAIN_STEPS, beta_schedule=BETA_SCHEDULE)
-    alphas_cumprod = scheduler.alphas_cumprod
+    alphas_cumprod = (1 - torch.tensor(betas())).cumprod(dim=0)
     return alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
 
 
 @cache
-def has_fast_bfloat16() -> bool:
-    """Whether this CPU multiplies matrices of bfloat16 in hardware (AMX); False where torch cannot tell.
-
-    Examples
-    --------
-    >>> has_fast_bfloat16() in (True, False)
-    True
-    """
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16", False))
+def betas() -> list[float]:
+    """Variance that every step adds (T,), kept because diffusers takes thousands of function calls to make it."""
+    scheduler: Any = DDPMScheduler(N_TRAIN_STEPS, beta_schedule="squaredcos_cap_v2")
+    return scheduler.betas.tolist()
 
 
 class Denoiser(nn.Module):
@@ -82,8 +78,19 @@ class Denoiser(nn.Module):
 
     def forward(self, z_t: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """Expected clean latent (B, D); ``condition=None`` is the unconditional one. Leading dimensions broadcast."""
+        return self.from_hidden(z_t, t, None if condition is None else self.embed_condition(condition))
+
+    def embed_condition(self, condition: Tensor) -> Tensor:
+        """Condition (B, E) to the hidden vector (B, H) that :meth:`from_hidden` takes: it is the same at all times."""
+        with self._precision(condition.device):
+            return self.network.embed_condition(condition)
+
+    def from_hidden(self, z_t: Tensor, t: Tensor, hidden: Tensor | None) -> Tensor:
+        """As :meth:`forward`, of a condition embedded before, (B, H)."""
         alpha, sigma = self.alpha[t, None], self.sigma[t, None]
-        return alpha * z_t - sigma * self._velocity(z_t, t, condition)
+        with self._precision(z_t.device):
+            velocity = self.network(z_t, t / N_TRAIN_STEPS, self.network.null_condition if hidden is None else hidden)
+        return torch.addcmul(alpha * z_t, sigma, velocity.float(), value=-1)
 
     def loss(self, z_0: Tensor, condition: Tensor, condition_dropout: float) -> Tensor:
         """Squared error of the velocity at random times, mean over B and D (a scalar).
@@ -97,19 +104,19 @@ class Denoiser(nn.Module):
         noise = torch.randn_like(z_0)
         alpha, sigma = self.alpha[t, None], self.sigma[t, None]
         dropped = torch.rand(n, 1, device=z_0.device) < condition_dropout
-        velocity = self._velocity(alpha * z_0 + sigma * noise, t, condition, dropped)
+        with self._precision(z_0.device):
+            hidden = self.network.embed_condition(condition, dropped)
+            velocity = self.network(alpha * z_0 + sigma * noise, t / N_TRAIN_STEPS, hidden).float()
         return nn.functional.mse_loss(velocity, alpha * noise - sigma * z_0)
 
-    def _velocity(self, z_t: Tensor, t: Tensor, condition: Tensor | None, dropped: Tensor | None = None) -> Tensor:
-        with torch.autocast(z_t.device.type, torch.bfloat16) if self._uses_bfloat16(z_t.device) else nullcontext():
-            network = self.network
-            hidden = network.null_condition if condition is None else network.embed_condition(condition, dropped)
-            return network(z_t, t / N_TRAIN_STEPS, hidden).float()
-
-    def _uses_bfloat16(self, device: torch.device) -> bool:
+    def uses_bfloat16(self, device: torch.device) -> bool:
+        """Whether the network computes in bfloat16 on a device."""
         if self.in_bfloat16 is not None:
             return self.in_bfloat16
-        return self.network.inlet.out_features >= MIN_WIDTH_OF_BFLOAT16 and device.type == "cpu" and has_fast_bfloat16()
+        return self.network.n_hidden >= MIN_WIDTH_OF_BFLOAT16 and device.type == "cpu" and has_fast_bfloat16()
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        return torch.autocast(device.type, torch.bfloat16) if self.uses_bfloat16(device) else nullcontext()
 
 
 class GaussianDenoiser(nn.Module):

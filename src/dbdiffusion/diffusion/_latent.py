@@ -144,8 +144,9 @@ class LatentDiffusion(nn.Module):
         Leading dimensions broadcast: T conditions (T, 1, E) and noise (1, 1, S, D) give (T, S, D), S cells of each that share
         their noise, at the cost of one FiLM a condition.
         """
-        denoiser = GuidedDenoiser(self.averaged, guidance_scale)
-        x = sample(denoiser, self.scale_condition(condition), noise, sampler, n_steps)
+        denoiser = GuidedDenoiser(self.averaged.from_hidden, guidance_scale)
+        hidden = self.averaged.embed_condition(self.scale_condition(condition))
+        x = sample(denoiser, hidden, noise, sampler, n_steps)
         return self.restore(x, condition, guidance_scale)
 
 
@@ -167,6 +168,6 @@ def _sizes(denoiser: Denoiser) -> tuple[int, int, int, int]:
     return (
         network.inlet.in_features,
         network.condition.in_features,
-        network.inlet.out_features,
+        network.n_hidden,
         len(network.blocks),
     )

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dbdiffusion.diffusion._products import activated_product, added_product, product, silu
+
 
 class ResidualMLP(nn.Module):
     """Residual MLP with FiLM conditioning, from a noisy latent to a vector of the same size.
@@ -38,6 +40,7 @@ class ResidualMLP(nn.Module):
 
     def __init__(self, n_latent: int, n_condition: int, n_hidden: int = 256, n_blocks: int = 3) -> None:
         super().__init__()
+        self.n_hidden = n_hidden
         self.inlet = nn.Linear(n_latent, n_hidden)
         self.time = nn.Sequential(_Fourier(n_hidden // 2), nn.Linear(n_hidden // 2, n_hidden))
         self.condition = nn.Linear(n_condition, n_hidden)
@@ -66,13 +69,14 @@ class ResidualMLP(nn.Module):
 
         Leading dimensions broadcast: FiLM, half of the work, is done once for cells that share time and condition.
         """
-        context = _silu(self.time(t) + hidden_condition)  # (B, H)
+        context = silu(self.time(t) + hidden_condition)  # (B, H)
         bias = self.film.bias + self.no_film  # of the product, and not of what it gives: a pass over (B, H) less a block
-        films = nn.functional.linear(context, self.film.weight, bias).chunk(len(self.blocks), dim=-1)  # n_blocks x (B, 2H)
-        h = self.inlet(z_t)
+        films = product(context, self.film.weight, bias).chunk(len(self.blocks), dim=-1)  # n_blocks x (B, 2H)
+        h = product(z_t.to(hidden_condition.dtype), self.inlet.weight, self.inlet.bias)
         for block, film in zip(self.blocks, films, strict=True):
-            h = block(h, film).add_(h)
-        return self.outlet(h)
+            h = block(h, film)
+        norm, _, last = self.outlet
+        return product(silu(norm(h)), last.get_parameter("weight"), last.get_parameter("bias"))
 
 
 class _Block(nn.Module):
@@ -83,15 +87,10 @@ class _Block(nn.Module):
         self.second = nn.Linear(n_hidden, n_hidden)
 
     def forward(self, h: Tensor, film: Tensor) -> Tensor:
-        """What to add to the residual stream (B, H), scaled and shifted by FiLM (B, 2H)."""
+        """The residual stream (B, H) after this block, scaled and shifted by FiLM (B, 2H) on its way through."""
         scale, shift = film.chunk(2, dim=-1)
-        h = torch.addcmul(shift, self.norm(h), scale)
-        return self.second(_silu(self.first(h)))
-
-
-def _silu(h: Tensor) -> Tensor:
-    """In place unless a gradient needs what came in: getting fresh memory can take longer than computing."""
-    return nn.functional.silu(h, inplace=not torch.is_grad_enabled())
+        conditioned = torch.addcmul(shift, self.norm(h), scale)
+        return added_product(activated_product(conditioned, self.first), self.second, h)
 
 
 class _Fourier(nn.Module):

@@ -13,26 +13,30 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from dbdiffusion.diffusion._denoiser import BETA_SCHEDULE, N_TRAIN_STEPS
+from dbdiffusion.diffusion._denoiser import N_TRAIN_STEPS, betas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_COMMON = {"num_train_timesteps": N_TRAIN_STEPS, "beta_schedule": BETA_SCHEDULE, "prediction_type": "sample"}
-_UNCLIPPED = {**_COMMON, "clip_sample": False, "thresholding": False, "timestep_spacing": "trailing"}
-_DPM = {**_COMMON, "thresholding": False, "solver_type": "heun"}
+_COMMON = {"num_train_timesteps": N_TRAIN_STEPS, "prediction_type": "sample", "thresholding": False}
 _GRID_POWER = 1.2  # above 1 the steps are denser where there is little noise, which narrow directions of the latent need
 
 
 def _dpm(algorithm: str) -> tuple[Any, dict[str, Any]]:
-    return DPMSolverMultistepScheduler(algorithm_type=algorithm, **_DPM), {}
+    options = {**_COMMON, "solver_type": "heun", "algorithm_type": algorithm}
+    return DPMSolverMultistepScheduler(trained_betas=betas(), **options), {}
+
+
+def _ddim(eta: float) -> tuple[Any, dict[str, Any]]:
+    options = {**_COMMON, "clip_sample": False, "timestep_spacing": "trailing"}
+    return DDIMScheduler(trained_betas=betas(), **options), {"eta": eta}
 
 
 SAMPLERS: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
     "dpm++": lambda: _dpm("dpmsolver++"),
     "sde-dpm++": lambda: _dpm("sde-dpmsolver++"),
-    "ddim": lambda: (DDIMScheduler(**_UNCLIPPED), {"eta": 0.0}),
-    "ddpm": lambda: (DDIMScheduler(**_UNCLIPPED), {"eta": 1.0}),  # DDIM at eta 1 is the ancestral sampler
+    "ddim": lambda: _ddim(eta=0.0),
+    "ddpm": lambda: _ddim(eta=1.0),  # DDIM at eta 1 is the ancestral sampler
 }
 STOCHASTIC = frozenset({"sde-dpm++", "ddpm"})
 _FEWEST_STEPS = {"dpm++": 15, "sde-dpm++": 40, "ddim": 100, "ddpm": 200}

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from dbdiffusion.model._screen import Screen
 
 BLOCK = 512  # cells that share a noise generator: a cell depends on its block, never on the chunk it is computed in
-AT_ONCE = {"cpu": 8192}  # latents sampled together: more leave the cache, fewer pay more often for starting every operation
-AT_ONCE_ON_ACCELERATORS = 65_536
+ACTIVATIONS_AT_ONCE = 4 * 2**20  # bytes of a layer: more leave a CPU's cache, fewer pay more often for starting every operation
+AT_ONCE_ON_ACCELERATORS = 65_536  # latents
 DECODED_AT_ONCE = 2**20  # values (cells x genes): fewer calls of the decoder, each of which looks through all parameters
 
 
@@ -119,7 +119,7 @@ class Generator:
         the difference between paired cells over ``n_cells``. The network sees ``n_at_once`` conditions together; None means as
         many as suit the device.
         """
-        n_at_once = n_at_once or max(1, latents_at_once(self._device.type) // min(n_cells, BLOCK))
+        n_at_once = n_at_once or max(1, latents_at_once(self._diffusion) // min(n_cells, BLOCK))
         total, squares = np.zeros((2, len(conditions), len(self._screen.var_names)))
         for block in range(-(-n_cells // BLOCK)):
             size = min(BLOCK, n_cells - block * BLOCK)
@@ -187,9 +187,13 @@ class Generator:
         return torch.as_tensor(values, dtype=torch.float32, device=self._device)
 
 
-def latents_at_once(device_type: str) -> int:
-    """Latents that the network samples together on a type of device, ``"cpu"`` or another."""
-    return AT_ONCE.get(device_type, AT_ONCE_ON_ACCELERATORS)
+def latents_at_once(diffusion: LatentDiffusion) -> int:
+    """Latents that a network samples together where it is."""
+    denoiser, device = diffusion.averaged, diffusion.mean.device
+    if device.type != "cpu":
+        return AT_ONCE_ON_ACCELERATORS
+    bytes_per_number = 2 if denoiser.uses_bfloat16(device) else 4
+    return max(1, ACTIVATIONS_AT_ONCE // (denoiser.network.n_hidden * bytes_per_number))
 
 
 def _stable_seed(*parts: object) -> int:

@@ -1,0 +1,72 @@
+import pytest
+import torch
+from torch import nn
+
+from dbdiffusion.diffusion import LatentDiffusion, draw_noise
+from dbdiffusion.diffusion import _products as products
+
+B, D, E, H, P = 7, 5, 3, 64, 4
+needs_fused = pytest.mark.skipif(not products._has_fused_products(), reason="a CPU with matrix instructions for bfloat16")
+
+
+def of_a_layer(h, stream):
+    torch.manual_seed(1)
+    layer = nn.Linear(H, H).requires_grad_(requires_grad=False).to(torch.bfloat16)
+    return (
+        products.product(h, layer.weight, layer.bias),
+        products.activated_product(h, layer),
+        products.added_product(h, layer, stream),
+    )
+
+
+def plain(h, stream):
+    with torch.enable_grad():
+        return tuple(out.detach() for out in of_a_layer(h, stream))
+
+
+@needs_fused
+@pytest.mark.parametrize("broadcast", [False, True])
+@torch.no_grad()
+def test_fused_products_are_the_plain_ones_within_a_rounding(broadcast):
+    torch.manual_seed(0)
+    h = torch.randn(P, B, H).to(torch.bfloat16)
+    stream = torch.randn(1 if broadcast else P, B, H).to(torch.bfloat16)
+    kept = h.clone(), stream.clone()
+    assert products._fuses(h)
+    for fused, separate in zip(of_a_layer(h, stream), plain(h, stream), strict=True):
+        torch.testing.assert_close(fused, separate, rtol=2**-6, atol=2**-7)
+    assert torch.equal(h, kept[0])
+    assert torch.equal(stream, kept[1])
+
+
+@torch.no_grad()
+def test_only_bfloat16_without_gradients_is_fused():
+    h = torch.randn(B, H)
+    assert not products._fuses(h)
+    with torch.enable_grad():
+        assert not products._fuses(h.to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_a_cell_does_not_depend_on_what_is_sampled_with_it(bfloat16):
+    torch.manual_seed(0)
+    diffusion = LatentDiffusion(D, E, n_hidden=128, n_blocks=2)
+    for parameter in diffusion.averaged.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    diffusion.use_bfloat16(bfloat16)
+    conditions, noise = torch.randn(P, E), draw_noise(B, D, "dpm++", None, seed=0)
+    together = diffusion.sample(conditions[:, None], noise[:, None])
+    alone = [diffusion.sample(condition[None], noise) for condition in conditions]
+    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-5, atol=1e-5)
+
+
+def test_bfloat16_stays_near_single_precision():
+    torch.manual_seed(0)
+    diffusion = LatentDiffusion(D, E, n_hidden=128, n_blocks=2)
+    for parameter in diffusion.averaged.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    latents = []
+    for choice in (False, True):
+        diffusion.use_bfloat16(choice)
+        latents.append(diffusion.sample(torch.ones(1, E), draw_noise(100, D, "dpm++", None, seed=0)))
+    assert (latents[0] - latents[1]).abs().mean() < 0.01 * latents[0].std()
