@@ -113,16 +113,27 @@ class LatentDataModule(pl.LightningDataModule):
         n_processes = self.trainer.world_size if self.trainer is not None else 1
         drop_last = shuffle and len(rows) // n_processes >= self.batch_size
         slices = _Slices(self.latents, rows)
-        sampler = RandomSampler(slices) if shuffle else SequentialSampler(slices)
+        sampler = _Shuffled(slices) if shuffle else SequentialSampler(slices)
         batches = _Batches(sampler, self.batch_size, drop_last)
         return DataLoader(slices, batch_sampler=batches, collate_fn=_as_it_is)
+
+
+class _Shuffled(RandomSampler):
+    """The same order as its parent gives from the same state of torch's generator, and all of it at once."""
+
+    def positions(self) -> np.ndarray:
+        """A permutation of all rows."""
+        generator = torch.Generator()
+        generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
+        return torch.randperm(len(self), generator=generator).numpy()
 
 
 class _Batches(BatchSampler):
     """Positions of minibatches as arrays: lists of them would cost more than slicing the latents."""
 
     def __iter__(self) -> Iterator[np.ndarray]:  # type: ignore[override]
-        positions = np.fromiter(self.sampler, dtype=np.int64)
+        sampler = self.sampler  # with several processes one of Lightning's
+        positions = sampler.positions() if isinstance(sampler, _Shuffled) else np.fromiter(sampler, dtype=np.int64)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield positions[start : start + self.batch_size]
 
