@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import BatchSampler, RandomSampler
 
 from dbdiffusion.diffusion import LatentDiffusion
-from dbdiffusion.model._latents import LatentDataModule, Latents, _Batches, fit_linear_part, standardised
+from dbdiffusion.model._latents import LatentDataModule, Latents, _Batches, _Shuffled, fit_linear_part, standardised
 
 B, D, E = 240, 5, 3
 
@@ -75,3 +75,17 @@ def test_a_process_with_few_cells_keeps_its_incomplete_minibatch(latents, n_proc
     data = LatentDataModule(latents[0], np.arange(90), np.empty(0, dtype=int), batch_size=50)
     data.trainer = SimpleNamespace(world_size=n_processes)
     assert len(data.train_dataloader()) == n_batches
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_cells_are_shuffled_as_torch_would(seed):
+    orders = []
+    for kind in (_Shuffled, RandomSampler):
+        torch.manual_seed(seed)
+        sampler = kind(range(B))
+        orders.append([list(sampler), list(sampler)])
+    torch.manual_seed(seed)
+    ours = _Shuffled(range(B))
+    at_once = [ours.positions().tolist(), ours.positions().tolist()]
+    assert orders[0] == orders[1] == at_once
+    assert at_once[0] != at_once[1]
