@@ -81,3 +81,11 @@ def test_the_linear_part_can_be_forgotten_and_the_weights_stay():
     diffusion.forget_linear_part()
     assert not diffusion.has_linear_part
     assert all(torch.equal(value, diffusion.state_dict()[key]) for key, value in before.items())
+
+
+def test_a_sampling_embeds_its_condition_once(monkeypatch):
+    diffusion, calls = fitted(), []
+    embed = diffusion.averaged.network.embed_condition
+    monkeypatch.setattr(diffusion.averaged.network, "embed_condition", lambda condition: calls.append(1) or embed(condition))
+    diffusion.sample(torch.randn(7, E), torch.randn(1, 7, D), guidance_scale=2.5, n_steps=5)
+    assert len(calls) == 1

@@ -2,8 +2,9 @@ import itertools
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 
-from dbdiffusion.diffusion import SAMPLERS, STOCHASTIC, GaussianDenoiser, draw_noise, sample, steps_of
+from dbdiffusion.diffusion import SAMPLERS, STOCHASTIC, GaussianDenoiser, draw_noise, noise_schedule, sample, steps_of
 from dbdiffusion.diffusion._sampler import _time_grid
 
 D = 5
@@ -78,3 +79,11 @@ def test_noise_is_seeded_and_as_long_as_needed():
 def test_impossible_options_are_refused(oracle, sampler, n_steps):
     with pytest.raises(ValueError, match=r"sampler|n_steps"):
         sample(oracle, None, torch.zeros(1, 2, D), sampler, n_steps)
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_solvers_have_the_schedule_that_the_denoiser_was_trained_with(sampler):
+    scheduler, _ = SAMPLERS[sampler]()
+    usual = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2").alphas_cumprod
+    assert torch.equal(scheduler.alphas_cumprod, usual)
+    assert torch.equal(noise_schedule()[0], usual.sqrt())

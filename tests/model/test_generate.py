@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from dbdiffusion.model._generate import GenerationOptions, Generator
+from dbdiffusion.diffusion import LatentDiffusion
+from dbdiffusion.model._generate import GenerationOptions, Generator, latents_at_once
 
 
 @pytest.fixture
@@ -54,3 +55,10 @@ def test_integrated_counts_agree_with_sampled_ones(trained, unseen, generator):
     sampled = means[0].mean(0) - means[1].mean(0)
     error = np.sqrt(means[0].var(0) / 4096 + means[1].var(0) / 4096)
     assert ((sampled - effect) / error).std() < 1.5
+
+
+@pytest.mark.parametrize(("n_hidden", "bfloat16", "expected"), [(128, False, 8192), (128, True, 16384), (256, True, 8192)])
+def test_a_layer_of_latents_sampled_together_always_takes_the_same_memory(n_hidden, bfloat16, expected):
+    diffusion = LatentDiffusion(5, 3, n_hidden=n_hidden, n_blocks=1)
+    diffusion.use_bfloat16(bfloat16)
+    assert latents_at_once(diffusion) == expected

@@ -35,15 +35,16 @@ def noise_schedule() -> tuple[Tensor, Tensor]:
     >>> bool(torch.allclose(alpha**2 + sigma**2, torch.ones(1000)))
     True
     """
-    alphas_cumprod = (1 - torch.tensor(betas())).cumprod(dim=0)
+    alphas_cumprod = (1 - torch.tensor(betas(), dtype=torch.float32)).cumprod(dim=0)
     return alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
 
 
 @cache
-def betas() -> list[float]:
+def betas() -> tuple[float, ...]:
     """Variance that every step adds (T,), kept because diffusers takes thousands of function calls to make it."""
-    scheduler: Any = DDPMScheduler(N_TRAIN_STEPS, beta_schedule="squaredcos_cap_v2")
-    return scheduler.betas.tolist()
+    with torch.device("cpu"):
+        scheduler: Any = DDPMScheduler(N_TRAIN_STEPS, beta_schedule="squaredcos_cap_v2")
+    return tuple(scheduler.betas.tolist())
 
 
 class Denoiser(nn.Module):
@@ -86,7 +87,7 @@ class Denoiser(nn.Module):
             return self.network.embed_condition(condition)
 
     def from_hidden(self, z_t: Tensor, t: Tensor, hidden: Tensor | None) -> Tensor:
-        """As :meth:`forward`, of a condition embedded before, (B, H)."""
+        """As :meth:`forward`, of a condition that :meth:`embed_condition` took to (B, H); None is the unconditional one."""
         alpha, sigma = self.alpha[t, None], self.sigma[t, None]
         with self._precision(z_t.device):
             velocity = self.network(z_t, t / N_TRAIN_STEPS, self.network.null_condition if hidden is None else hidden)
@@ -109,14 +110,14 @@ class Denoiser(nn.Module):
             velocity = self.network(alpha * z_0 + sigma * noise, t / N_TRAIN_STEPS, hidden).float()
         return nn.functional.mse_loss(velocity, alpha * noise - sigma * z_0)
 
-    def uses_bfloat16(self, device: torch.device) -> bool:
+    def computes_in_bfloat16(self, device: torch.device) -> bool:
         """Whether the network computes in bfloat16 on a device."""
         if self.in_bfloat16 is not None:
             return self.in_bfloat16
         return self.network.n_hidden >= MIN_WIDTH_OF_BFLOAT16 and device.type == "cpu" and has_fast_bfloat16()
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
-        return torch.autocast(device.type, torch.bfloat16) if self.uses_bfloat16(device) else nullcontext()
+        return torch.autocast(device.type, torch.bfloat16) if self.computes_in_bfloat16(device) else nullcontext()
 
 
 class GaussianDenoiser(nn.Module):

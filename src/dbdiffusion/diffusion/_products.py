@@ -7,6 +7,7 @@ They have no derivative, so training takes the plain operations, and so does eve
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -30,7 +31,7 @@ def has_fast_bfloat16() -> bool:
 
 
 def product(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The plain product h W^T + b, (B, H) to (B, O)."""
+    """The plain product h W^T + b, (B, H) to (B, O); torch's own would first write the bias over all of (B, O)."""
     if not _fuses(h):
         return nn.functional.linear(h, weight, bias)
     return _ONEDNN._linear_pointwise(h, weight.to(h.dtype), bias.to(h.dtype), "none", [], "")
@@ -44,10 +45,10 @@ def activated_product(h: Tensor, layer: nn.Linear) -> Tensor:
 
 
 def added_product(h: Tensor, layer: nn.Linear, stream: Tensor) -> Tensor:
-    """The layer's product (B, H) plus a residual stream of the same shape, or one that broadcasts to it."""
+    """The layer's product (B, H) to (B, O), plus a residual stream that broadcasts to it."""
     if not _fuses(h):
         return layer(h).add_(stream)
-    stream = stream.expand_as(h).contiguous()
+    stream = stream.expand(*h.shape[:-1], layer.out_features).contiguous()
     return _ONEDNN._linear_pointwise.binary(h, stream, layer.weight.to(h.dtype), layer.bias.to(h.dtype), "add")
 
 
@@ -57,9 +58,25 @@ def silu(h: Tensor) -> Tensor:
 
 
 def _fuses(h: Tensor) -> bool:
-    return h.dtype is torch.bfloat16 and h.device.type == "cpu" and not torch.is_grad_enabled() and _has_fused_products()
+    return (
+        h.dtype is torch.bfloat16
+        and h.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and bool(torch.backends.mkldnn.enabled)
+        and _has_fused_products()
+    )
 
 
 @cache
 def _has_fused_products() -> bool:
-    return has_fast_bfloat16() and hasattr(_ONEDNN, "_linear_pointwise")
+    """Whether the kernels are there and work: they are not public, and oneDNN may be told to spare these instructions."""
+    if not has_fast_bfloat16():
+        return False
+    h, weight, bias = (torch.ones(shape, dtype=torch.bfloat16, device="cpu") for shape in ((1, 2), (3, 2), 3))
+    try:
+        kinds = [_ONEDNN._linear_pointwise(h, weight, bias, kind, [], "") for kind in ("none", "swish")]
+        kinds.append(_ONEDNN._linear_pointwise.binary(h, bias[None], weight, bias, "add"))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    expected = [3, 3 / (1 + math.exp(-3)), 4]
+    return all(abs(kind[0, 0].item() / value - 1) < 0.01 for kind, value in zip(kinds, expected, strict=True))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dbdiffusion.model._module import DBDiffusionVAE
     from dbdiffusion.model._screen import Screen
 
-BLOCK = 512  # cells that share a noise generator: a cell depends on its block, never on the chunk it is computed in
+BLOCK = 512  # cells that share a noise generator: a cell depends on its block and, but for rounding, on no chunk
 ACTIVATIONS_AT_ONCE = 4 * 2**20  # bytes of a layer: more leave a CPU's cache, fewer pay more often for starting every operation
 AT_ONCE_ON_ACCELERATORS = 65_536  # latents
 DECODED_AT_ONCE = 2**20  # values (cells x genes): fewer calls of the decoder, each of which looks through all parameters
@@ -188,11 +188,11 @@ class Generator:
 
 
 def latents_at_once(diffusion: LatentDiffusion) -> int:
-    """Latents that a network samples together where it is."""
+    """Latents that a network samples together on its device."""
     denoiser, device = diffusion.averaged, diffusion.mean.device
     if device.type != "cpu":
         return AT_ONCE_ON_ACCELERATORS
-    bytes_per_number = 2 if denoiser.uses_bfloat16(device) else 4
+    bytes_per_number = 2 if denoiser.computes_in_bfloat16(device) else 4
     return max(1, ACTIVATIONS_AT_ONCE // (denoiser.network.n_hidden * bytes_per_number))
 
 

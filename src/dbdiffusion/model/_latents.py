@@ -121,6 +121,9 @@ class LatentDataModule(pl.LightningDataModule):
 class _Shuffled(RandomSampler):
     """The same order as its parent gives from the same state of torch's generator, and all of it at once."""
 
+    def __init__(self, data_source: Dataset) -> None:
+        super().__init__(data_source)  # type: ignore[arg-type]
+
     def positions(self) -> np.ndarray:
         """A permutation of all rows."""
         generator = torch.Generator()
