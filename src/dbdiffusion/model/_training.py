@@ -92,14 +92,6 @@ class DiffusionPlan(pl.LightningModule):
         if self.trainer.world_size > 1:
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
-    def transfer_batch_to_device(
-        self, batch: tuple[Tensor, ...], device: torch.device, dataloader_idx: int
-    ) -> tuple[Tensor, ...]:
-        """As Lightning does, without a search for tensors inside of the minibatch."""
-        del dataloader_idx
-        non_blocking = device.type not in ("cpu", "mps")  # Lightning's choice too: on MPS copies may be read too early
-        return tuple(tensor.to(device, non_blocking=non_blocking) for tensor in batch)
-
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> Tensor:
         """One minibatch: a fresh draw from every cell's posterior."""
         loss = self._loss(batch, self.condition_dropout)
