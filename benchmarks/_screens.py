@@ -134,8 +134,14 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="few epochs, one seed: checks that it runs")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0, help="so that a run can be split over processes, see combine.py")
     parser.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/<name>.json")
     return parser
+
+
+def seeds_of(options: argparse.Namespace) -> range:
+    """Those that :func:`arguments` ask for, one if it shall be quick."""
+    return range(options.first_seed, options.first_seed + (1 if options.quick else options.seeds))
 
 
 def training_arguments(description: str) -> argparse.ArgumentParser:

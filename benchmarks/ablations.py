@@ -1,6 +1,6 @@
 """Is every default the best choice, and how much does it matter?
 
-    python benchmarks/ablations.py --alignment 1 --seeds 3
+    python benchmarks/ablations.py --alignment 1 --seeds 6
     python benchmarks/ablations.py --factors guidance "solver and steps"
 
 One factor at a time is moved away from the defaults. Each seed is a simulated screen of its own with one fold of perturbations
@@ -12,39 +12,47 @@ are paired over seeds.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 from unittest import mock
 
 import numpy as np
 import pandas as pd
 import scvi
+import torch
 from _results import write
-from _screens import Screen, arguments, shuffled, simulated
+from _screens import Screen, arguments, seeds_of, shuffled, simulated
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
+from dbdiffusion.diffusion import Denoiser
 from dbdiffusion.metrics import effect_scores
 from dbdiffusion.model import _latents, _training
 from dbdiffusion.model._generate import GenerationOptions, Generator
 from dbdiffusion.model._pretrained import OWN_PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
 
 DEFAULT = "default"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What differs from the defaults; all but ``model``, ``train`` and ``patched`` share the trained model of the default."""
+    """What differs from the defaults; the last three share the trained model of the default."""
 
     model: dict = field(default_factory=dict)
     train: dict = field(default_factory=dict)
+    steps: int = _training.DIFFUSION_STEPS
     patched: str = ""
     predict: dict = field(default_factory=dict)
     strategy: str = "auto"
@@ -53,7 +61,7 @@ class Variant:
     @property
     def needs_training(self) -> bool:
         """Whether the trained default will not do."""
-        return bool(self.model or self.train or self.patched)
+        return bool(self.model or self.train or self.patched or self.steps != _training.DIFFUSION_STEPS)
 
 
 def plan(**options: float) -> Variant:
@@ -73,6 +81,11 @@ FACTORS: dict[str, dict[str, Variant]] = {
     "moving average": {f"decay {d:g}": plan(ema_decay=d) for d in (0.0, 0.99, 0.9995)},
     "condition dropout": {f"{d:g}": plan(condition_dropout=d) for d in (0.0, 0.05, 0.3)},
     "learning rate": {f"{lr:g}": plan(lr=lr) for lr in (5e-4, 5e-3)},
+    "training": {
+        **{f"{n} steps": Variant(steps=n) for n in (250, 500, 2000)},
+        "500 steps of 1,024 cells": Variant(steps=500, train={"batch_size": 1024}),
+    },
+    "prediction type": {name: Variant(patched=name) for name in ("noise", "clean latent")},
     "z_0": {"posterior mean": Variant(patched="posterior mean")},
     "standardisation": {"none": Variant(patched="no standardisation")},
     "linear part": {"inside the network": Variant(patched="no linear part")},
@@ -90,34 +103,58 @@ FACTORS: dict[str, dict[str, Variant]] = {
 
 @contextmanager
 def patched(what: str) -> Iterator[None]:
-    """Train as if one step of the method were left out."""
-    if not what:
+    """Train and sample as if one step of the method were another."""
+    with contextlib.ExitStack() as stack:
+        for patch in PATCHES[what]() if what else ():
+            stack.enter_context(patch)
         yield
-        return
+
+
+def without(part: str) -> list:
+    """The linear part fitted, and then one of its statistics left out."""
     fit = _latents.fit_linear_part
 
     def changed(diffusion, latents, conditions, origin) -> None:
-        import torch
-
         fit(diffusion, latents, conditions, origin)
-        if what == "no standardisation":
+        if part == "standardisation":
             diffusion.scale.fill_(1.0)
-        if what == "no linear part":
+        else:
             mean, variance = latents.mean.mean(dim=0), latents.mean.var(dim=0) + (latents.sd**2).mean(dim=0)
             nothing = torch.zeros_like(diffusion.null_shift)
             linear, scale = torch.zeros_like(diffusion.linear), variance.sqrt()
             diffusion.set_linear_part(mean, scale, linear, origin, diffusion.condition_scale.clone(), nothing)
 
-    def posterior_mean(plan, batch, condition_dropout):
+    return [mock.patch("dbdiffusion.model._stages.fit_linear_part", changed)]
+
+
+def of_posterior_means() -> list:
+    def loss(plan, batch, condition_dropout):
         mean, _, code = batch
         return plan.diffusion.denoiser.loss(mean, plan.conditions[code], condition_dropout)
 
-    if what == "posterior mean":
-        with mock.patch.object(_training.DiffusionPlan, "_loss", posterior_mean):
-            yield
-    else:
-        with mock.patch("dbdiffusion.model._stages.fit_linear_part", changed):
-            yield
+    return [mock.patch.object(_training.DiffusionPlan, "_loss", loss)]
+
+
+def predicting(target: Callable[..., Tensor], clean: Callable[..., Tensor]) -> list:
+    """A network that predicts something else than the velocity, and the clean latent that this means."""
+    return [mock.patch.multiple(Denoiser, _target=staticmethod(target), _clean=staticmethod(clean))]
+
+
+PATCHES: dict[str, Callable[[], list]] = {
+    "posterior mean": of_posterior_means,
+    "no standardisation": partial(without, "standardisation"),
+    "no linear part": partial(without, "linear part"),
+    "noise": partial(
+        predicting,
+        lambda z_0, noise, alpha, sigma: noise,
+        lambda z_t, noise, alpha, sigma: (z_t - sigma * noise) / alpha,
+    ),
+    "clean latent": partial(
+        predicting,
+        lambda z_0, noise, alpha, sigma: z_0,
+        lambda z_t, z_0, alpha, sigma: z_0,
+    ),
+}
 
 
 def trained(
@@ -133,7 +170,7 @@ def trained(
     else:
         model = with_stage_one_of(vae, variant.model) if variant.model else vae
     scvi.settings.seed = seed
-    with patched(variant.patched):
+    with mock.patch.object(_training, "DIFFUSION_STEPS", variant.steps):
         model.train_diffusion(max_epochs=epochs, enable_progress_bar=False, **variant.train)
     return model
 
@@ -188,34 +225,36 @@ def score(model: DBDiffusion, screen: Screen, held_out: list[str], variant: Vari
     }
 
 
-def trials(screen: Screen, held_out: list[str], seed: int, factors: list[str], epochs: int | None) -> list[dict]:
+def trials(screen: Screen, held_out: list[str], seed: int, options: argparse.Namespace) -> list[dict]:
     rows = []
+    epochs = 2 if options.quick else None
 
     def note(factor: str, level: str, model: DBDiffusion, variant: Variant, seconds: float) -> None:
         rows.append(
-            {"factor": factor, "level": level, "seed": seed, "train_seconds": seconds}
+            {"alignment": options.alignment, "factor": factor, "level": level, "seed": seed, "train_seconds": seconds}
             | score(model, screen, held_out, variant, seed)
         )
 
     default = trained(screen, held_out, seed, Variant(), epochs, None)
     note(DEFAULT, DEFAULT, default, Variant(), 0.0)
-    chosen = [(f, level, v) for f in factors if f != DEFAULT for level, v in FACTORS[f].items()]
+    chosen = [(f, level, v) for f in options.factors if f != DEFAULT for level, v in FACTORS[f].items()]
     for factor, level, variant in sorted(chosen, key=lambda item: item[2].needs_training):  # retraining changes the default
         start = time.perf_counter()
-        model = trained(screen, held_out, seed, variant, epochs, default) if variant.needs_training else default
-        note(factor, level, model, variant, time.perf_counter() - start)
+        with patched(variant.patched):
+            model = trained(screen, held_out, seed, variant, epochs, default) if variant.needs_training else default
+            note(factor, level, model, variant, time.perf_counter() - start)
     return rows
 
 
 def summarise(rows: list[dict]) -> pd.DataFrame:
     """Means over seeds, and the paired difference from the default with its standard error."""
     frame = pd.DataFrame(rows)
-    default = frame[frame["factor"] == DEFAULT].set_index("seed")
-    frame = frame.set_index(["factor", "level", "seed"])
-    table = frame.groupby(["factor", "level"], sort=False).mean()
+    screen, variant = ["alignment", "seed"], ["alignment", "factor", "level"]
+    default = frame[frame["factor"] == DEFAULT].set_index(screen)
+    table = frame.groupby(variant, sort=False).mean().drop(columns="seed")
     for name in ("generated", "rectified"):
-        difference = frame[name] - default[name].reindex(frame.index.get_level_values("seed")).to_numpy()
-        grouped = difference.groupby(["factor", "level"], sort=False)
+        difference = frame[name] - default[name].reindex(pd.MultiIndex.from_frame(frame[screen])).to_numpy()
+        grouped = difference.groupby([frame[key] for key in variant], sort=False)
         table[f"{name} - default"], table[f"{name} se"] = grouped.mean(), grouped.sem()
     return table
 
@@ -229,12 +268,12 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
-    for seed in range(1 if options.quick else options.seeds):
+    for seed in seeds_of(options):
         changes = {"n_genes": 150, "n_cells_per_perturbation": 30} if options.quick else {}
         n_perturbations = 20 if options.quick else options.n_perturbations
         screen = simulated(options.alignment, n_perturbations, seed, **changes)
         held_out = shuffled(screen.candidates, seed)[: n_perturbations // 5]
-        rows += trials(screen, held_out, seed, options.factors, 2 if options.quick else None)
+        rows += trials(screen, held_out, seed, options)
         print(summarise(rows).round(3).to_string(), flush=True)
     print("written:", write("ablations", rows, options).name)
 

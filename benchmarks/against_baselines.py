@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from _held_out import Truth, combinations_of_norman, ratio_with_interval, truth_of
 from _results import write
-from _screens import Screen, folds_of, screen_arguments, screens_of, trained
+from _screens import Screen, folds_of, screen_arguments, screens_of, seeds_of, trained
 from sklearn.decomposition import PCA
 
 from dbdiffusion.data import hold_out
@@ -270,7 +270,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
-    for seed in range(1 if options.quick else options.seeds):
+    for seed in seeds_of(options):
         for screen in screens(options, seed):
             results = Results()
             for names in folds_of(screen, options, seed):

@@ -16,7 +16,7 @@ import anndata as ad
 import numpy as np
 from _results import write
 from _scores import score, summarise
-from _screens import DATA, Screen, apart_from_training, held_out_arguments, in_folds, judged_where, trained
+from _screens import DATA, Screen, apart_from_training, held_out_arguments, in_folds, judged_where, seeds_of, trained
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
@@ -64,7 +64,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
-    for seed in range(1 if options.quick else options.seeds):
+    for seed in seeds_of(options):
         screens = screens_by_day(seed)
         names = sorted(set.union(*(set(screen.reference.index) for screen in screens.values())))
         for hidden in in_folds(names, options, seed):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from _results import write
 from _scores import score, summarise
-from _screens import Screen, folds_of, screen_arguments, screens_of, trained
+from _screens import Screen, folds_of, screen_arguments, screens_of, seeds_of, trained
 
 from dbdiffusion.data import hold_out
 
@@ -65,7 +65,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
-    for seed in range(1 if options.quick else options.seeds):
+    for seed in seeds_of(options):
         for screen in screens_of(options, seed):
             for held_out in folds_of(screen, options, seed):
                 rows += trial(screen, held_out, seed, options)

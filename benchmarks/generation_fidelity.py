@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from _results import write
-from _screens import simulated, trained, training_arguments
+from _screens import seeds_of, simulated, trained, training_arguments
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -138,7 +138,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
-    for seed in range(1 if options.quick else options.seeds):
+    for seed in seeds_of(options):
         rows += trial(options.alignment, seed, options)
         print(pd.DataFrame(rows).drop(columns="target").median(numeric_only=True).round(3).to_string(), flush=True)
     print("written:", write("generation_fidelity", rows, options).name)

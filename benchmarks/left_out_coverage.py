@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from _results import write
 from _scores import LEVELS
-from _screens import arguments, simulated
+from _screens import arguments, seeds_of, simulated
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.embedding import fit_space, norm_cv
@@ -84,7 +84,7 @@ def main() -> None:
     sizes = options.n_perturbations[:1] if options.quick else options.n_perturbations
     rows: list[dict] = []
     for n_perturbations, effect_size, alignment in product(sizes, options.effect_size, options.alignment):
-        for seed in range(1 if options.quick else options.seeds):
+        for seed in seeds_of(options):
             rows += trial(alignment, n_perturbations, effect_size, seed, options.n_control_cells)
     print(summarise(rows).round(3).to_string())
     print("written:", write("left_out_coverage", rows, options).name)

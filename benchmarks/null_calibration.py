@@ -16,7 +16,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from _results import write
-from _screens import DATA, arguments
+from _screens import DATA, arguments, seeds_of
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import simulate_screen
@@ -51,12 +51,12 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
-    seeds, splits = (1, 10) if options.quick else (options.seeds, options.n_splits)
+    splits = 10 if options.quick else options.n_splits
     rows = [
         trial(name, seed, n_cells, splits)
         for name in ("simulated", "renge")
         for n_cells in options.n_cells
-        for seed in range(seeds)
+        for seed in seeds_of(options)
     ]
     print(summarise(rows).round(4).to_string())
     print("written:", write("null_calibration", rows, options, n_splits=splits).name)

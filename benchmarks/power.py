@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from _results import write
 from _scores import is_wrong
-from _screens import simulated, trained, training_arguments
+from _screens import seeds_of, simulated, trained, training_arguments
 
 if TYPE_CHECKING:
     import argparse
@@ -82,7 +82,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
-    for seed in range(1 if options.quick else options.seeds):
+    for seed in seeds_of(options):
         for alignment in options.alignment:
             for n_cells in options.n_cells:
                 rows += trial(alignment, n_cells, seed, options)

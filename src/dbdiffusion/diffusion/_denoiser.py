@@ -50,7 +50,7 @@ def betas() -> tuple[float, ...]:
 class Denoiser(nn.Module):
     """E[z_0 | z_t, condition] learned by a :class:`ResidualMLP`.
 
-    Where it is faster (a CPU with matrix instructions for it, and a network of some width) the network computes in bfloat16;
+    Where it is faster (a CPU with instructions for it, and a network of some width) the network computes in bfloat16;
     noising, loss, weights and everything else stay in single precision. Set ``in_bfloat16`` to decide yourself.
 
     Parameters
@@ -91,7 +91,7 @@ class Denoiser(nn.Module):
         alpha, sigma = self.alpha[t, None], self.sigma[t, None]
         with self._precision(z_t.device):
             velocity = self.network(z_t, t / N_TRAIN_STEPS, self.network.null_condition if hidden is None else hidden)
-        return torch.addcmul(alpha * z_t, sigma, velocity.float(), value=-1)
+        return self._clean(z_t, velocity.float(), alpha, sigma)
 
     def loss(self, z_0: Tensor, condition: Tensor, condition_dropout: float) -> Tensor:
         """Squared error of the velocity at random times, mean over B and D (a scalar).
@@ -108,7 +108,17 @@ class Denoiser(nn.Module):
         with self._precision(z_0.device):
             hidden = self.network.embed_condition(condition, dropped)
             velocity = self.network(alpha * z_0 + sigma * noise, t / N_TRAIN_STEPS, hidden).float()
-        return nn.functional.mse_loss(velocity, alpha * noise - sigma * z_0)
+        return nn.functional.mse_loss(velocity, self._target(z_0, noise, alpha, sigma))
+
+    @staticmethod
+    def _target(z_0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """What the network learns to predict, the velocity (B, D)."""
+        return alpha * noise - sigma * z_0
+
+    @staticmethod
+    def _clean(z_t: Tensor, velocity: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """The clean latent (B, D) that a velocity means."""
+        return torch.addcmul(alpha * z_t, sigma, velocity, value=-1)
 
     def computes_in_bfloat16(self, device: torch.device) -> bool:
         """Whether the network computes in bfloat16 on a device."""

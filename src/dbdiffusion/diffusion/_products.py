@@ -1,8 +1,8 @@
 """Products with weights, and what follows each of them in the same pass where the CPU can.
 
-With bfloat16's matrix instructions a product takes less time than reading and writing what comes before and after it. There
-oneDNN's fused kernels, which torch's own compiler calls too, add the bias, activate and add the residual stream on the way.
-They have no derivative, so training takes the plain operations, and so does every device without those instructions.
+Where a CPU multiplies bfloat16 in hardware, a product takes less time than reading and writing what comes before and after it.
+There oneDNN's fused kernels, which torch's own compiler calls too, add the bias, activate and add the residual stream on the
+way. They have no derivative, so training takes the plain operations, and so does every device without those instructions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ONEDNN: Any = torch.ops.mkldnn
 
 @cache
 def has_fast_bfloat16() -> bool:
-    """Whether this CPU multiplies matrices of bfloat16 in hardware (AMX); False where torch cannot tell.
+    """Whether this CPU multiplies bfloat16 in hardware (AMX, AVX512-BF16); False where torch cannot tell.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def has_fast_bfloat16() -> bool:
     True
     """
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16", False))
+    return any(bool(capabilities.get(name, False)) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def product(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
