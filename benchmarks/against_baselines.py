@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 PAPER = {"guidance_scale": 2.5, "sampler": "ddpm", "n_steps": 1000}
 SIMPLE = ("zero", "mean", "cluster", "knn", "ridge", "additive")
 OWN_MODULE_PRIOR = 1.0  # perturbations that the mean of all counts for beside those of the module
-SHOWN = ("mse", "pearson", "pearson_mean", "pearson_mean_top20", "discrimination", "sign_agreement")
+SHOWN = ("mse", "pearson", "pearson_mean", "pearson_mean_top20", "pearson_mean_top100", "discrimination", "sign_agreement")
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def table_of(frame: pd.DataFrame) -> pd.DataFrame:
         for label, baseline in {"mse/mean": "mean", "mse/best": best}.items():
             if baseline in error and method not in ("measured", baseline):
                 ratio, low, high = ratio_with_interval(*error[[method, baseline]].dropna().to_numpy().T)
-                row |= {label: ratio, f"{label} 95%": f"{low:.2f}-{high:.2f}"}
+                row |= {label: ratio, f"{label} low": low, f"{label} high": high}
         rows[method + (" (best)" if method == best else "")] = row
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -276,8 +276,9 @@ def main() -> None:
             for names in folds_of(screen, options, seed):
                 run_fold(screen, names, seed, options, results)
             rows += score(screen, truth_of(screen, seed), results, seed)
+            file = write(f"against_baselines_{options.screen}", rows, options)
             print(summarise(rows).round(3).to_string(), flush=True)
-    print("written:", write(f"against_baselines_{options.screen}", rows, options).name)
+    print("written:", file.name)
 
 
 if __name__ == "__main__":

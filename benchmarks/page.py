@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md from the tables in benchmarks/results, so that no figure on the page was typed.
+"""Write docs/benchmarks.md and its plots from the tables in benchmarks/results, so that no figure on the page was typed.
 
 python benchmarks/page.py
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import ablations
 import against_baselines
+import figures
 import left_out_coverage
 import null_calibration
 import pandas as pd
@@ -18,6 +19,8 @@ from _scores import summarise as summarise_coverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from matplotlib.figure import Figure
 
 PAGE = RESULTS.parent.parent / "docs" / "benchmarks.md"
 COVERAGE = {
@@ -40,8 +43,7 @@ def coverage(rows: list[dict]) -> pd.DataFrame:
 
 
 def baselines(rows: list[dict]) -> pd.DataFrame:
-    table = against_baselines.summarise(rows).rename_axis(["screen", "method"])
-    return table[[column for column in table if column != "seconds"]]
+    return against_baselines.summarise(rows).rename_axis(["screen", "method"]).drop(columns="seconds")
 
 
 def variants(rows: list[dict]) -> pd.DataFrame:
@@ -60,10 +62,10 @@ def nothing_changed(rows: list[dict]) -> pd.DataFrame:
 
 
 def costs(rows: list[dict]) -> pd.DataFrame:
-    table = pd.DataFrame(rows).set_index("what")
-    in_bfloat16 = table["ms"][table.index.str.endswith("bfloat16")]
-    in_float32 = table["ms"][in_bfloat16.index.str.replace("bfloat16", "float32")]
-    return table.assign(**{"float32 / bfloat16": in_float32.set_axis(in_bfloat16.index) / in_bfloat16})
+    table = pd.DataFrame(rows)  # of one processor
+    ms = table.set_index("what")["ms"]
+    in_float32 = table["what"].where(table["what"].str.endswith("bfloat16")).str.replace("bfloat16", "float32").map(ms)
+    return table.assign(**{"float32 / bfloat16": in_float32 / table["ms"]}).set_index(["processor", "what"])
 
 
 def sizes(rows: list[dict]) -> pd.DataFrame:
@@ -86,8 +88,15 @@ SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
 ]
 
 
+FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
+    "coverage": figures.coverage,
+    "against_baselines": figures.against_baselines,
+    "ablations": figures.ablations,
+}
+
+
 def markdown(table: pd.DataFrame) -> str:
-    table = table.reset_index()
+    table = with_intervals(table).reset_index()
     rows = [[str(name) for name in table.columns], ["---"] * table.shape[1]]
     rows += [[number(value) for value in row] for row in table.itertuples(index=False)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
@@ -97,6 +106,27 @@ def number(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return "" if pd.isna(value) else f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns "x low" and "x high" as one, "x 95%"."""
+    columns = {}
+    for name, values in table.items():
+        if name.endswith(" low"):
+            label = name.removesuffix(" low")
+            pairs = zip(values, table[f"{label} high"], strict=True)
+            columns[f"{label} 95%"] = ["" if pd.isna(low) else f"{low:.2f}-{high:.2f}" for low, high in pairs]
+        elif not name.endswith(" high"):
+            columns[name] = values
+    return pd.DataFrame(columns, index=table.index)
+
+
+def picture(script: str, table: pd.DataFrame) -> list[str]:
+    """The plot of a script's table, drawn anew where there is a way to, as lines of the page."""
+    file = RESULTS / f"{script}.png"
+    if script in FIGURES:
+        FIGURES[script](table).savefig(file, dpi=110)
+    return [f"![{script}](../benchmarks/results/{file.name})"] if file.exists() else []
 
 
 def section(script: str, question: str, table_of: Callable[[list[dict]], pd.DataFrame]) -> str:
@@ -109,7 +139,9 @@ def section(script: str, question: str, table_of: Callable[[list[dict]], pd.Data
     versions = ", ".join(
         sorted({f"scvi-tools {one['versions']['scvi-tools']}, torch {one['versions']['torch']}" for one in stored})
     )
-    return f"## {question}\n\n`benchmarks/{script}.py` ({versions}). {explained}\n\n{markdown(tables)}\n"
+    return (
+        f"## {question}\n\n`benchmarks/{script}.py` ({versions}). {explained}\n\n{picture(script, tables)}{markdown(tables)}\n"
+    )
 
 
 HEAD = """# Benchmarks
