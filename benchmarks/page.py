@@ -48,9 +48,8 @@ def baselines(rows: list[dict]) -> pd.DataFrame:
 
 def variants(rows: list[dict]) -> pd.DataFrame:
     table = ablations.summarise(rows)
-    return table[
-        ["generated", "generated - default", "generated se", "rectified", "rectified - default", "rectified se", "own"]
-    ]
+    columns = ["generated", "generated - default", "generated se", "rectified", "rectified - default", "rectified se", "own"]
+    return table[[*columns, "beside the default"]]
 
 
 def fidelity(rows: list[dict]) -> pd.DataFrame:

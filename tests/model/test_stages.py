@@ -1,4 +1,5 @@
 import pytest
+import torch
 from tiny import QUIET, tiny_model, tiny_screen
 
 from dbdiffusion import DBDiffusion
@@ -26,6 +27,20 @@ def test_stages_share_the_split_of_cells(model):
     model.train_diffusion(max_epochs=1, **QUIET)
     assert (model.train_indices == split[0]).all()
     assert (model.validation_indices == split[1]).all()
+
+
+def test_the_vae_encodes_in_eval_mode_whatever_mode_it_was_left_in(model):
+    model.train_vae(max_epochs=1, **QUIET)
+    own = ("diffusion.", "folds.")
+    before = {name: value.clone() for name, value in model.module.state_dict().items() if not name.startswith(own)}
+    model.module.train()
+    latents = model._encode()
+    model.module.eval()
+    assert torch.equal(latents.mean, torch.as_tensor(model.get_latent_representation()))
+    model.module.train()
+    model.train_diffusion(max_epochs=1, **QUIET)
+    after = model.module.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_early_stopping_of_stage_two(model):

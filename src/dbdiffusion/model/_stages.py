@@ -222,6 +222,7 @@ class TwoStageTrainingMixin(_Base):
 
     @torch.no_grad()
     def _encode(self) -> Latents:
+        self.module.eval()  # scvi trusts that it is; a module in training mode would drop units and move its statistics
         mean, variance = self.get_latent_representation(return_dist=True, batch_size=2048)
         codes = self.adata_manager.get_from_registry(REGISTRY.PERTURBATION).ravel()
         return Latents(
