@@ -17,13 +17,19 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Truth:
-    """What predictions of a screen's candidates (P, G) are compared with, and what measuring them would have given."""
+    """What predictions of a screen's candidates (P, G) are compared with, and what measuring them would have given.
+
+    Deviations from the mean perturbation are compared with effects that, like that mean, are contrasted with the model's own
+    control cells (``same_control``), so that the control's error cancels. It would make every small prediction look right.
+    """
 
     reference: pd.DataFrame
+    same_control: pd.DataFrame
     noise: pd.DataFrame
     significant: pd.DataFrame
     measured: pd.DataFrame
     measured_against: pd.DataFrame
+    measured_same_control: pd.DataFrame
 
 
 def truth_of(screen: Screen, seed: int) -> Truth:
@@ -33,15 +39,16 @@ def truth_of(screen: Screen, seed: int) -> Truth:
     cells set apart, so both sides are noisier than a whole observation: a ceiling that can be passed by a little.
     """
     observed, variance = effects(screen.train, screen.setup)
-    if not screen.noise.to_numpy().any():
-        measured, against = observed.loc[screen.candidates], screen.reference
+    if not screen.is_noisy:
+        same_control, of_halves = screen.reference, (observed.loc[screen.candidates], screen.reference, screen.reference)
     else:
-        measured, against = (effects(half, screen.setup)[0] for half in halves(screen, seed))
-        both = [name for name in screen.candidates if name in measured.index and name in against.index]
-        measured, against = measured.loc[both], against.loc[both]
+        same_control = observed.loc[screen.candidates]
+        tables = [effects(half, screen.setup)[0] for half in halves(screen, seed)]
+        both = [name for name in screen.candidates if all(name in table.index for table in tables)]
+        of_halves = tuple(table.loc[both] for table in tables)
     p = 2 * stats.norm.sf(np.abs(observed.to_numpy()) / np.sqrt(np.maximum(variance.to_numpy(), 1e-12)))
     significant = pd.DataFrame(stats.false_discovery_control(p, axis=1) < LEVEL, observed.index, observed.columns)
-    return Truth(screen.reference, screen.noise, significant.loc[screen.candidates], measured, against)
+    return Truth(screen.reference, same_control, screen.noise, significant.loc[screen.candidates], *of_halves)
 
 
 def effects(adata: ad.AnnData, setup: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -55,8 +62,8 @@ def effects(adata: ad.AnnData, setup: dict) -> tuple[pd.DataFrame, pd.DataFrame]
     return wide["effect"], wide["se"] ** 2
 
 
-def halves(screen: Screen, seed: int) -> tuple[ad.AnnData, ad.AnnData]:
-    """Two halves of every perturbation's cells, with the model's control cells and with those set apart."""
+def halves(screen: Screen, seed: int) -> tuple[ad.AnnData, ad.AnnData, ad.AnnData]:
+    """Two halves of all perturbed cells: with the model's control cells, with those set apart; the second with the former too."""
     file = ad.read_h5ad(DATA / {"renge": "renge_hipsc.h5ad", "norman": "norman_subset.h5ad"}[screen.name.split()[0]])
     is_control = (file.obs["perturbation"] == "control").to_numpy()
     if " day " in screen.name:
@@ -69,8 +76,9 @@ def halves(screen: Screen, seed: int) -> tuple[ad.AnnData, ad.AnnData]:
         rows = rng.permutation(np.flatnonzero(column == name))
         side[rows[: len(rows) // 2]] = 1
     other = side == 1
-    first = screen.train[~other | (column == "control")].copy()
-    return first, ad.concat([screen.train[other], apart])
+    is_control = column == "control"
+    first, second = screen.train[~other | is_control], screen.train[other | is_control]
+    return first.copy(), ad.concat([screen.train[other], apart]), second.copy()
 
 
 def combinations_of_norman(seed: int) -> Screen:

@@ -25,6 +25,7 @@ def score(screen: Screen, name: str, table: pd.DataFrame, baseline: dict, model:
     effect, se, df = (table[column].to_numpy()[others] for column in ("effect", "se", "df"))
     pit = two_sided_pit(effect - reference, se, df, noise)
     half = stats.t.ppf(0.975, df) * se
+    with_noise = np.hypot(half, stats.norm.ppf(0.975) * np.sqrt(noise))  # as for coverage: the reference has it too
     judged = screen.judged.loc[name].to_numpy()[others]
     signal = max(float(np.mean((baseline["mean"][others] - reference) ** 2)) - float(noise.mean()), 1e-12)
     return {
@@ -33,7 +34,7 @@ def score(screen: Screen, name: str, table: pd.DataFrame, baseline: dict, model:
         "coverage_0.95_all": float(np.mean(pit <= 0.95)),
         "judged": float(judged.mean()),
         "width": float(2 * half.mean()),
-        "interval_score": float(interval_score(effect - reference, half, 0.95).mean()),
+        "interval_score": float(interval_score(effect - reference, with_noise, 0.95).mean()),
         "mse": float(np.mean((effect - reference) ** 2)),
         **{f"mse_{kind}": float(np.mean((values[others] - reference) ** 2)) for kind, values in baseline.items()},
         "noise": float(noise.mean()),
@@ -57,8 +58,13 @@ def is_wrong(effect: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def summarise(rows: list[dict]) -> pd.DataFrame:
+    """Means over targets; a real perturbation that was held out under several seeds counts once, on average."""
     frame = pd.DataFrame(rows)
-    table = frame.groupby(["screen", "way"], sort=False).agg(
+    keys = ["screen", "way"]
+    is_real = frame.groupby("screen")["noise"].transform("max") > 0
+    own = frame.assign(sample=np.where(is_real, -1, frame["seed"]))
+    frame = own.groupby([*keys, "sample", "target"], sort=False).mean(numeric_only=True).reset_index()
+    table = frame.groupby(keys, sort=False).agg(
         targets=("target", "size"),
         **{f"coverage_{level:g}": (f"coverage_{level:g}", "mean") for level in LEVELS},
         se_95=("coverage_0.95", "sem"),
@@ -73,7 +79,7 @@ def summarise(rows: list[dict]) -> pd.DataFrame:
         seconds=("seconds", "mean"),
         **{column: (column, "mean") for column in ("weights", "mse", "mse_mean", "mse_zero", "mse_ridge", "noise")},
     )
-    table["raw mse/zero"] = table["mse"] / table["mse_zero"]
+    table.insert(0, "seeds", own.groupby(keys, sort=False)["seed"].nunique())
     signal = table["mse"] - table["noise"]  # the noise of the observation is nobody's error
     for kind in ("mean", "zero", "ridge"):
         table[f"mse/{kind}"] = signal / (table.pop(f"mse_{kind}") - table["noise"])

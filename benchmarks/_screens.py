@@ -31,6 +31,11 @@ class Screen:
     setup: dict
 
     @property
+    def is_noisy(self) -> bool:
+        """Whether held-out effects are compared with observed ones, and not with the truth."""
+        return bool(self.noise.to_numpy().any())
+
+    @property
     def candidates(self) -> list[str]:
         """Perturbations that can be held out."""
         return list(self.reference.index)

@@ -88,11 +88,11 @@ def all_cells_like(model: DBDiffusion, train, test, names: list[str], seed: int,
     """Set-apart cells of all perturbations together against as many generated ones, and against as many training ones."""
     rng = np.random.default_rng(seed)
     real, generated, seen = [], [], []
-    for name in names:
+    for i, name in enumerate(names):  # each with noise of its own, which perturbations otherwise share
         cells = test.X[(test.obs["perturbation"] == name).to_numpy()]
         rows = np.flatnonzero(train.obs["perturbation"] == name)
         real.append(log_expression(cells))
-        generated.append(log_expression(model.generate(name, n_cells=len(real[-1]), seed=seed).X))
+        generated.append(log_expression(model.generate(name, n_cells=len(real[-1]), seed=len(names) * seed + i).X))
         seen.append(log_expression(train.X[rng.choice(rows, len(real[-1]), replace=False)]))
     real, generated, seen = (np.vstack(blocks) for blocks in (real, generated, seen))
     variable = np.argsort(-real.var(axis=0))[:100]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = RESULTS.parent.parent / "docs" / "benchmarks.md"
 COVERAGE = {
+    "seeds": "seeds",
     "targets": "targets",
     "coverage_0.5": "50 %",
     "coverage_0.8": "80 %",
@@ -32,7 +33,7 @@ COVERAGE = {
     "width": "width",
     "interval_score": "interval score",
     "lam": "lam",
-    "raw mse/zero": "mse / zero",
+    "mse/zero": "mse / zero",
     "mse/mean": "mse / mean",
     "mse/ridge": "mse / ridge",
 }
@@ -49,7 +50,7 @@ def baselines(rows: list[dict]) -> pd.DataFrame:
 def variants(rows: list[dict]) -> pd.DataFrame:
     table = ablations.summarise(rows)
     columns = ["generated", "generated - default", "generated se", "rectified", "rectified - default", "rectified se", "own"]
-    return table[[*columns, "beside the default"]]
+    return table[["screens", *columns, "beside the default"]]
 
 
 def fidelity(rows: list[dict]) -> pd.DataFrame:
