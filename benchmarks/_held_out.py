@@ -63,7 +63,7 @@ def effects(adata: ad.AnnData, setup: dict) -> tuple[pd.DataFrame, pd.DataFrame]
 
 
 def halves(screen: Screen, seed: int) -> tuple[ad.AnnData, ad.AnnData, ad.AnnData]:
-    """Two halves of all perturbed cells: with the model's control cells, with those set apart; the second with the former too."""
+    """Two halves of all perturbed cells: with the model's control cells, with those set apart; the second with the former."""
     file = ad.read_h5ad(DATA / {"renge": "renge_hipsc.h5ad", "norman": "norman_subset.h5ad"}[screen.name.split()[0]])
     is_control = (file.obs["perturbation"] == "control").to_numpy()
     if " day " in screen.name:

@@ -4,10 +4,11 @@
     python benchmarks/left_out_coverage.py --n-control-cells 100 --effect-size 0.1 0.2 0.35 --n-perturbations 20
 
 No network: the predictors are ridge and nearest neighbours in gene space, so a screen takes seconds and every perturbation
-counts, where ``coverage.py`` can afford a dozen. Each is predicted without its own effect, its interval made from what the
-others tell (:func:`dbdiffusion.inference.leave_one_out`), and compared with its true effects. ``mse/zero`` is the mean over
-screens of squared errors over those of "no effect", ``worst`` the largest: with few control cells and weak effects there is
-little to say, and nothing must be the answer.
+counts, where ``coverage.py`` can afford a dozen. Each is predicted without its own effect (its cells stay in gene space, as in
+``model.calibration()``, so squared errors are a few per cent optimistic), its interval made from what the others tell
+(:func:`dbdiffusion.inference.leave_one_out`), and compared with its true effects. ``mse/zero`` is the mean over screens of
+squared errors over those of "no effect", ``worst`` the largest: with few control cells and weak effects there is little to
+say, and nothing must be the answer.
 """
 
 from __future__ import annotations
