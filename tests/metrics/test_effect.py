@@ -90,6 +90,11 @@ def test_discrimination_of_perfect_worst_and_equal_predictions():
     np.testing.assert_allclose(discrimination(same_for_all, reference).mean(), 0.5)
 
 
+def test_discrimination_of_a_single_prediction_is_missing():
+    assert np.isnan(discrimination(np.ones((1, G)), np.ones((1, G)))).all()
+    assert discrimination(np.empty((0, G)), np.empty((0, G))).shape == (0,)
+
+
 def test_discrimination_at_random_is_one_half():
     rng = np.random.default_rng(0)
     assert abs(discrimination(rng.standard_normal((300, G)), rng.standard_normal((300, G))).mean() - 0.5) < 0.05

@@ -91,7 +91,7 @@ def sign_agreement(predicted: np.ndarray, reference: np.ndarray, among: np.ndarr
 
 
 def discrimination(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Rank of a row's own reference among all references by cosine similarity: 1 is best, .5 is chance.
+    """Rank of a row's own reference among all references by cosine similarity: 1 is best, .5 is chance, NaN if it is alone.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def discrimination(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
     own = np.diag(similarity)[:, None]
     others = ~np.eye(len(similarity), dtype=bool)
     below = ((similarity < own) & others).sum(axis=1) + 0.5 * ((similarity == own) & others).sum(axis=1)
-    return below / max(len(similarity) - 1, 1)
+    return below / (len(similarity) - 1) if len(similarity) > 1 else np.full(len(similarity), np.nan)
 
 
 def precision_recall(called: np.ndarray, true: np.ndarray) -> tuple[float, float]:

@@ -43,7 +43,9 @@ class GenerationMixin(_Base):
     ) -> AnnData:
         """Generate cells.
 
-        Library sizes, batches and covariates are those of random control cells, the same for every target and seed.
+        Library sizes, batches and covariates are those of random control cells. With one seed the k-th cell of every target is
+        matched to the same control cell and starts from the same noise (common random numbers), so differences between targets
+        are free of both. Cells of different targets are then not independent; to pool them, give each target its own seed.
 
         Parameters
         ----------
