@@ -1,14 +1,15 @@
 """Do generated cells of measured perturbations look like cells that the model never saw?
 
-    python benchmarks/generation_fidelity.py --seeds 1
+    python benchmarks/generation_fidelity.py
 
 A fifth of the cells of every perturbation is set apart. Effects: correlation of generated with set-apart observed effects,
-against the ceiling that the noise of the set-apart cells allows. Cells: energy distance (on 30 principal components of the
-training cells' log1p CP10K) of generated to set-apart cells, of two random halves of the set-apart cells, and of control cells
-to set-apart cells; `energy_ratio` is that of generated over that of training cells to set-apart cells, equal numbers of all,
-self pairs included. `auc` is a classifier two-sample test: cross-validated logistic regression on the components, of generated
-against set-apart cells, equal numbers; .5 is perfect. `gene_correlation` compares the gene-gene correlations of the 100 most
-variable genes over all set-apart and as many generated cells; its ceiling is that of set-apart and training cells.
+beside that of a replicate (the effects observed in the training cells) and the ceiling that the noise of the set-apart cells
+allows (the true effects). Cells: energy distance (on 30 principal components of the training cells' log1p CP10K) of generated
+to set-apart cells, of two random halves of the set-apart cells, and of control cells to set-apart cells; `energy_ratio` is
+that of generated over that of training cells to set-apart cells, equal numbers of all, self pairs included. `auc` is a
+classifier two-sample test: cross-validated logistic regression on the components, of generated against set-apart cells, equal
+numbers; .5 is perfect. `gene_correlation` compares the gene-gene correlations of the 100 most variable genes over all set-
+apart and as many generated cells; its ceiling is that of set-apart and training cells.
 """
 
 from __future__ import annotations

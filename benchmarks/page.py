@@ -54,7 +54,11 @@ def variants(rows: list[dict]) -> pd.DataFrame:
 
 
 def fidelity(rows: list[dict]) -> pd.DataFrame:
-    return pd.DataFrame(rows).drop(columns=["target", "seed", "alignment"]).median().to_frame("median over perturbations")
+    frame = pd.DataFrame(rows)
+    for against, ceiling in {"replicate": "pearson_observed_in_training", "ceiling": "ceiling"}.items():
+        frame[f"pearson_generated / {against}"] = frame["pearson_generated"] / frame[ceiling]
+    by_screen = frame.drop(columns=["target", "alignment"]).groupby("seed").median().T
+    return by_screen.rename(columns="screen {}".format).rename_axis(index="median over perturbations", columns=None)
 
 
 def nothing_changed(rows: list[dict]) -> pd.DataFrame:
@@ -139,9 +143,13 @@ def section(script: str, question: str, table_of: Callable[[list[dict]], pd.Data
     versions = ", ".join(
         sorted({f"scvi-tools {one['versions']['scvi-tools']}, torch {one['versions']['torch']}" for one in stored})
     )
-    return (
-        f"## {question}\n\n`benchmarks/{script}.py` ({versions}). {explained}\n\n{picture(script, tables)}{markdown(tables)}\n"
-    )
+    parts = [
+        f"## {question}",
+        f"`benchmarks/{script}.py` ({versions}). {explained}",
+        *picture(script, tables),
+        markdown(tables),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 HEAD = """# Benchmarks
