@@ -6,7 +6,9 @@
 Held-out perturbations are never used: not their cells, effects or embeddings. Against simulated truth no noise is added
 to the interval; against real cells the sampling noise of the observation is, and control cells are halved between model
 and observation. Coverage of an observed mean is judged where five of its cells can be expected to express the gene (`judged`:
-share of such genes; `all_95`: coverage over all genes): elsewhere the mean has an atom where no cell does.
+share of such genes; `all_95`: coverage over all genes): elsewhere the mean has an atom where no cell does. A real perturbation
+counts once however many splits of the control cells it was predicted from. `paper` is the paper's estimator on our generator
+with its default sampler and no guidance.
 """
 
 from __future__ import annotations

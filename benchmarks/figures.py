@@ -93,11 +93,10 @@ def ablations(table: pd.DataFrame) -> Figure:
         colour = OURS if what == "rectified" else "#8fb4dd"
         ax.errorbar(difference, y, xerr=error, fmt="o", ms=4, lw=1.2, color=colour)
         for row in np.flatnonzero(difference > SHOWN[1]):
-            ax.annotate(
-                f"{difference.iloc[row]:+.2f} \u2192", (SHOWN[1], row), ha="right", va="center", color=colour, fontsize=8
-            )
+            value, white = f"{difference.iloc[row]:+.2f} \u2192", {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            ax.annotate(value, (SHOWN[1], row), ha="right", va="center", color=colour, fontsize=8, bbox=white)
         ax.axvline(0, color=OTHER, lw=0.8)
-        ax.set(title=f"{what}, alignment {alignment:g}", xlabel="less: better than the default", xlim=SHOWN)
+        ax.set(title=f"{what}\nalignment {alignment:g}", xlabel="variant less default", xlim=SHOWN)
         by_screen(ax, [f"{factor}: {level}" for factor, level in names])
     return figure
 
