@@ -58,6 +58,15 @@ def test_without_fused_kernels_the_plain_operations_run(monkeypatch):
         assert torch.equal(ours, separate)
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "fast"),
+    [({"amx_bf16": True}, True), ({"amx_bf16": False, "avx512_bf16": True}, True), ({"avx512_f": True}, False), ({}, False)],
+)
+def test_either_kind_of_instructions_makes_bfloat16_fast(monkeypatch, capabilities, fast):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert products.has_fast_bfloat16.__wrapped__() is fast
+
+
 @needs_fused
 def test_missing_or_failing_kernels_are_noticed(monkeypatch):
     def refuses(*_args):
