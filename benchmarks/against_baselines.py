@@ -1,18 +1,19 @@
 """Is the prediction of an unseen perturbation ever worse than a simple one, and how much better is it?
 
-    python benchmarks/against_baselines.py --screen simulated --alignment 1 0.5 0 --n-perturbations 60 200 --seeds 3
+    python benchmarks/against_baselines.py --screen simulated --alignment 1 0.5 0 --n-perturbations 60 --n-held-out 13
+    python benchmarks/against_baselines.py --screen simulated --alignment 1 0.5 0 --n-perturbations 200 --n-held-out 40
     python benchmarks/against_baselines.py --screen renge
     python benchmarks/against_baselines.py --screen norman-doubles
 
 Folds are of perturbations, never of cells: nothing of a held-out perturbation is used. Each seed of the simulation is a screen
-of its own, of which one fold is held out; of a real screen every fold is, and control cells are halved between model and
-observation. The target's own gene is left out. `paper` is the paper's estimator on our generator (guidance 2.5, 1,000 ancestral
-steps, 128 cells). `own_module` is told the simulator's modules, `measured` is what measuring would have given (real screens:
-half of the cells against the other half), `oracle` the generator handed the target's true embedding (simulated screens only).
-`pearson_mean` and its kin compare deviations from the mean of the measured perturbations, all of them contrasted with the same
-control cells or, where it is known, with the truth. `discrimination` is among the perturbations of a fold.
-`mse/mean` and `mse/best` (the best simple baseline on this screen) are ratios of squared errors, less the noise of the
-observation, with 95 % intervals from resampling perturbations.
+of its own; with 60 perturbations all are held out in turn, in five folds, with 200 one fold of 40 is. Of a real screen every
+fold is held out, and control cells are halved between model and observation. The target's own gene is left out. `paper` is the
+paper's estimator on our generator (guidance 2.5, 1,000 ancestral steps, 128 cells). `own_module` is told the simulator's
+modules, `measured` is what measuring would have given (real screens: half of the cells against the other half), `oracle` the
+generator handed the target's true embedding (simulated screens only). `pearson_mean` and its kin compare deviations from the
+mean of the measured perturbations, all of them contrasted with the same control cells or, where it is known, with the truth.
+`discrimination` is among the perturbations of a fold. `mse/mean` and `mse/best` (the best simple baseline on this screen) are
+ratios of squared errors, less the noise of the observation, with 95 % intervals from resampling perturbations.
 """
 
 from __future__ import annotations
