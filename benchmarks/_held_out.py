@@ -20,7 +20,8 @@ class Truth:
     """What predictions of a screen's candidates (P, G) are compared with, and what measuring them would have given.
 
     Deviations from the mean perturbation are compared with effects that, like that mean, are contrasted with the model's own
-    control cells (``same_control``), so that the control's error cancels. It would make every small prediction look right.
+    control cells (``same_control``), so that the control's error cancels. Left in the mean alone, it would make every small
+    prediction look right.
     """
 
     reference: pd.DataFrame
@@ -65,10 +66,10 @@ def effects(adata: ad.AnnData, setup: dict) -> tuple[pd.DataFrame, pd.DataFrame]
 def halves(screen: Screen, seed: int) -> tuple[ad.AnnData, ad.AnnData, ad.AnnData]:
     """Two halves of all perturbed cells: with the model's control cells, with those set apart; the second with the former."""
     file = ad.read_h5ad(DATA / {"renge": "renge_hipsc.h5ad", "norman": "norman_subset.h5ad"}[screen.name.split()[0]])
-    is_control = (file.obs["perturbation"] == "control").to_numpy()
+    is_apart = (file.obs["perturbation"] == "control").to_numpy() & ~file.obs_names.isin(screen.train.obs_names)
     if " day " in screen.name:
-        is_control &= (file.obs["day"].astype(str) == screen.name.split()[-1]).to_numpy()
-    apart = file[is_control & ~file.obs_names.isin(screen.train.obs_names)].copy()
+        is_apart &= (file.obs["day"].astype(str) == screen.name.split()[-1]).to_numpy()
+    apart = file[is_apart].copy()
     column = screen.train.obs["perturbation"].astype(str).to_numpy()
     rng = np.random.default_rng(seed)
     side = np.zeros(len(column), dtype=int)

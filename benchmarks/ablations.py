@@ -13,11 +13,10 @@ of forty that change nothing two or so will be called).
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -41,7 +40,8 @@ from dbdiffusion.model._pretrained import OWN_PARTS
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from torch import Tensor
 
@@ -106,16 +106,12 @@ FACTORS: dict[str, dict[str, Variant]] = {
 }
 
 
-@contextmanager
-def patched(what: str) -> Iterator[None]:
+def patched(what: str) -> AbstractContextManager:
     """Train and sample as if one step of the method were another."""
-    with contextlib.ExitStack() as stack:
-        for patch in PATCHES[what]() if what else ():
-            stack.enter_context(patch)
-        yield
+    return PATCHES[what]() if what else nullcontext()
 
 
-def without(part: str) -> list:
+def without(part: str) -> AbstractContextManager:
     """The linear part fitted, and then one of its statistics left out."""
     fit = _latents.fit_linear_part
 
@@ -129,23 +125,23 @@ def without(part: str) -> list:
             linear, scale = torch.zeros_like(diffusion.linear), variance.sqrt()
             diffusion.set_linear_part(mean, scale, linear, origin, diffusion.condition_scale.clone(), nothing)
 
-    return [mock.patch("dbdiffusion.model._stages.fit_linear_part", changed)]
+    return mock.patch("dbdiffusion.model._stages.fit_linear_part", changed)
 
 
-def of_posterior_means() -> list:
+def of_posterior_means() -> AbstractContextManager:
     def loss(plan, batch, condition_dropout):
         mean, _, code = batch
         return plan.diffusion.denoiser.loss(mean, plan.conditions[code], condition_dropout)
 
-    return [mock.patch.object(_training.DiffusionPlan, "_loss", loss)]
+    return mock.patch.object(_training.DiffusionPlan, "_loss", loss)
 
 
-def predicting(target: Callable[..., Tensor], clean: Callable[..., Tensor]) -> list:
+def predicting(target: Callable[..., Tensor], clean: Callable[..., Tensor]) -> AbstractContextManager:
     """A network that predicts something else than the velocity, and the clean latent that this means."""
-    return [mock.patch.multiple(Denoiser, _target=staticmethod(target), _clean=staticmethod(clean))]
+    return mock.patch.multiple(Denoiser, _target=staticmethod(target), _clean=staticmethod(clean))
 
 
-def without_generator() -> list:
+def without_generator() -> AbstractContextManager:
     """A generated mean of zero, so that its weight means nothing and all else is tuned as ever."""
 
     class Silent(Generator):
@@ -153,10 +149,10 @@ def without_generator() -> list:
             nothing = np.zeros((len(conditions), len(self._screen.var_names)))
             return nothing, nothing
 
-    return [mock.patch("dbdiffusion.model._references.Generator", Silent)]
+    return mock.patch("dbdiffusion.model._references.Generator", Silent)
 
 
-PATCHES: dict[str, Callable[[], list]] = {
+PATCHES: dict[str, Callable[[], AbstractContextManager]] = {
     "posterior mean": of_posterior_means,
     "no generator": without_generator,
     "no standardisation": partial(without, "standardisation"),

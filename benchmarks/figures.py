@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-OURS, PAPER, BOUND, OTHER = "#1f5fa8", "#b8352d", "#2b8a4b", "#8a8a8a"
+OURS, PALE, PAPER, BOUND, OTHER = "#1f5fa8", "#8fb4dd", "#b8352d", "#2b8a4b", "#8a8a8a"
 LOOKS = {  # marker and colour of a method
     "dbdiffusion": ("o", OURS),
-    "generated": ("o", "#8fb4dd"),
+    "generated": ("o", PALE),
     "zero": ("|", OTHER),
     "mean": ("x", OTHER),
     "cluster": ("s", OTHER),
@@ -52,7 +52,7 @@ def against_baselines(table: pd.DataFrame) -> Figure:
     ax.axvline(1, color=OTHER, lw=0.8, zorder=1)
     ax.set(xscale="log", xlabel="squared error / that of the mean of the measured perturbations (noise of the observation out)")
     ax.set_xticks([0.05, 0.1, 0.2, 0.5, 1, 2, 4], ["0.05", "0.1", "0.2", "0.5", "1", "2", "4"])
-    by_screen(ax, screens)
+    a_row_each(ax, screens)
     return with_legend(figure, ax, LOOKS)
 
 
@@ -73,7 +73,7 @@ def coverage(table: pd.DataFrame) -> Figure:
                 ax.errorbar(x, y, xerr=error, fmt="none", ecolor=colour, elinewidth=1.5, zorder=2)
         ax.axvline(nominal, color=OTHER, lw=0.8, zorder=1)
         ax.set(xlabel=f"held by {level} intervals")
-        by_screen(ax, screens)
+        a_row_each(ax, screens)
     return with_legend(figure, panels[0, 0], WAYS)
 
 
@@ -90,18 +90,18 @@ def ablations(table: pd.DataFrame) -> Figure:
         part = table.loc[alignment].reindex(names)
         y, difference = np.arange(len(names)), part[f"{what} - default"]
         error = stats.t.ppf(0.975, part["screens"] - 1) * part[f"{what} se"]
-        colour = OURS if what == "rectified" else "#8fb4dd"
+        colour = OURS if what == "rectified" else PALE
         ax.errorbar(difference, y, xerr=error, fmt="o", ms=4, lw=1.2, color=colour)
         for row in np.flatnonzero(difference > SHOWN[1]):
             value, white = f"{difference.iloc[row]:+.2f} \u2192", {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
             ax.annotate(value, (SHOWN[1], row), ha="right", va="center", color=colour, fontsize=8, bbox=white)
         ax.axvline(0, color=OTHER, lw=0.8)
         ax.set(title=f"{what}\nalignment {alignment:g}", xlabel="variant less default", xlim=SHOWN)
-        by_screen(ax, [f"{factor}: {level}" for factor, level in names])
+        a_row_each(ax, [f"{factor}: {level}" for factor, level in names])
     return figure
 
 
-def by_screen(ax: Axes, names: list[str]) -> None:
+def a_row_each(ax: Axes, names: list[str]) -> None:
     """A row for each name, the first on top."""
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)

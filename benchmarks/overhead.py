@@ -162,19 +162,17 @@ def against_the_paper(rows: list[dict], n_targets: int, device: str, *, quick: b
     decoding = max(generating / (4 * BLOCK) - cell, 0)
     guided = 2 * cell / N_STEPS  # a step of the recipe passes the network twice
     a_target = RECIPE["cells a target"] * (RECIPE["sampler steps"] * guided + decoding)
+    trained = vae + stage_two, vae + step * RECIPE["optimiser steps"]
     costs = {
-        "training, VAE included": (vae + stage_two, vae + step * RECIPE["optimiser steps"]),
+        "training, VAE included": trained,
         "a target": (predicting / n_targets, a_target),
-        f"training and {n_targets} targets": (
-            vae + stage_two + predicting,
-            vae + step * RECIPE["optimiser steps"] + n_targets * a_target,
-        ),
+        f"training and {n_targets} targets": (trained[0] + predicting, trained[1] + n_targets * a_target),
     }
-    rows = []
-    for what, (ours, theirs) in costs.items():
-        label = f"{what}: ours, and the paper's recipe extrapolated"
-        rows.append({"what": label, "ms": 1e3 * ours, "recipe_ms": 1e3 * theirs, "recipe / ours": theirs / ours})
-    return rows
+    label = "{}: ours, and the paper's recipe extrapolated".format
+    return [
+        {"what": label(what), "ms": 1e3 * ours, "recipe_ms": 1e3 * theirs, "recipe / ours": theirs / ours}
+        for what, (ours, theirs) in costs.items()
+    ]
 
 
 def vae_and_inference(n_genes: int, epochs: int, turns: int, device: str) -> list[dict]:
