@@ -37,7 +37,7 @@ from dbdiffusion.data import hold_out
 from dbdiffusion.diffusion import LatentDiffusion, draw_noise, steps_of
 from dbdiffusion.model._generate import BLOCK, latents_at_once
 from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_part, standardised
-from dbdiffusion.model._training import DiffusionPlan
+from dbdiffusion.model._training import DiffusionPlan, Unprofiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ def training(batch_size: int, n_steps: int, turns: int, device: str, *, bfloat16
     data = LatentDataModule(latents, np.arange(N_CELLS), np.empty(0, dtype=int), batch_size)
 
     def plan() -> None:
-        options = {"enable_progress_bar": False, "accelerator": device, "devices": 1}
+        options = {"enable_progress_bar": False, "accelerator": device, "devices": 1, "profiler": Unprofiled()}
         Trainer(max_epochs=epochs, **options).fit(DiffusionPlan(diffusion, conditions, epochs * per_epoch), data)
 
     network = LatentDiffusion(D, E, HIDDEN, BLOCKS).denoiser.network.to(device)

@@ -109,14 +109,6 @@ class LatentDataModule(pl.LightningDataModule):
         """In order; None without validation cells."""
         return self._loader(self.val_idx, shuffle=False) if self.n_val else None
 
-    def transfer_batch_to_device(
-        self, batch: tuple[Tensor, ...], device: torch.device, dataloader_idx: int
-    ) -> tuple[Tensor, ...]:
-        """As Lightning does, without a search for tensors inside of the minibatch."""
-        del dataloader_idx
-        non_blocking = device.type not in ("cpu", "mps")  # Lightning's choice too: on MPS copies may be read too early
-        return tuple(tensor.to(device, non_blocking=non_blocking) for tensor in batch)
-
     def _loader(self, rows: np.ndarray, *, shuffle: bool) -> DataLoader:
         n_processes = self.trainer.world_size if self.trainer is not None else 1
         drop_last = shuffle and len(rows) // n_processes >= self.batch_size

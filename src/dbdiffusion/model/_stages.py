@@ -15,7 +15,7 @@ from dbdiffusion.model._interruption import saying
 from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_part, standardised, steps_per_epoch
 from dbdiffusion.model._precision import keeping_single_precision
 from dbdiffusion.model._screen import Screen, ScreenReader, check_has_cells, check_has_counts
-from dbdiffusion.model._training import DiffusionPlan, DiffusionTrainRunner, epochs_for
+from dbdiffusion.model._training import DiffusionPlan, DiffusionTrainRunner, Unprofiled, epochs_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,7 +185,7 @@ class TwoStageTrainingMixin(_Base):
         plan = DiffusionPlan(
             self.module.diffusion, conditions, max_epochs * steps_per_epoch(data), **(plan_kwargs or {}), module=self.module
         )
-        options = {"early_stopping_monitor": "validation_loss", "checkpointing_monitor": "validation_loss"}
+        options: dict[str, Any] = dict.fromkeys(("early_stopping_monitor", "checkpointing_monitor"), "validation_loss")
         split = (self.train_indices, self.validation_indices, self.test_indices)
         with (
             saying(STAGE_TWO_BROKEN_OFF),
@@ -200,7 +200,7 @@ class TwoStageTrainingMixin(_Base):
                 accelerator=accelerator,
                 devices=devices,
                 early_stopping=early_stopping,
-                **{**options, **_with_own_callbacks(trainer_kwargs)},
+                **{**options, "profiler": Unprofiled(), **_with_own_callbacks(trainer_kwargs)},
             )
             runner()
         self.module.diffusion.is_fitted.fill_(True)
