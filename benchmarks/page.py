@@ -14,6 +14,7 @@ import left_out_coverage
 import null_calibration
 import pandas as pd
 import power
+import what_can_be_known
 from _results import RESULTS, get
 from _scores import summarise as summarise_coverage
 
@@ -83,6 +84,7 @@ SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
     ("left_out_coverage", "The same over whole simulated screens, without a network", left_out_coverage.summarise),
     ("contexts", "Inside contexts", coverage),
     ("against_baselines", "Is a prediction ever worse than a simple one?", baselines),
+    ("what_can_be_known", "How much of a simulated effect can be known?", what_can_be_known.summarise),
     ("ablations", "Are the defaults the best choices?", variants),
     ("power", "What do few-cell perturbations gain from their own predictions?", power.summarise),
     ("null_calibration", "What is called where nothing changed?", nothing_changed),
