@@ -25,12 +25,14 @@ def risk(references, tuned, rho, weight):
     for i in range(K):
         others = np.delete(np.arange(K), i)
         error = residual[i] - rho * residual[others].mean(axis=0)
-        control_weight = rho + (1 - rho) * weight.sum()
+        control_weight = rho + (1 - rho) * (weight @ references.control_shares)
         total += (error**2).sum() + 2 * control_weight * references.control_variance.sum()
     return total
 
 
-def test_risk_is_the_formula_and_the_choice_its_minimum(references):
+@pytest.mark.parametrize("share", [{}, {"good": 0.0}, {"good": 0.3, "noise": 0.0}])
+def test_risk_is_the_formula_and_the_choice_its_minimum(references, share):
+    references = replace(references, control_share=share)
     tuned = Tuning(references).choose()
     assert np.isclose(tuned.risk, risk(references, tuned, tuned.rho, tuned.weight), rtol=1e-6)
     rng = np.random.default_rng(1)
@@ -60,3 +62,20 @@ def test_a_reference_set_is_taken_where_it_clearly_helps_and_only_there():
         references = References(truth, np.zeros((24, G)), np.zeros(G), {"useless": 0 * truth})
         references = replace(references, sets={"all": None, "cluster": same / same.sum(axis=1, keepdims=True)})
         assert Tuning(references).choose().reference_set == expected
+
+
+def test_a_predictor_without_the_controls_error_is_not_passed_over_for_one_that_shares_it():
+    rng = np.random.default_rng(0)
+    n, genes, size = 30, 400, 0.6  # of the control's error, against effects of unit variance
+    weights = []
+    for _ in range(20):
+        truth, e_0 = rng.standard_normal((n, genes)), size * rng.standard_normal(genes)
+        predicted = {"free": truth + rng.standard_normal((n, genes)), "shares": truth + rng.standard_normal((n, genes)) - e_0}
+        references = References(truth - e_0, np.zeros((n, genes)), np.full(genes, size**2), predicted)
+        told = replace(references, control_share={"free": 0.0})
+        weights.append([Tuning(one, rho=0.0).choose().weight for one in (references, told)])
+    gram = np.array([[2, 1], [1, 2 + size**2]])  # of the predictors, per gene
+    best = np.linalg.solve(gram, [1, 1])
+    blind, informed = np.mean(weights, axis=0)
+    np.testing.assert_allclose(informed, best, atol=0.02)
+    assert blind[0] < best[0] - 0.05

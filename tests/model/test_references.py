@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dbdiffusion.model._generate import GenerationOptions
-from dbdiffusion.model._references import GENERATED, ReferencePool, reference_pool
+from dbdiffusion.model._references import GENERATED, ReferencePool, reference_pool, references_of
 
 
 @pytest.mark.parametrize("cross_fitting", ["k_fold", "embedding", "in_sample"])
@@ -16,8 +16,17 @@ def test_every_measured_gene_is_a_reference(trained, cross_fitting):
 def test_left_out_predictions_differ_from_in_sample_ones(trained):
     pools = {way: reference_pool(trained, way, GenerationOptions(), 64) for way in ("embedding", "in_sample")}
     observed = trained._screen().observed.effect
-    error = {way: ((pool.predicted[GENERATED] - observed) ** 2).mean() for way, pool in pools.items()}
-    assert error["in_sample"] < error["embedding"]
+    left_out, in_sample = (pools[way].predicted[GENERATED] for way in ("embedding", "in_sample"))
+    assert ((in_sample - left_out) * (observed - left_out)).sum() > 0  # told the effect, it moves towards it
+
+
+def test_only_means_of_observed_effects_carry_the_controls_error(trained):
+    for way, share in {"embedding": 0.0, "in_sample": 1.0}.items():
+        pool = reference_pool(trained, way, GenerationOptions(), 8)
+        references = references_of(trained, pool, np.arange(len(pool.rows)))
+        assert dict(zip(pool.predicted, references.control_shares, strict=True)) == {
+            name: share if name == GENERATED else 1.0 for name in pool.predicted
+        }
 
 
 def test_in_sample_has_no_linear_predictor(trained):

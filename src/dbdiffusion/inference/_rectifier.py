@@ -171,7 +171,7 @@ def fit_rectifier(
     tuned = tuning.choose()
     loo_predicted = references.effect - tuning.leave_one_out_errors()
     residual = _residual(references, tuned.weight)
-    control_weight = tuned.rho + (1 - tuned.rho) * tuned.weight.sum()
+    control_weight = references.control_weight(tuned.rho, tuned.weight)
     shrinkage = 1.0
     if lam is None and rho is None:
         shrinkage, loo_shrinkage = _calibrated_slope(references, loo_predicted, control_weight)

@@ -35,6 +35,9 @@ class References:
         weighs all others alike.
     control_norm_cv
         Coefficient of variation of the squared norm, over genes, of the control's error.
+    control_share
+        Predictor to the share of the control's error that its predictions carry; 1, that of a mean of observed effects, if
+        left out.
     """
 
     effect: np.ndarray
@@ -44,6 +47,7 @@ class References:
     own_genes: tuple[np.ndarray, ...] = ()
     sets: Mapping[str, np.ndarray | None] = field(default_factory=lambda: {ALL: None})
     control_norm_cv: float = 0.0
+    control_share: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def likely_control_norm(self) -> float:
@@ -52,6 +56,15 @@ class References:
         All references share that one error, so however many agree on a common effect, it may be the control's chance.
         """
         return float(self.control_variance.sum()) * (1 + self.control_norm_cv)
+
+    def control_weight(self, rho: float, weight: np.ndarray) -> float:
+        """Total share of the control's error in a prediction of weights (Q,) with a rectifier's mean weighing ``rho``."""
+        return rho + (1 - rho) * float(weight @ self.control_shares)
+
+    @property
+    def control_shares(self) -> np.ndarray:
+        """``control_share`` of all predictors (Q,)."""
+        return np.array([self.control_share.get(name, 1.0) for name in self.predicted])
 
     def without_own_genes(self) -> References:
         """The same with own genes replaced by the mean of those that do not hit them, observed and predicted alike."""

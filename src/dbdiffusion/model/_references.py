@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,8 @@ class ReferencePool:
         Reference set to weights (K, K) of the others.
     is_combination
         (K,).
+    control_share
+        Predictor to the share of the control's error that its predictions carry.
     """
 
     rows: np.ndarray
@@ -48,6 +50,7 @@ class ReferencePool:
     predicted: dict[str, np.ndarray]
     sets: dict[str, np.ndarray]
     is_combination: np.ndarray
+    control_share: dict[str, float] = field(default_factory=dict)
 
     def select(self, *, combination: bool) -> np.ndarray:
         """Members (indices into ``rows``) of the target's kind, or all of them where fewer than three are."""
@@ -92,6 +95,7 @@ def reference_pool(model: Any, cross_fitting: str, options: GenerationOptions, n
         },
         sets=weights_of_others(placements, screen.names, names),
         is_combination=np.array([len(space.parts(name)) > 1 for name in names], dtype=bool),
+        control_share={GENERATED: 1.0 if cross_fitting == "in_sample" else 0.0},
     )
 
 
@@ -156,6 +160,7 @@ def references_of(model: Any, pool: ReferencePool, members: np.ndarray, referenc
             {name: weights[members] for name, weights in pool.sets.items()}, members, reference_set, np.arange(len(members))
         ),
         control_norm_cv=norm_cv(control_variance, screen.vectors),
+        control_share=pool.control_share,
     )
 
 
