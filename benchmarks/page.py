@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import ablations
 import against_baselines
+import carried_error
 import figures
 import left_out_coverage
 import null_calibration
@@ -85,6 +86,7 @@ SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
     ("contexts", "Inside contexts", coverage),
     ("against_baselines", "Is a prediction ever worse than a simple one?", baselines),
     ("what_can_be_known", "How much of a simulated effect can be known?", what_can_be_known.summarise),
+    ("carried_error", "Which predictions carry the control's error?", carried_error.summarise),
     ("ablations", "Are the defaults the best choices?", variants),
     ("power", "What do few-cell perturbations gain from their own predictions?", power.summarise),
     ("null_calibration", "What is called where nothing changed?", nothing_changed),
