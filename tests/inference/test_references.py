@@ -41,3 +41,18 @@ def test_chunks_hold_every_gene_once(monkeypatch):
     chunks = list(references.gene_chunks())
     assert len(chunks) == 4
     assert np.array_equal(np.concatenate([vectors for _, vectors in chunks], axis=2), np.stack(arrays))
+
+
+def test_agreement_with_the_controls_error_is_what_is_carried_and_a_deviation_of_chance():
+    rng = np.random.default_rng(0)
+    predicted, variance = rng.standard_normal((K, G)), 0.04
+    references = References(
+        predicted, np.ones((K, G)), np.full(G, variance), {"model": predicted}, control_norm_cv=np.sqrt(2 / G)
+    )
+    errors = np.sqrt(variance) * rng.standard_normal((20_000, G))
+    chance = (errors @ predicted.mean(axis=0)).std()
+    np.testing.assert_allclose(references.likely_agreement(predicted, 0.0), chance, rtol=0.02)
+    norm = (errors**2).sum(axis=1)
+    np.testing.assert_allclose(references.likely_agreement(predicted, 1.0), norm.mean() + norm.std(), rtol=0.02)
+    half = references.likely_agreement(predicted, 0.5)
+    np.testing.assert_allclose(half, (norm.mean() + norm.std() + chance) / 2, rtol=0.02)

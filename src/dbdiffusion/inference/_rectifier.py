@@ -230,7 +230,8 @@ def _calibrated_slope(references: References, loo_predicted: np.ndarray, control
     Tuning is optimistic when references are few; its left-out predictions say by how much. The control's noise, which
     prediction and observation share, is taken out of their product.
     """
-    product = np.einsum("kg,kg->k", references.effect, loo_predicted) - control_weight * references.likely_control_norm
+    agreement = references.likely_agreement(loo_predicted, control_weight)
+    product = np.einsum("kg,kg->k", references.effect, loo_predicted) - agreement
     square = np.einsum("kg,kg->k", loo_predicted, loo_predicted)
     tiny = 1e-300
     others = (product.sum() - product) / np.maximum(square.sum() - square, tiny)

@@ -57,14 +57,24 @@ class References:
         """
         return float(self.control_variance.sum()) * (1 + self.control_norm_cv)
 
-    def control_weight(self, rho: float, weight: np.ndarray) -> float:
-        """Total share of the control's error in a prediction of weights (Q,) with a rectifier's mean weighing ``rho``."""
-        return rho + (1 - rho) * float(weight @ self.control_shares)
-
     @property
     def control_shares(self) -> np.ndarray:
         """``control_share`` of all predictors (Q,)."""
         return np.array([self.control_share.get(name, 1.0) for name in self.predicted])
+
+    def control_weight(self, rho: float, weight: np.ndarray) -> float:
+        """Total share of the control's error in a prediction of weights (Q,) with a rectifier's mean weighing ``rho``."""
+        return rho + (1 - rho) * float(weight @ self.control_shares)
+
+    def likely_agreement(self, predicted: np.ndarray, share: float) -> float:
+        """Inner product, a reference, that predictions (K, G) may well have with observed effects by the control's error alone.
+
+        What they carry of it themselves, and one standard deviation of chance for what they do not: a mean prediction and
+        that one error, which varies along so many directions as its norm's coefficient of variation tells.
+        """
+        along = self.control_norm_cv * np.sqrt(float(self.control_variance.sum()) / 2)
+        by_chance = float(np.linalg.norm(predicted.mean(axis=0))) * along
+        return share * self.likely_control_norm + max(1 - share, 0) * by_chance
 
     def without_own_genes(self) -> References:
         """The same with own genes replaced by the mean of those that do not hit them, observed and predicted alike."""

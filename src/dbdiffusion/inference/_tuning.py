@@ -57,7 +57,8 @@ class Tuning:
         self._lam = lam
         self._rhos = (rho,) if rho is not None else (1.0,) if lam is not None else RHO_GRID
         self._control = references.likely_control_norm
-        self._shared = self._control * references.control_shares
+        shares = zip(references.predicted.values(), references.control_shares, strict=True)
+        self._agreement = np.array([references.likely_agreement(predicted, share) for predicted, share in shares])
         width = 1 + len(references.predicted)
         self._own = np.zeros((self._n, width, width))
         self._cross = {name: np.zeros_like(self._own) for name in references.sets}
@@ -117,7 +118,7 @@ class Tuning:
         if without is not None:
             total = total - self._left_out_gram(name, rho, without)
         count = self._n - (without is not None)
-        quadratic, linear = total[1:, 1:], total[1:, 0] - count * (1 - rho) * self._shared
+        quadratic, linear = total[1:, 1:], total[1:, 0] - count * (1 - rho) * self._agreement
         weight = _only_first(len(linear), self._lam) if self._lam is not None else _non_negative_minimum(quadratic, linear)
         risk = total[0, 0] - 2 * weight @ linear + weight @ quadratic @ weight + 2 * count * rho * self._control
         return Tuned(name, float(rho), weight, float(risk))
