@@ -38,6 +38,8 @@ class References:
     control_share
         Predictor to the share of the control's error that its predictions carry; 1, that of a mean of observed effects, if
         left out.
+    most_weight
+        Predictor to the largest weight that tuning may give it; none if left out.
     """
 
     effect: np.ndarray
@@ -48,6 +50,7 @@ class References:
     sets: Mapping[str, np.ndarray | None] = field(default_factory=lambda: {ALL: None})
     control_norm_cv: float = 0.0
     control_share: Mapping[str, float] = field(default_factory=dict)
+    most_weight: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def likely_control_norm(self) -> float:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dbdiffusion.embedding import PerturbationSpace
 
 CROSS_FITTING = ("embedding", "k_fold", "in_sample")
+MOST_WEIGHT = 1.0  # of the generated mean: blown up, small effects are mostly what the few references happen to have in common
 MIN_LEFT = 2  # perturbations that a strategy needs to learn from
 GENERATED = "generated"
 LINEAR = ("knn", "ridge", "table", "table_knn")  # strategies whose effects are predictors beside the generated mean
@@ -161,6 +162,7 @@ def references_of(model: Any, pool: ReferencePool, members: np.ndarray, referenc
         ),
         control_norm_cv=norm_cv(control_variance, screen.vectors),
         control_share=pool.control_share,
+        most_weight={GENERATED: MOST_WEIGHT},
     )
 
 
