@@ -30,7 +30,7 @@ from dbdiffusion.inference._estimate import Estimate
 from dbdiffusion.inference._moderation import ErrorLaw, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._references import ALL, References, effective_number
 from dbdiffusion.inference._t_plus_normal import t_plus_normal
-from dbdiffusion.inference._tuning import Tuning
+from dbdiffusion.inference._tuning import Tuned, Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -173,10 +173,10 @@ def fit_rectifier(
     residual = _residual(references, tuned.weight)
     # as if every predictor carried the control's error: the left-out errors of one that does not are a little too small,
     # since its networks have seen the references' cells, and this is about as much too wide
-    control_weight = tuned.rho + (1 - tuned.rho) * float(tuned.weight.sum())
+    control_weight = _control_weight(tuned, np.ones(len(tuned.weight)))
     shrinkage = 1.0
     if lam is None and rho is None:
-        carried = references.control_weight(tuned.rho, tuned.weight)
+        carried = _control_weight(tuned, references.control_shares)
         shrinkage, loo_shrinkage = _calibrated_slope(references, loo_predicted, carried)
         loo_predicted *= loo_shrinkage[:, None]
     loo_error = references.effect - loo_predicted
@@ -225,6 +225,11 @@ def _untuned(references: References) -> Rectifier:
         loo_predicted=unknown_each,
         loo_between=unknown_each,
     )
+
+
+def _control_weight(tuned: Tuned, shares: np.ndarray) -> float:
+    """Total weight of the control's error in a prediction whose predictors carry these shares (Q,) of it."""
+    return tuned.rho + (1 - tuned.rho) * float(tuned.weight @ shares)
 
 
 def _calibrated_slope(references: References, loo_predicted: np.ndarray, control_weight: float) -> tuple[float, np.ndarray]:

@@ -65,10 +65,6 @@ class References:
         """``control_share`` of all predictors (Q,)."""
         return np.array([self.control_share.get(name, 1.0) for name in self.predicted])
 
-    def control_weight(self, rho: float, weight: np.ndarray) -> float:
-        """Total share of the control's error in a prediction of weights (Q,) with a rectifier's mean weighing ``rho``."""
-        return rho + (1 - rho) * float(weight @ self.control_shares)
-
     def likely_agreement(self, predicted: np.ndarray, share: float) -> float:
         """Inner product, a reference, that predictions (K, G) may well have with observed effects by the control's error alone.
 

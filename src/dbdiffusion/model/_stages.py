@@ -185,7 +185,11 @@ class TwoStageTrainingMixin(_Base):
         plan = DiffusionPlan(
             self.module.diffusion, conditions, max_epochs * steps_per_epoch(data), **(plan_kwargs or {}), module=self.module
         )
-        options: dict[str, Any] = dict.fromkeys(("early_stopping_monitor", "checkpointing_monitor"), "validation_loss")
+        options: dict[str, Any] = {
+            "early_stopping_monitor": "validation_loss",
+            "checkpointing_monitor": "validation_loss",
+            "profiler": Unprofiled(),
+        }
         split = (self.train_indices, self.validation_indices, self.test_indices)
         with (
             saying(STAGE_TWO_BROKEN_OFF),
@@ -200,7 +204,7 @@ class TwoStageTrainingMixin(_Base):
                 accelerator=accelerator,
                 devices=devices,
                 early_stopping=early_stopping,
-                **{**options, "profiler": Unprofiled(), **_with_own_callbacks(trainer_kwargs)},
+                **{**options, **_with_own_callbacks(trainer_kwargs)},
             )
             runner()
         self.module.diffusion.is_fitted.fill_(True)
