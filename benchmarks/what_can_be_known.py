@@ -20,7 +20,8 @@ import pandas as pd
 from _results import RESULTS, get, write
 from _screens import folds_of, screen_arguments, seeds_of, simulated
 
-from dbdiffusion.data import _simulate, simulate_screen
+from dbdiffusion.data import simulate_screen
+from dbdiffusion.data._simulation import LOG_STRENGTH_SD, Effects, Simulation, draw_simulation, mixed_shift
 from dbdiffusion.metrics import mean_squared_error, pearson
 
 if TYPE_CHECKING:
@@ -31,48 +32,39 @@ STRENGTH_NODES, STRENGTH_WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 KEYS = ["screen", "seed", "target"]
 
 
-class Simulation:
-    """What :func:`simulate_screen` draws for a seed, in the same order."""
+def simulation_of(alignment: float, n_perturbations: int, seed: int, **changes: int) -> tuple[Simulation, float]:
+    """What :func:`simulate_screen` draws for a seed, and the effect size."""
+    defaults = {name: one.default for name, one in inspect.signature(simulate_screen).parameters.items()}
+    options = defaults | changes | {"n_perturbations": n_perturbations, "alignment": alignment}
+    del options["seed"]
+    return draw_simulation(np.random.default_rng(seed), **options), options["effect_size"]
 
-    def __init__(self, alignment: float, n_perturbations: int, seed: int, **changes: int) -> None:
-        defaults = {name: one.default for name, one in inspect.signature(simulate_screen).parameters.items()}
-        options = defaults | changes | {"n_perturbations": n_perturbations, "alignment": alignment}
-        self.alignment, self.effect_size, self.escape = alignment, options["effect_size"], options["escape"]
-        rng = np.random.default_rng(seed)
-        self.genome = _simulate._draw_genome(rng, options["n_genes"], options["n_modules"], options["dispersion"])
-        self.targets = _simulate._draw_targets(rng, self.genome, n_perturbations)
-        self.effects = _simulate._draw_effects(rng, self.genome, self.targets, alignment, self.effect_size)
-        sizes = (options[name] for name in ("n_cells_per_perturbation", "n_control_cells", "n_batches", "escape"))
-        cells = _simulate._draw_cells(rng, [str(target) for target in self.targets], *sizes)
-        self.log_library = np.log(options["library_size"]) + 0.3 * rng.standard_normal(len(cells))
-        self.batch_shift = 0.15 * rng.standard_normal((options["n_batches"], options["n_genes"]))
 
-    def population_effects(self, activity: np.ndarray) -> np.ndarray:
-        """Of shifts of the module activities (n, M), no gene shifted on its own: (n, G)."""
-        no_genes = np.zeros((len(activity), len(self.genome.log_base)))
-        effects = _simulate._Effects(activity, no_genes)
-        rng = np.random.default_rng(0)  # of the cell states that it integrates over
-        return _simulate._true_effects(rng, self.genome, effects, self.log_library, self.batch_shift, self.escape)
+def population_effects(simulation: Simulation, activity: np.ndarray) -> np.ndarray:
+    """Of shifts of the module activities (n, M), no gene shifted on its own: (n, G)."""
+    no_genes = np.zeros((len(activity), len(simulation.genome.log_base)))
+    states = np.random.default_rng(0)  # that it integrates over
+    return simulation.population_effects(Effects(activity, no_genes), states)
 
-    def knowable(self) -> np.ndarray:
-        """Mean effect of a knock-out in each module (M, G) over the unrelated module and the strength."""
-        regulation = self.genome.regulation
-        n_modules = len(regulation)
-        mixed = np.sqrt(self.alignment) * regulation[:, None] + np.sqrt(1 - self.alignment) * regulation
-        strength = self.effect_size * np.exp(0.4 * STRENGTH_NODES)
-        activity = strength[:, None, None, None] * mixed
-        effects = self.population_effects(activity.reshape(-1, n_modules)).reshape(len(strength), n_modules, n_modules, -1)
-        return np.average(effects.mean(axis=2), axis=0, weights=STRENGTH_WEIGHTS)
+
+def knowable(simulation: Simulation, alignment: float, effect_size: float) -> np.ndarray:
+    """Mean effect of a knock-out in each module (M, G) over the unrelated module and the strength."""
+    regulation = simulation.genome.regulation
+    mixed = mixed_shift(regulation[:, None], regulation if alignment < 1 else 0 * regulation[:1], alignment)
+    strength = effect_size * np.exp(LOG_STRENGTH_SD * STRENGTH_NODES)
+    activity = strength[:, None, None, None] * mixed
+    effects = population_effects(simulation, activity.reshape(-1, len(regulation))).reshape(*activity.shape[:3], -1)
+    return np.average(effects.mean(axis=2), axis=0, weights=STRENGTH_WEIGHTS)
 
 
 def rows_of(alignment: float, n_perturbations: int, seed: int, options: argparse.Namespace) -> list[dict]:
     changes = {"n_genes": 150} if options.quick else {}
     screen = simulated(alignment, n_perturbations, seed, **changes)
-    simulation = Simulation(alignment, n_perturbations, seed, **changes)
+    simulation, effect_size = simulation_of(alignment, n_perturbations, seed, **changes)
     truth = screen.reference.to_numpy()
     predicted = {
-        "knowable": simulation.knowable()[simulation.genome.module[simulation.targets]],
-        "all but genes": simulation.population_effects(simulation.effects.activity),
+        "knowable": knowable(simulation, alignment, effect_size)[simulation.genome.module[simulation.targets]],
+        "all but genes": population_effects(simulation, simulation.effects.activity),
     }
     rows = []
     for names in folds_of(screen, options, seed):

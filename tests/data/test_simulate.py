@@ -1,9 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
-from dbdiffusion.data import expected_log1p, simulate_screen
+from dbdiffusion.data import simulate_screen
 from dbdiffusion.embedding import contrast_within_batches, grouped_moments, log1p_cp10k
 
 SMALL = {"n_genes": 31, "n_perturbations": 7, "n_cells_per_perturbation": 15, "n_control_cells": 23, "n_modules": 5}
@@ -145,33 +144,6 @@ def test_small_effects_of_combinations_add():
         added = truth.loc[first] + truth.loc[second]
         assert np.corrcoef(truth.loc[name], added)[0, 1] > 0.97
         assert np.abs(truth.loc[name] - added).max() < 0.25 * np.abs(added).max()
-
-
-@pytest.mark.parametrize("dispersion", [0.5, 4.0, 100.0])
-def test_expected_log1p_is_the_sum_over_counts(dispersion):
-    mean, scale = np.array([0.001, 0.3, 2.0, 40.0, 400.0]), np.array([33.0, 3.0, 1.0, 0.5, 0.0])
-    x = np.arange(20_000)
-    expected = [
-        stats.nbinom.pmf(x, dispersion, dispersion / (dispersion + m)) @ np.log1p(s * x)
-        for m, s in zip(mean, scale, strict=True)
-    ]
-    np.testing.assert_allclose(expected_log1p(mean, scale, dispersion), expected, rtol=2e-4, atol=1e-8)
-
-
-def test_expected_log1p_is_what_a_simulation_shows():
-    rng = np.random.default_rng(0)
-    mean, scale, dispersion = 3.0, 2.0, 4.0
-    values = np.log1p(scale * rng.poisson(rng.gamma(dispersion, mean / dispersion, 200_000)))
-    standard_error = values.std() / np.sqrt(len(values))
-    assert abs(expected_log1p(np.array([mean]), np.array([scale]), dispersion)[0] - values.mean()) < 4 * standard_error
-
-
-def test_expected_log1p_broadcasts():
-    mean, scale = np.linspace(0, 3, 7)[:, None], np.linspace(0.1, 5, 4)
-    whole = expected_log1p(mean, scale, 4.0)
-    assert whole.shape == (7, 4)
-    np.testing.assert_allclose(whole[3, 2], expected_log1p(mean[3], scale[2:3], 4.0)[0])
-    assert not whole[0].any()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from dbdiffusion.data._fields import PerturbationField, UserVectorsField, vector
 from dbdiffusion.data._guides import call_perturbations
 from dbdiffusion.data._hold_out import assign_folds, hold_out
 from dbdiffusion.data._mudata import GuideRule, MuDataPerturbationField, MuDataUserVectorsField, check_modalities
-from dbdiffusion.data._simulate import expected_log1p, simulate_screen
+from dbdiffusion.data._simulate import simulate_screen
+from dbdiffusion.data._simulation import expected_log1p
 from dbdiffusion.data._validate import check_counts, check_perturbations, check_vectors, row_chunks
 
 __all__ = [

@@ -8,40 +8,12 @@ perturbed gene's own module (co-expression tells what the knock-out does) with t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-TARGET_SUM = 1e4
-
-
-@dataclass(frozen=True)
-class _Genome:
-    """What stays the same over cells: M modules, G genes."""
-
-    log_base: np.ndarray  # (G,)
-    loadings: np.ndarray  # (G, M)
-    regulation: np.ndarray  # (M, M) shift of the module activities when a gene of module m is knocked out
-    module: np.ndarray  # (G,)
-    dispersion: float
-    activity_sd: float
-
-    def proportions(self, activities: np.ndarray, log_shift: np.ndarray | float = 0.0) -> np.ndarray:
-        """Expected share of every gene in a cell's counts, (cells, G)."""
-        logits = self.log_base + activities @ self.loadings.T + log_shift
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return shares / shares.sum(axis=1, keepdims=True)
-
-
-@dataclass(frozen=True)
-class _Effects:
-    """What each perturbation does: shift of the module activities and of single genes."""
-
-    activity: np.ndarray  # (P, M)
-    gene: np.ndarray  # (P, G) on the scale of log rates
+from dbdiffusion.data._simulation import Simulation, draw_simulation, gene_name
 
 
 def simulate_screen(
@@ -101,66 +73,37 @@ def simulate_screen(
     """
     _check_arguments(n_genes, n_perturbations, n_combinations, alignment, escape)
     rng = np.random.default_rng(seed)
-    genome = _draw_genome(rng, n_genes, n_modules, dispersion)
-    genes = pd.Index([f"GENE{i:0{len(str(n_genes - 1))}d}" for i in range(n_genes)])
-    targets = _draw_targets(rng, genome, n_perturbations)
-    effects = _draw_effects(rng, genome, targets, alignment, effect_size)
-    names = list(genes[targets])
-    if n_combinations:
-        names, effects = _add_combinations(rng, names, effects, n_combinations)
-
-    obs = _draw_cells(rng, names, n_cells_per_perturbation, n_control_cells, n_batches, escape)
-    log_library = np.log(library_size) + 0.3 * rng.standard_normal(len(obs))
-    batch_shift = 0.15 * rng.standard_normal((n_batches, n_genes))
-    counts = _draw_counts(rng, genome, effects, obs, log_library, batch_shift)
-
-    obs_frame = pd.DataFrame(
-        {
-            "perturbation": pd.Categorical(np.array(["control", *names])[obs["code"]]),
-            "batch": pd.Categorical([f"batch{b}" for b in obs["batch"]]),
-            "escaped": obs["escaped"].to_numpy(),
-        },
-        index=[f"cell{i}" for i in range(len(obs))],
+    simulation = draw_simulation(
+        rng,
+        n_genes,
+        n_perturbations,
+        n_combinations,
+        n_cells_per_perturbation,
+        n_control_cells,
+        n_modules,
+        n_batches,
+        alignment,
+        effect_size,
+        escape,
+        library_size,
+        dispersion,
     )
-    adata = ad.AnnData(counts, obs=obs_frame, var=pd.DataFrame({"module": genome.module}, index=genes))
-    truth = _true_effects(rng, genome, effects, log_library, batch_shift, escape)
-    adata.uns["true_effects"] = pd.DataFrame(truth, index=names, columns=genes)
+    cells = simulation.cells
+    counts = _draw_counts(rng, simulation)
+    obs = pd.DataFrame(
+        {
+            "perturbation": pd.Categorical(np.array(["control", *simulation.names])[cells["code"]]),
+            "batch": pd.Categorical([f"batch{b}" for b in cells["batch"]]),
+            "escaped": cells["escaped"].to_numpy(),
+        },
+        index=[f"cell{i}" for i in range(len(cells))],
+    )
+    genes = pd.Index([gene_name(gene, n_genes) for gene in range(n_genes)])
+    adata = ad.AnnData(counts, obs=obs, var=pd.DataFrame({"module": simulation.genome.module}, index=genes))
+    truth = simulation.population_effects(simulation.effects, rng)
+    adata.uns["true_effects"] = pd.DataFrame(truth, index=simulation.names, columns=genes)
     adata.uns["simulation"] = {"alignment": alignment, "seed": seed, "effect_size": effect_size, "escape": escape}
     return adata
-
-
-def expected_log1p(mean: np.ndarray, scale: np.ndarray, dispersion: float) -> np.ndarray:
-    r"""Mean of log(1 + scale * X) for a negative binomial X, exactly up to quadrature.
-
-    By Frullani's integral :math:`\log(1+a) = \int_0^\infty (1 - e^{-ta}) e^{-t} / t \, dt`, so the mean needs only the
-    Laplace transform of X; the trapezoid rule in log t converges geometrically.
-
-    Parameters
-    ----------
-    mean
-        Means of X, any shape.
-    scale
-        Factor on the counts, broadcast against ``mean``.
-    dispersion
-        Inverse dispersion theta.
-
-    Returns
-    -------
-    ndarray
-        Same shape as ``mean``, natural log.
-
-    Examples
-    --------
-    >>> float(expected_log1p(np.array([2.0]), np.array([0.0]), 4.0)[0])
-    0.0
-    """
-    total = np.zeros(np.broadcast_shapes(mean.shape, np.shape(scale)))
-    step = 0.75
-    for log_t in np.arange(-18.0, 3.0, step):
-        t = np.exp(log_t)
-        transform = np.exp(-dispersion * np.log1p(mean / dispersion * -np.expm1(-t * scale)))
-        total += step * np.exp(-t) * (1.0 - transform)
-    return total
 
 
 def _check_arguments(n_genes: int, n_perturbations: int, n_combinations: int, alignment: float, escape: float) -> None:
@@ -176,101 +119,17 @@ def _check_arguments(n_genes: int, n_perturbations: int, n_combinations: int, al
         raise ValueError(msg)
 
 
-def _draw_genome(rng: np.random.Generator, n_genes: int, n_modules: int, dispersion: float) -> _Genome:
-    module = rng.integers(0, n_modules, n_genes)
-    loadings = np.zeros((n_genes, n_modules))
-    loadings[np.arange(n_genes), module] = rng.gamma(2.0, 0.35, n_genes) * (rng.random(n_genes) < 0.6)
-    second = rng.integers(0, n_modules, n_genes)
-    loadings[np.arange(n_genes), second] += 0.25 * rng.standard_normal(n_genes)
-    regulation = -np.eye(n_modules) + 0.6 * rng.standard_normal((n_modules, n_modules))
-    return _Genome(1.2 * rng.standard_normal(n_genes), loadings, regulation, module, dispersion, activity_sd=0.5)
-
-
-def _draw_targets(rng: np.random.Generator, genome: _Genome, n_perturbations: int) -> np.ndarray:
-    """Genes to knock out: well expressed members of a module, as a screen of regulators would choose them."""
-    own = genome.loadings[np.arange(len(genome.module)), genome.module]
-    eligible = (own > np.quantile(own, 0.5)) & (genome.log_base > np.quantile(genome.log_base, 0.3))
-    ranked = np.concatenate([rng.permutation(np.flatnonzero(eligible)), rng.permutation(np.flatnonzero(~eligible))])
-    return ranked[:n_perturbations]
-
-
-def _draw_effects(
-    rng: np.random.Generator, genome: _Genome, targets: np.ndarray, alignment: float, effect_size: float
-) -> _Effects:
-    n_perturbations, n_modules = len(targets), genome.regulation.shape[0]
-    own = genome.regulation[genome.module[targets]]
-    unrelated = genome.regulation[rng.integers(0, n_modules, n_perturbations)]
-    strength = effect_size * np.exp(0.4 * rng.standard_normal((n_perturbations, 1)))
-    activity = strength * (np.sqrt(alignment) * own + np.sqrt(1 - alignment) * unrelated)
-    gene = 0.4 * rng.standard_normal((n_perturbations, len(genome.log_base)))
-    gene *= effect_size * (rng.random(gene.shape) < 0.05)
-    gene[np.arange(n_perturbations), targets] = -2.0
-    return _Effects(activity, gene)
-
-
-def _add_combinations(
-    rng: np.random.Generator, names: list[str], effects: _Effects, n_combinations: int
-) -> tuple[list[str], _Effects]:
-    first, second = np.triu_indices(len(names), k=1)
-    chosen = np.sort(rng.choice(len(first), n_combinations, replace=False))
-    pairs = list(zip(first[chosen], second[chosen], strict=True))
-    combined = [f"{names[i]}+{names[j]}" for i, j in pairs]
-    activity = np.array([effects.activity[i] + effects.activity[j] for i, j in pairs])
-    gene = np.array([effects.gene[i] + effects.gene[j] for i, j in pairs])
-    return names + combined, _Effects(np.vstack([effects.activity, activity]), np.vstack([effects.gene, gene]))
-
-
-def _draw_cells(
-    rng: np.random.Generator, names: list[str], n_cells: int, n_control: int, n_batches: int, escape: float
-) -> pd.DataFrame:
-    sizes = np.maximum(2, np.round(n_cells * np.exp(0.3 * rng.standard_normal(len(names)) - 0.045))).astype(int)
-    code = np.repeat(np.arange(len(names) + 1), [n_control, *sizes])
-    escaped = (code > 0) & (rng.random(len(code)) < escape)
-    return pd.DataFrame({"code": code, "batch": rng.integers(0, n_batches, len(code)), "escaped": escaped})
-
-
-def _draw_counts(
-    rng: np.random.Generator,
-    genome: _Genome,
-    effects: _Effects,
-    obs: pd.DataFrame,
-    log_library: np.ndarray,
-    batch_shift: np.ndarray,
-    chunk: int = 2000,
-) -> sp.csr_matrix:
+def _draw_counts(rng: np.random.Generator, simulation: Simulation, chunk: int = 2000) -> sp.csr_matrix:
     blocks = []
-    effective = np.where(obs["escaped"], 0, obs["code"])  # a cell that escaped is a control cell
+    genome, effects, cells = simulation.genome, simulation.effects, simulation.cells
+    effective = np.where(cells["escaped"], 0, cells["code"])  # a cell that escaped is a control cell
     activity = np.vstack([np.zeros(effects.activity.shape[1]), effects.activity])
     gene = np.vstack([np.zeros(effects.gene.shape[1]), effects.gene])
-    for start in range(0, len(obs), chunk):
+    for start in range(0, len(cells), chunk):
         rows = slice(start, start + chunk)
         noise = genome.activity_sd * rng.standard_normal((len(effective[rows]), activity.shape[1]))
-        shift = gene[effective[rows]] + batch_shift[obs["batch"].to_numpy()[rows]]
-        mean = np.exp(log_library[rows, None]) * genome.proportions(noise + activity[effective[rows]], shift)
+        shift = gene[effective[rows]] + simulation.batch_shift[cells["batch"].to_numpy()[rows]]
+        mean = np.exp(simulation.log_library[rows, None]) * genome.proportions(noise + activity[effective[rows]], shift)
         rate = rng.gamma(genome.dispersion, mean / genome.dispersion)
         blocks.append(sp.csr_matrix(rng.poisson(rate).astype(np.float32)))
     return sp.vstack(blocks, format="csr")
-
-
-def _true_effects(
-    rng: np.random.Generator,
-    genome: _Genome,
-    effects: _Effects,
-    log_library: np.ndarray,
-    batch_shift: np.ndarray,
-    escape: float,
-    n_states: int = 200,
-) -> np.ndarray:
-    """Population effects (P, G): same cell states with and without the perturbation, counts integrated out."""
-    half = genome.activity_sd * rng.standard_normal((n_states // 2, effects.activity.shape[1]))
-    noise = np.vstack([half, -half])
-    library = np.exp(rng.choice(log_library, (len(noise), 1)))
-    batch = batch_shift[np.arange(len(noise)) % len(batch_shift)]
-
-    def mean_log1p(activity: np.ndarray, gene: np.ndarray | float) -> np.ndarray:
-        expected = library * genome.proportions(noise + activity, batch + gene)
-        return expected_log1p(expected, TARGET_SUM / library, genome.dispersion).mean(axis=0)
-
-    control = mean_log1p(np.zeros(effects.activity.shape[1]), 0.0)
-    perturbed = [mean_log1p(a, g) for a, g in zip(effects.activity, effects.gene, strict=True)]
-    return (1 - escape) * (np.array(perturbed) - control)
