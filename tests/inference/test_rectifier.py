@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from dbdiffusion.inference import MIN_REFERENCES, References, fit_rectifier
+from dbdiffusion.inference._rectifier import _calibrated_slope
 
 K, G, T = 20, 31, 4
 
@@ -373,7 +374,8 @@ def test_intervals_cover_where_errors_have_heavy_tails_and_the_controls_noise_ha
     assert abs(np.mean(covered[0.95]) - 0.95) < 0.012  # 97.3 %
 
 
-def test_intervals_are_careful_where_the_predictor_is_free_of_the_controls_error():
+@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0.94, 0.955), (1.0, 0.955, 0.98)])
+def test_intervals_hold_where_the_predictor_is_free_of_the_controls_error_and_careful_ones_are_wider(share, least, most):
     k, t, g, size = 60, 40, 150, 0.5  # of the control's error, against errors of unit variance
     covered = []
     for seed in range(8):
@@ -382,8 +384,36 @@ def test_intervals_are_careful_where_the_predictor_is_free_of_the_controls_error
         truth = predicted + rng.standard_normal((k + t, g))
         seen = truth[:k] + 0.5 * rng.standard_normal((k, g)) - e_0
         references = References(
-            seen, np.full((k, g), 0.25), np.full(g, size**2), {"model": predicted[:k]}, control_share={"model": 0.0}
+            seen, np.full((k, g), 0.25), np.full(g, size**2), {"model": predicted[:k]}, control_share={"model": share}
         )
         low, high = fit_rectifier(references).estimate({"model": predicted[k:]}).interval(0.95)
         covered.append(((low < truth[k:]) & (truth[k:] < high)).mean())
-    assert 0.945 < np.mean(covered) < 0.99, np.mean(covered)
+    assert least < np.mean(covered) < most, np.mean(covered)
+
+
+def test_a_slope_that_a_few_references_decide_is_shrunk():
+    rng = np.random.default_rng(0)
+    k, g = 20, 200
+    shrunk = {}
+    for n_predicted in (2, k):
+        predicted = np.where(np.arange(k)[:, None] < n_predicted, 1.0, 0.01) * rng.standard_normal((k, g))
+        right = np.where(np.arange(k)[:, None] % 2, 0.1, 0.9)  # every other prediction is right
+        references = References(right * predicted, np.zeros((k, g)), np.zeros(g), {"model": predicted})
+        shrunk[n_predicted], of_others = _calibrated_slope(references, predicted, 1.0)
+        assert of_others.shape == (k,)
+    assert shrunk[2] < 0.1
+    assert 0.45 < shrunk[k] < 0.5  # nearly as fitted
+
+
+def test_a_slope_that_all_references_agree_on_stays():
+    predicted = np.random.default_rng(1).standard_normal((K, G))
+    references = References(0.7 * predicted, np.zeros((K, G)), np.zeros(G), {"model": predicted})
+    slope, of_others = _calibrated_slope(references, predicted, 1.0)
+    np.testing.assert_allclose([slope, *of_others], 0.7)
+
+
+def test_nothing_predicted_has_no_slope():
+    references = References(np.ones((K, G)), np.zeros((K, G)), np.ones(G), {"model": np.zeros((K, G))})
+    slope, of_others = _calibrated_slope(references, np.zeros((K, G)), 1.0)
+    assert slope == 0
+    assert not of_others.any()

@@ -30,7 +30,7 @@ from dbdiffusion.inference._estimate import Estimate
 from dbdiffusion.inference._moderation import ErrorLaw, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._references import ALL, References, effective_number
 from dbdiffusion.inference._t_plus_normal import t_plus_normal
-from dbdiffusion.inference._tuning import Tuned, Tuning
+from dbdiffusion.inference._tuning import Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -171,16 +171,13 @@ def fit_rectifier(
     tuned = tuning.choose()
     loo_predicted = references.effect - tuning.leave_one_out_errors()
     residual = _residual(references, tuned.weight)
-    # as if every predictor carried the control's error: the left-out errors of one that does not are a little too small,
-    # since its networks have seen the references' cells, and this is about as much too wide
-    control_weight = _control_weight(tuned, np.ones(len(tuned.weight)))
+    control_weight = tuned.rho + (1 - tuned.rho) * float(tuned.weight @ references.control_shares)
     shrinkage = 1.0
     if lam is None and rho is None:
-        carried = _control_weight(tuned, references.control_shares)
-        shrinkage, loo_shrinkage = _calibrated_slope(references, loo_predicted, carried)
+        shrinkage, loo_shrinkage = _calibrated_slope(references, loo_predicted, control_weight)
         loo_predicted *= loo_shrinkage[:, None]
     loo_error = references.effect - loo_predicted
-    control_weight = shrinkage * control_weight
+    control_weight *= shrinkage
     known = KnownNoise.of(references, control_weight)
     mean_square = (loo_error**2).mean(axis=0)
     prior = fit_variance_prior(mean_square, n - 1)
@@ -227,23 +224,24 @@ def _untuned(references: References) -> Rectifier:
     )
 
 
-def _control_weight(tuned: Tuned, shares: np.ndarray) -> float:
-    """Total weight of the control's error in a prediction whose predictors carry these shares (Q,) of it."""
-    return tuned.rho + (1 - tuned.rho) * float(tuned.weight @ shares)
-
-
 def _calibrated_slope(references: References, loo_predicted: np.ndarray, control_weight: float) -> tuple[float, np.ndarray]:
     """Slope in [0, 1] of the truth on left-out predictions, and the same without each reference.
 
     Tuning is optimistic when references are few; its left-out predictions say by how much. The control's noise, which
-    prediction and observation share, is taken out of their product.
+    prediction and observation share, is taken out of their product. A slope that a few references decide is shrunk as far as
+    they leave it in doubt (James and Stein's factor, one minus its jackknife variance over its square).
     """
+    n = len(loo_predicted)
     agreement = references.likely_agreement(loo_predicted, control_weight)
     product = np.einsum("kg,kg->k", references.effect, loo_predicted) - agreement
     square = np.einsum("kg,kg->k", loo_predicted, loo_predicted)
-    tiny = 1e-300
-    others = (product.sum() - product) / np.maximum(square.sum() - square, tiny)
-    return float(np.clip(product.sum() / max(square.sum(), tiny), 0, 1)), np.clip(others, 0, 1)
+    if not square.any():
+        return 0.0, np.zeros(n)
+    slope = product.sum() / square.sum()
+    of_others = (product.sum() - product) / np.maximum(square.sum() - square, 1e-9 * square.sum())
+    doubt = (n - 1) / n * float(((of_others - slope) ** 2).sum())
+    known = max(0.0, 1 - doubt / slope**2) if slope > 0 else 0.0
+    return float(np.clip(known * slope, 0, 1)), np.clip(known * of_others, 0, 1)
 
 
 def _residual(references: References, weight: np.ndarray) -> np.ndarray:

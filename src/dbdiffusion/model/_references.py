@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dbdiffusion.embedding import PerturbationSpace
 
 CROSS_FITTING = ("embedding", "k_fold", "in_sample")
+CONTROL_SHARE = 0.25  # of the control's error, carried by the generated mean; the most that simulated and real screens had
 MOST_WEIGHT = 1.0  # of the generated mean: blown up, small effects are mostly what the few references happen to have in common
 MIN_LEFT = 2  # perturbations that a strategy needs to learn from
 GENERATED = "generated"
@@ -96,7 +97,7 @@ def reference_pool(model: Any, cross_fitting: str, options: GenerationOptions, n
         },
         sets=weights_of_others(placements, screen.names, names),
         is_combination=np.array([len(space.parts(name)) > 1 for name in names], dtype=bool),
-        control_share={GENERATED: 1.0 if cross_fitting == "in_sample" else 0.0},
+        control_share={GENERATED: 1.0 if cross_fitting == "in_sample" else CONTROL_SHARE},
     )
 
 
