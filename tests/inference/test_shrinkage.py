@@ -67,6 +67,37 @@ def test_control_noise_is_carried_once(rng):
     np.testing.assert_allclose(added.se**2 - without.se**2, 0.02)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 0.85, 1.0])
+def test_one_error_of_the_control_in_prediction_and_observation(weight, rng):
+    tau, noise, control = 0.3, 0.15, 0.3
+    e_0 = control * rng.standard_normal((1, 40 * G))
+    expected = rng.standard_normal(e_0.shape)
+    truth = expected + tau * rng.standard_normal(e_0.shape)
+    effect = truth + noise * rng.standard_normal(e_0.shape) + e_0
+    one = np.ones_like(e_0)
+    prior = Prior(expected + weight * e_0, tau**2 * one, ErrorLaw(1e5, 1.0, 0.0), weight)
+    errors = (noise**2 * one, control**2 * one, np.array([1e6]), 1e6)
+    shrunk = shrunk_contrast(effect, *errors, prior)
+    for level in (0.5, 0.95):
+        low, high = shrunk.interval(level)
+        assert abs(((low < truth) & (truth < high)).mean() - level) < 0.01
+    np.testing.assert_allclose(((shrunk.effect - truth) ** 2).mean(), (shrunk.se**2).mean(), rtol=0.03)
+    # no other mix of prediction and observation is better
+    apart, wanted = effect - prior.predicted, truth - prior.predicted
+    gain = (apart * wanted).sum() / (apart**2).sum()
+    np.testing.assert_allclose(shrunk.effect, prior.predicted + gain * apart, atol=0.02)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_with_many_cells_the_error_is_that_of_the_observed_contrast(weight, rng):
+    law = ErrorLaw(5.0, 1.0, 0.0)
+    _, effect, (variance, control, df, control_df), (predicted, between, _) = draw(rng, law, control=0.01)
+    errors = (1e-12 * variance, control, df, control_df)
+    shrunk = shrunk_contrast(effect, *errors, Prior(predicted, 1e8 * between, law, weight))
+    np.testing.assert_allclose(shrunk.effect, effect, atol=1e-6)
+    np.testing.assert_allclose(shrunk.se, welch_contrast(effect, *errors).se, rtol=1e-4)
+
+
 @pytest.mark.parametrize("wrong", [False, True])
 def test_false_discovery_rate_holds_even_if_predictions_are_wrong(wrong):
     rng = np.random.default_rng(1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dbdiffusion.model._generate import GenerationOptions
-from dbdiffusion.model._references import CONTROL_SHARE, GENERATED, ReferencePool, reference_pool, references_of
+from dbdiffusion.model._references import GENERATED, ReferencePool, reference_pool, references_of
 
 
 @pytest.mark.parametrize("cross_fitting", ["k_fold", "embedding", "in_sample"])
@@ -20,8 +20,8 @@ def test_left_out_predictions_differ_from_in_sample_ones(trained):
     assert ((in_sample - left_out) * (observed - left_out)).sum() > 0  # told the effect, it moves towards it
 
 
-def test_only_means_of_observed_effects_carry_the_controls_error(trained):
-    for way, share in {"embedding": CONTROL_SHARE, "in_sample": 1.0}.items():
+def test_means_of_observed_effects_carry_the_controls_error_and_the_generator_is_taken_to_carry_half(trained):
+    for way, share in {"embedding": 0.5, "in_sample": 1.0}.items():
         pool = reference_pool(trained, way, GenerationOptions(), 8)
         references = references_of(trained, pool, np.arange(len(pool.rows)))
         assert dict(zip(pool.predicted, references.control_shares, strict=True)) == {

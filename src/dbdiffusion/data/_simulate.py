@@ -75,18 +75,18 @@ def simulate_screen(
     rng = np.random.default_rng(seed)
     simulation = draw_simulation(
         rng,
-        n_genes,
-        n_perturbations,
-        n_combinations,
-        n_cells_per_perturbation,
-        n_control_cells,
-        n_modules,
-        n_batches,
-        alignment,
-        effect_size,
-        escape,
-        library_size,
-        dispersion,
+        n_genes=n_genes,
+        n_perturbations=n_perturbations,
+        n_combinations=n_combinations,
+        n_cells_per_perturbation=n_cells_per_perturbation,
+        n_control_cells=n_control_cells,
+        n_modules=n_modules,
+        n_batches=n_batches,
+        alignment=alignment,
+        effect_size=effect_size,
+        escape=escape,
+        library_size=library_size,
+        dispersion=dispersion,
     )
     cells = simulation.cells
     counts = _draw_counts(rng, simulation)

@@ -9,7 +9,8 @@ Weights :math:`w \ge 0` are tuned on the references, each predicted by the other
 :math:`\rho \in [0, 1]` shrinks the rectifier's mean towards "no effect". :math:`w = 0, \rho = 1` is the mean of the
 references, one predictor with :math:`w = \rho = 1` is plain prediction-powered inference, :math:`w = \rho = 0` says zero.
 The mean may give some references more weight than others (a reference set), which is tuned likewise. What is tuned is
-optimistic when references are few, so all of it is multiplied by the slope of the truth on left-out predictions, at most 1.
+optimistic when references are few, so all of it is multiplied by the slope of the truth on left-out predictions, shrunk where
+few references decide it, at most 1.
 
 All effects share the sampling error :math:`e_0` of the control mean. An error against an *observed* effect hides it, an
 error against the truth does not: with :math:`a` the total weight of :math:`e_0` in the estimate, the risk against the truth
@@ -228,20 +229,27 @@ def _calibrated_slope(references: References, loo_predicted: np.ndarray, control
     """Slope in [0, 1] of the truth on left-out predictions, and the same without each reference.
 
     Tuning is optimistic when references are few; its left-out predictions say by how much. The control's noise, which
-    prediction and observation share, is taken out of their product. A slope that a few references decide is shrunk as far as
-    they leave it in doubt (James and Stein's factor, one minus its jackknife variance over its square).
+    prediction and observation share, is taken out of their product.
     """
-    n = len(loo_predicted)
     agreement = references.likely_agreement(loo_predicted, control_weight)
-    product = np.einsum("kg,kg->k", references.effect, loo_predicted) - agreement
-    square = np.einsum("kg,kg->k", loo_predicted, loo_predicted)
-    if not square.any():
-        return 0.0, np.zeros(n)
-    slope = product.sum() / square.sum()
-    of_others = (product.sum() - product) / np.maximum(square.sum() - square, 1e-9 * square.sum())
-    doubt = (n - 1) / n * float(((of_others - slope) ** 2).sum())
-    known = max(0.0, 1 - doubt / slope**2) if slope > 0 else 0.0
-    return float(np.clip(known * slope, 0, 1)), np.clip(known * of_others, 0, 1)
+    product = np.einsum("kg,kg->k", references.effect, loo_predicted, dtype=float) - agreement
+    square = np.einsum("kg,kg->k", loo_predicted, loo_predicted, dtype=float)
+    of_others = [_shrunk_slope(np.delete(product, i), np.delete(square, i)) for i in range(len(product))]
+    return _shrunk_slope(product, square), np.array(of_others)
+
+
+def _shrunk_slope(product: np.ndarray, square: np.ndarray) -> float:
+    """Ratio in [0, 1] of sums over references, shrunk as far as few of them decide it.
+
+    By one minus its jackknife variance over its square: what is least wrong, had the slope this size and this variance.
+    """
+    n, total = len(product), square.sum()
+    if product.sum() <= 0:
+        return 0.0
+    slope = product.sum() / total
+    left_out = (product.sum() - product) / np.maximum(total - square, 1e-9 * total)
+    doubt = (n - 1) / n * float(((left_out - slope) ** 2).sum())
+    return float(np.clip(slope * max(0.0, 1 - doubt / slope**2), 0, 1))
 
 
 def _residual(references: References, weight: np.ndarray) -> np.ndarray:

@@ -36,8 +36,8 @@ class References:
     control_norm_cv
         Coefficient of variation of the squared norm, over genes, of the control's error.
     control_share
-        Predictor to the share of the control's error that its predictions carry; 1, that of a mean of observed effects, if
-        left out.
+        Predictor to the share of the control's error that its predictions are taken to carry; 1, that of a mean of observed
+        effects, if left out.
     most_weight
         Predictor to the largest weight that tuning may give it; none if left out.
     """

@@ -68,9 +68,11 @@ def shrunk_contrast(
     r"""Empirical-Bayes estimate of measured effects.
 
     The prediction's error law is the prior, :math:`\theta \sim p + u c \sqrt{\tau^2 + \kappa^2 p^2}\, t_\nu`, and the observed
-    effect is normal around :math:`\theta` with its own sampling variance. A t is a scale mixture of normals, so mean and
-    variance of the posterior are sums over its components. Of the control's sampling error the prediction carries the
-    share a, which is added to the variance; the rest is noise of the observation.
+    effect is normal around :math:`\theta` with its own sampling variance v. A t is a scale mixture of normals, so mean and
+    variance of the posterior are sums over its components. The control's sampling error, one draw of variance :math:`V_0`,
+    is in the observation, and a times it in the prediction. So a component of variance c moves the prediction by
+    :math:`(c - a (1 - a) V_0) / (c + v + (1 - a)^2 V_0)` of the difference and has the posterior variance
+    :math:`(c (v + V_0) + a^2 V_0 v) / (c + v + (1 - a)^2 V_0)`.
 
     Parameters
     ----------
@@ -94,24 +96,26 @@ def shrunk_contrast(
     (1.0, 0.7)
     """
     plain = welch_contrast(effect, variance, control_variance, df, control_df)
-    unknown = prior.variance()
-    variance = variance + (1 - prior.control_weight) ** 2 * control_variance
+    unknown, a = prior.variance(), prior.control_weight
     difference = effect - prior.predicted
     total, mean, square = (np.zeros_like(difference) for _ in range(3))
     with np.errstate(divide="ignore", invalid="ignore"):
         for precision, weight in zip(*prior.law.components(), strict=True):
             component = unknown / precision
-            sum_of_variances = component + variance
-            share = np.where(sum_of_variances > 0, component / sum_of_variances, 1.0)
-            density = weight * np.exp(-0.5 * difference**2 / sum_of_variances) / np.sqrt(sum_of_variances)
-            density = np.where(sum_of_variances > 0, density, 1.0)
+            of_difference = component + variance + (1 - a) ** 2 * control_variance
+            uncertain = of_difference > 0
+            gain = np.where(uncertain, (component - a * (1 - a) * control_variance) / of_difference, 1.0)
+            left = component * (variance + control_variance) + a**2 * control_variance * variance
+            left = np.where(uncertain, left / of_difference, a**2 * control_variance)
+            density = weight * np.exp(-0.5 * difference**2 / of_difference) / np.sqrt(of_difference)
+            density = np.where(uncertain, density, 1.0)
             total += density
-            mean += density * share
-            square += density * (share * variance + (share * difference) ** 2)
+            mean += density * gain
+            square += density * (left + (gain * difference) ** 2)
         far = total <= 1e-290  # where no component reaches the observation, the observation is right
         mean = np.where(far, 1.0, mean / total) * difference
-        posterior = np.where(far, variance, square / total - mean**2)
-    se = np.sqrt(np.maximum(posterior, 0) + prior.control_weight**2 * control_variance)
+        posterior = np.where(far, variance + control_variance, square / total - mean**2)
+    se = np.sqrt(np.maximum(posterior, 0))
     known = np.isfinite(plain.se) & np.isfinite(se)
     return Estimate(np.where(known, prior.predicted + mean, effect), np.where(known, se, plain.se), plain.df)
 

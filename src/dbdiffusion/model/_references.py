@@ -44,7 +44,7 @@ class ReferencePool:
     is_combination
         (K,).
     control_share
-        Predictor to the share of the control's error that its predictions carry.
+        Predictor to the share of the control's error that its predictions are taken to carry.
     """
 
     rows: np.ndarray
