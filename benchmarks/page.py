@@ -159,12 +159,6 @@ def section(script: str, question: str, table_of: Callable[[list[dict]], pd.Data
 HEAD = """# Benchmarks
 
 Written by `python benchmarks/page.py` from `benchmarks/results/`. The commands are at the head of each script.
-
-Rows that wait to be measured again: tuning has since learned that the generator does not carry the control's error (see
-[the method](method.md)), which gives it more weight. Of the present code are `against_baselines` and, of the coverage tables,
-the rows `default` of "all held out" with P=60, of "a=0.5 P=200" and of norman. The other rows `default` of the coverage tables,
-those of contexts and power and the rectified columns of the ablations are of the code before. Where both are known, the squared
-error fell by up to 13 % on simulated screens and changed by -2 to 2 % on real ones; 95 % intervals hold .4 to .9 points more.
 """
 
 
