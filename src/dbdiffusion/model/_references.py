@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dbdiffusion.embedding import PerturbationSpace
 
 CROSS_FITTING = ("embedding", "k_fold", "in_sample")
-CONTROL_SHARE = 0.5  # of the control's error, that the generated mean is taken to carry, with care: measured -.07 to .36
+CONTROL_SHARE = 0.5  # of the control's error, in the generated mean: about nothing was measured, and this is with care
 MOST_WEIGHT = 1.0  # of the generated mean: blown up, small effects are mostly what the few references happen to have in common
 MIN_LEFT = 2  # perturbations that a strategy needs to learn from
 GENERATED = "generated"
