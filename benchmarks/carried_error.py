@@ -22,18 +22,17 @@ import pandas as pd
 from _results import write
 from _screens import Screen, screen_arguments, screens_of, seeds_of, trained
 
+from dbdiffusion.model._answers import Way, pool_of
 from dbdiffusion.model._generate import GenerationOptions
-from dbdiffusion.model._references import reference_pool, references_of
+from dbdiffusion.model._references import references_of
 
 if TYPE_CHECKING:
     import argparse
 
-N_CELLS = 512
-
 
 def rows_of(screen: Screen, seed: int, options: argparse.Namespace) -> list[dict]:
     model = trained(screen.train, screen, seed, options)
-    pool = reference_pool(model, "embedding", GenerationOptions(seed=seed), 8 if options.quick else N_CELLS)
+    pool = pool_of(model, Way(GenerationOptions(seed=seed), n_cells=8 if options.quick else Way.n_cells))
     references = references_of(model, pool, np.arange(len(pool.rows)))
     error = references.effect - screen.reference.loc[list(pool.names)].to_numpy()
     for row, genes in enumerate(references.own_genes):

@@ -50,7 +50,8 @@ def population_effects(simulation: Simulation, activity: np.ndarray) -> np.ndarr
 def knowable(simulation: Simulation, alignment: float, effect_size: float) -> np.ndarray:
     """Mean effect of a knock-out in each module (M, G) over the unrelated module and the strength."""
     regulation = simulation.genome.regulation
-    mixed = mixed_shift(regulation[:, None], regulation if alignment < 1 else 0 * regulation[:1], alignment)
+    unrelated = regulation if alignment < 1 else regulation[:1]  # without weight one stands for all
+    mixed = mixed_shift(regulation[:, None], unrelated, alignment)
     strength = effect_size * np.exp(LOG_STRENGTH_SD * STRENGTH_NODES)
     activity = strength[:, None, None, None] * mixed
     effects = population_effects(simulation, activity.reshape(-1, len(regulation))).reshape(*activity.shape[:3], -1)

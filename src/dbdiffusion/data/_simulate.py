@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from dbdiffusion.data._simulation import Simulation, draw_simulation, gene_name
+from dbdiffusion.data._simulation import Simulation, draw_simulation
 
 
 def simulate_screen(
@@ -98,10 +98,9 @@ def simulate_screen(
         },
         index=[f"cell{i}" for i in range(len(cells))],
     )
-    genes = pd.Index([gene_name(gene, n_genes) for gene in range(n_genes)])
-    adata = ad.AnnData(counts, obs=obs, var=pd.DataFrame({"module": simulation.genome.module}, index=genes))
+    adata = ad.AnnData(counts, obs=obs, var=pd.DataFrame({"module": simulation.genome.module}, index=simulation.genes))
     truth = simulation.population_effects(simulation.effects, rng)
-    adata.uns["true_effects"] = pd.DataFrame(truth, index=simulation.names, columns=genes)
+    adata.uns["true_effects"] = pd.DataFrame(truth, index=simulation.names, columns=simulation.genes)
     adata.uns["simulation"] = {"alignment": alignment, "seed": seed, "effect_size": effect_size, "escape": escape}
     return adata
 

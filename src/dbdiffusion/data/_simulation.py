@@ -44,6 +44,7 @@ class Simulation:
     """All that is drawn before the counts; N cells, P perturbations, G genes."""
 
     genome: Genome
+    genes: pd.Index  # G names
     names: list[str]  # P, of the perturbations
     targets: np.ndarray  # genes (columns) of the single ones
     effects: Effects
@@ -87,17 +88,14 @@ def draw_simulation(
     genome = _draw_genome(rng, n_genes, n_modules, dispersion)
     targets = _draw_targets(rng, genome, n_perturbations)
     effects = _draw_effects(rng, genome, targets, alignment, effect_size)
-    names = [gene_name(gene, n_genes) for gene in targets]
+    genes = pd.Index([f"GENE{i:0{len(str(n_genes - 1))}d}" for i in range(n_genes)])
+    names = list(genes[targets])
     if n_combinations:
         names, effects = _add_combinations(rng, names, effects, n_combinations)
     cells = _draw_cells(rng, len(names), n_cells_per_perturbation, n_control_cells, n_batches, escape)
     log_library = np.log(library_size) + LOG_LIBRARY_SD * rng.standard_normal(len(cells))
     batch_shift = LOG_BATCH_SD * rng.standard_normal((n_batches, n_genes))
-    return Simulation(genome, names, targets, effects, cells, log_library, batch_shift, escape)
-
-
-def gene_name(gene: int, n_genes: int) -> str:
-    return f"GENE{gene:0{len(str(n_genes - 1))}d}"
+    return Simulation(genome, genes, names, targets, effects, cells, log_library, batch_shift, escape)
 
 
 def mixed_shift(own: np.ndarray, unrelated: np.ndarray, alignment: float) -> np.ndarray:

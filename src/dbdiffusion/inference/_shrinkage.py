@@ -97,16 +97,17 @@ def shrunk_contrast(
     """
     plain = welch_contrast(effect, variance, control_variance, df, control_df)
     unknown, a = prior.variance(), prior.control_weight
+    carried, shared = a**2 * control_variance, a * (1 - a) * control_variance
+    noise, observed = variance + (1 - a) ** 2 * control_variance, variance + control_variance
     difference = effect - prior.predicted
     total, mean, square = (np.zeros_like(difference) for _ in range(3))
     with np.errstate(divide="ignore", invalid="ignore"):
         for precision, weight in zip(*prior.law.components(), strict=True):
             component = unknown / precision
-            of_difference = component + variance + (1 - a) ** 2 * control_variance
+            of_difference = component + noise
             uncertain = of_difference > 0
-            gain = np.where(uncertain, (component - a * (1 - a) * control_variance) / of_difference, 1.0)
-            left = component * (variance + control_variance) + a**2 * control_variance * variance
-            left = np.where(uncertain, left / of_difference, a**2 * control_variance)
+            gain = np.where(uncertain, (component - shared) / of_difference, 1.0)
+            left = np.where(uncertain, (component * observed + carried * variance) / of_difference, carried)
             density = weight * np.exp(-0.5 * difference**2 / of_difference) / np.sqrt(of_difference)
             density = np.where(uncertain, density, 1.0)
             total += density
@@ -114,7 +115,7 @@ def shrunk_contrast(
             square += density * (left + (gain * difference) ** 2)
         far = total <= 1e-290  # where no component reaches the observation, the observation is right
         mean = np.where(far, 1.0, mean / total) * difference
-        posterior = np.where(far, variance + control_variance, square / total - mean**2)
+        posterior = np.where(far, observed, square / total - mean**2)
     se = np.sqrt(np.maximum(posterior, 0))
     known = np.isfinite(plain.se) & np.isfinite(se)
     return Estimate(np.where(known, prior.predicted + mean, effect), np.where(known, se, plain.se), plain.df)
