@@ -32,7 +32,7 @@ from _screens import Screen, folds_of, screen_arguments, screens_of, seeds_of, t
 from sklearn.decomposition import PCA
 
 from dbdiffusion.data import hold_out
-from dbdiffusion.embedding import log1p_cp10k
+from dbdiffusion.screen import log1p_cp10k
 from dbdiffusion.metrics import effect_scores, energy_distance, mmd_rbf
 from dbdiffusion.model._generate import GenerationOptions, Generator
 

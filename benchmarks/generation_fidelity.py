@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dbdiffusion import DBDiffusion
-from dbdiffusion.embedding import log1p_cp10k
+from dbdiffusion.screen import log1p_cp10k
 from dbdiffusion.metrics import energy_distance, pearson
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import scvi
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import simulate_screen
-from dbdiffusion.embedding import ObservedEffects
+from dbdiffusion.screen import ObservedEffects
 
 QUIET = {"enable_progress_bar": False}
 CONTEXTS = ("early", "late")

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dbdiffusion.data import assign_folds, hold_out
+from dbdiffusion.data import hold_out
 
 G = 5
 NAMES = ["control", "MYC", "SPI1", "MYC+SPI1", "GATA1"]
@@ -60,35 +60,3 @@ def test_an_unknown_name_is_refused_with_a_close_one(screen):
     with pytest.raises(KeyError, match="'xyzzy'") as caught:
         hold_out(screen, ["xyzzy"])
     assert "Did you mean" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("n", "n_folds"), [(23, 5), (20, 4), (3, 3), (2, 5), (1, 2)])
-def test_folds_of_singles_are_as_equal_as_can_be(n, n_folds):
-    sizes = np.bincount(assign_folds([(f"G{i}",) for i in range(n)], n_folds))
-    assert len(sizes) == min(n, n_folds)
-    assert sizes.max() - sizes.min() <= 1
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_combination_avoids_the_folds_of_its_parts(seed):
-    singles = [(f"G{i}",) for i in range(9)]
-    parts = [*list(combinations([name for (name,) in singles], 2))[::2], *singles]
-    folds = assign_folds(parts, 5, seed)
-    fold_of = {part[0]: fold for part, fold in zip(parts, folds, strict=True) if len(part) == 1}
-    for part, fold in zip(parts, folds, strict=True):
-        if len(part) > 1:
-            assert fold not in {fold_of[p] for p in part}
-    sizes = np.bincount(folds, minlength=5)
-    assert sizes.max() - sizes.min() <= 2
-
-
-def test_where_it_cannot_be_avoided_a_fold_is_given_all_the_same():
-    folds = assign_folds([("A",), ("B",), ("A", "B")], 2)
-    assert set(folds[:2]) == {0, 1}
-    assert folds[2] in (0, 1)
-
-
-def test_folds_are_seeded():
-    parts = [(f"G{i}",) for i in range(23)]
-    assert np.array_equal(assign_folds(parts, 5, seed=1), assign_folds(parts, 5, seed=1))
-    assert not np.array_equal(assign_folds(parts, 5, seed=1), assign_folds(parts, 5, seed=2))

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from dbdiffusion.data import simulate_screen
-from dbdiffusion.embedding import contrast_within_batches, grouped_moments, log1p_cp10k
+from dbdiffusion.screen import contrast_within_batches, grouped_moments, log1p_cp10k
 
 SMALL = {"n_genes": 31, "n_perturbations": 7, "n_cells_per_perturbation": 15, "n_control_cells": 23, "n_modules": 5}
 

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dbdiffusion.embedding import GeneSpace, ObservedEffects, fit_space, reference_weights
+from dbdiffusion.embedding import fit_space, reference_weights
+from dbdiffusion.screen import GeneSpace, ObservedEffects
 from dbdiffusion.embedding._reference_sets import kernel_weights
 
 K, G = 20, 24

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 from tiny import observed_effects
 
-from dbdiffusion.embedding import ALL_STRATEGIES, GeneSpace, fit_space
+from dbdiffusion.embedding import ALL_STRATEGIES, fit_space
+from dbdiffusion.screen import GeneSpace
 
 G, E, R = 23, 3, 5
 GENES = [f"GENE{i:02d}" for i in range(G)]

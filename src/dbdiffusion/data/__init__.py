@@ -4,7 +4,7 @@ from dbdiffusion.data._covariates import check_columns, check_contexts, check_te
 from dbdiffusion.data._datasets import read_screen
 from dbdiffusion.data._fields import PerturbationField, UserVectorsField, vectors_from_state
 from dbdiffusion.data._guides import call_perturbations
-from dbdiffusion.data._hold_out import assign_folds, hold_out
+from dbdiffusion.data._hold_out import hold_out
 from dbdiffusion.data._mudata import GuideRule, MuDataPerturbationField, MuDataUserVectorsField, check_modalities
 from dbdiffusion.data._simulate import simulate_screen
 from dbdiffusion.data._simulation import expected_log1p
@@ -16,7 +16,6 @@ __all__ = [
     "MuDataUserVectorsField",
     "PerturbationField",
     "UserVectorsField",
-    "assign_folds",
     "call_perturbations",
     "check_columns",
     "check_contexts",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -57,38 +55,3 @@ def hold_out(
         raise KeyError(msg)
     out = column.isin(list(perturbations)).to_numpy()
     return adata[~out].copy(), adata[out].copy()
-
-
-def assign_folds(parts: Sequence[tuple[str, ...]], n_folds: int, seed: int = 0) -> np.ndarray:
-    """Folds (P,) of perturbations, as equal in size as can be; a combination avoids the folds of its parts.
-
-    A combination is left out to ask what its *measured* parts say, so they should not be left out with it.
-
-    Parameters
-    ----------
-    parts
-        Of every perturbation; singles have one.
-    n_folds
-        Folds, at most as many as perturbations.
-    seed
-        Of the permutation.
-
-    Examples
-    --------
-    >>> assign_folds([("A",), ("B",), ("A", "B")], n_folds=3).tolist() == assign_folds([("A",), ("B",), ("A", "B")], 3).tolist()
-    True
-    """
-    n_folds = min(n_folds, len(parts))
-    order = np.random.default_rng(seed).permutation(len(parts))
-    order = order[np.argsort([len(parts[i]) > 1 for i in order], kind="stable")]
-    folds = np.full(len(parts), -1)
-    sizes = np.zeros(n_folds, dtype=int)
-    fold_of_single: dict[str, int] = {}
-    for i in order:
-        avoided = {fold_of_single[part] for part in parts[i] if part in fold_of_single} if len(parts[i]) > 1 else set()
-        candidates = [fold for fold in range(n_folds) if fold not in avoided] or list(range(n_folds))
-        fold = min(candidates, key=lambda f: sizes[f])
-        folds[i], sizes[fold] = fold, sizes[fold] + 1
-        if len(parts[i]) == 1:
-            fold_of_single[parts[i][0]] = fold
-    return folds

@@ -1,4 +1,4 @@
-"""Choice of the strategy for unseen perturbations: the least error on measured ones left out of everything but genes."""
+"""Choice of the strategy for unseen perturbations: the least error on measured ones that were left out."""
 
 from __future__ import annotations
 
@@ -7,97 +7,70 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from dbdiffusion.embedding._space import ALL_STRATEGIES, TABLE_STRATEGIES, GeneSpace, fit_space
+from dbdiffusion.embedding._space import ALL_STRATEGIES, TABLE_STRATEGIES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from dbdiffusion.embedding._effects import ObservedEffects
+    from dbdiffusion.embedding._space import PerturbationSpace
 
-MAX_GROUPS, MIN_GROUPS = 80, 10
-MAX_LEFT_OUT = 400  # perturbations that 80 groups are left out of; of more, fewer groups, so that the cost is linear
-
-
-def n_left_out_groups(n_perturbations: int) -> int:
-    """Groups of perturbations that are left out, one group at a time; below 80, every perturbation is its own.
-
-    Examples
-    --------
-    >>> [n_left_out_groups(n) for n in (20, 200, 1000, 10_000)]
-    [20, 80, 32, 10]
-    """
-    groups = MAX_GROUPS * min(1.0, MAX_LEFT_OUT / max(n_perturbations, 1))
-    return max(1, min(n_perturbations, max(MIN_GROUPS, round(groups))))
+COLUMNS = ["mse", "relative_to_mean", "se", "n"]
 
 
-def left_out_error(
-    names: Sequence[str],
-    observed: ObservedEffects,
-    genes: GeneSpace,
-    n_embedding: int,
-    user_vectors: pd.DataFrame | None = None,
-    separator: str = "+",
+def score_strategies(
+    placed: Iterable[tuple[PerturbationSpace, Sequence[str]]], effect: Mapping[str, np.ndarray], *, has_table: bool
 ) -> pd.DataFrame:
-    """Error of every strategy on measured perturbations that were left out, one at a time.
+    """Error of every strategy on measured perturbations, each placed by a space that knows nothing of it.
 
-    The principal components are refitted without the perturbation; above 80 perturbations, groups are left out instead
-    of single ones (:func:`n_left_out_groups`). Only perturbations that a strategy could place enter its score;
-    combinations do not, since they add their parts whatever the strategy. The perturbed gene's own effect is left out
-    of the error.
+    Only perturbations that a strategy could place enter its score; combinations do not, since they add their parts whatever
+    the strategy. The perturbed gene's own effect is left out of the error.
+
+    Parameters
+    ----------
+    placed
+        Spaces, and the names that each is asked for.
+    effect
+        Name to observed effect (G,).
+    has_table
+        Whether there are a user's own vectors.
 
     Returns
     -------
     DataFrame
         Index = strategy, best first; ``mse`` (squared error of the effect, log1p CP10K), ``relative_to_mean`` (the same
-        over the error of the mean of the others on the same perturbations), ``n`` (perturbations scored). Strategies that
-        nothing could be scored for are absent.
+        over the error of the mean of the others on the same perturbations), ``se`` (standard error of that ratio over
+        perturbations), ``n`` (perturbations scored). Strategies that nothing could be scored for are absent.
     """
-    strategies = [s for s in ALL_STRATEGIES if s not in TABLE_STRATEGIES or user_vectors is not None]
-    errors = {s: np.full(len(names), np.nan) for s in strategies}
-    folds = np.arange(len(names)) % n_left_out_groups(len(names))
-    for fold in np.unique(folds) if len(names) > 2 else ():
-        kept = [int(i) for i in np.flatnonzero(folds != fold)]
-        space = fit_space(
-            [names[i] for i in kept], observed.subset(np.array(kept)), genes, n_embedding, ("ridge",), user_vectors, separator
-        )
+    strategies = [s for s in ALL_STRATEGIES if has_table or s not in TABLE_STRATEGIES]
+    errors: dict[str, dict[str, float]] = {strategy: {} for strategy in strategies}
+    for space, names in placed:
+        single = [name for name in names if len(space.parts(name)) == 1]
         for strategy in strategies:
-            candidate = space.with_ranking((strategy,), places_anything=True)
-            left_out = [i for i in range(len(names)) if folds[i] == fold and len(space.parts(names[i])) == 1]
-            _score(candidate, names, observed, left_out, errors[strategy], strategy)
+            errors[strategy] |= _errors(space.with_ranking((strategy,), places_anything=True), single, effect)
     return _ranked(errors)
 
 
-def _score(
-    space: object,
-    names: Sequence[str],
-    observed: ObservedEffects,
-    left_out: list[int],
-    errors: np.ndarray,
-    strategy: str,
-) -> None:
-    left_out = [i for i in left_out if space.can_embed(names[i])]  # type: ignore[attr-defined]
-    if not left_out:
-        return
-    try:
-        predicted = space.predict_effect([names[i] for i in left_out])  # type: ignore[attr-defined]
-    except ValueError:  # fewer than two perturbations to learn from: this strategy has no score
-        return
-    for i, effect in zip(left_out, predicted, strict=True):
-        others = space.genes.names != names[i]  # type: ignore[attr-defined]
-        errors[i] = np.mean((effect - observed.effect[i])[others] ** 2)
+def _errors(space: PerturbationSpace, names: Sequence[str], effect: Mapping[str, np.ndarray]) -> dict[str, float]:
+    names = [name for name in names if space.can_embed(name)]
+    if not names:
+        return {}
+    others = [space.genes.names != name for name in names]
+    predicted = space.predict_effect(names)
+    return {
+        name: float(np.mean((values - effect[name])[counted] ** 2))
+        for name, values, counted in zip(names, predicted, others, strict=True)
+    }
 
 
-def _ranked(errors: dict[str, np.ndarray]) -> pd.DataFrame:
+def _ranked(errors: dict[str, dict[str, float]]) -> pd.DataFrame:
     rows = {}
-    for strategy, values in errors.items():
-        scored = np.isfinite(values)
-        if scored.any():
-            reference = np.nanmean(errors["mean"][scored])
-            rows[strategy] = {
-                "mse": values[scored].mean(),
-                "relative_to_mean": values[scored].mean() / reference,
-                "n": scored.sum(),
-            }
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["mse", "relative_to_mean", "n"])
+    for strategy, of_names in errors.items():
+        if of_names:
+            own = np.array(list(of_names.values()))
+            mean = np.array([errors["mean"][name] for name in of_names])
+            ratio = own.mean() / mean.mean()
+            spread = np.std(own - ratio * mean, ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.nan
+            rows[strategy] = {"mse": own.mean(), "relative_to_mean": ratio, "se": spread / mean.mean(), "n": len(own)}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
     table.index.name = "strategy"
-    return table.sort_values("relative_to_mean", kind="stable")
+    return table.astype({"n": int}).sort_values("relative_to_mean", kind="stable")

@@ -9,38 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbdiffusion.embedding._table import EffectSpace, fit_effect_space
-from dbdiffusion.embedding._unseen import STRATEGIES, UNCLUSTERED, Evidence, leiden_clusters, locate_cluster
+from dbdiffusion.embedding._effect_space import EffectSpace, fit_effect_space
+from dbdiffusion.embedding._names import parts_of
+from dbdiffusion.embedding._strategies import STRATEGIES, UNCLUSTERED, Evidence, locate_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
 
-    from dbdiffusion.embedding._effects import ObservedEffects
+    from dbdiffusion.screen import GeneSpace, ObservedEffects
 
 TABLE_STRATEGIES = {"table": "ridge", "table_knn": "knn"}
 MIN_KNOWN = 2  # measured perturbations that a strategy learns from
 ALL_STRATEGIES = ("cluster", "knn", "ridge", "mean", *TABLE_STRATEGIES)
-
-
-@dataclass(frozen=True)
-class GeneSpace:
-    """Vectors (G, R) of the measured genes, weighted by how much of the expression each component explains."""
-
-    names: pd.Index
-    vectors: np.ndarray
-
-    @cached_property
-    def evidence(self) -> np.ndarray:
-        """Vectors (G, R) whose components all weigh the same: what moves most cells does not tell most of a knock-out."""
-        scale = np.sqrt((self.vectors**2).mean(axis=0))
-        return np.divide(self.vectors, scale, out=np.zeros_like(self.vectors), where=scale > 0)
-
-    @cached_property
-    def clusters(self) -> np.ndarray:
-        """Leiden cluster (G,) of every gene."""
-        return leiden_clusters(self.evidence)
 
 
 @dataclass(frozen=True)
@@ -76,6 +58,7 @@ class PerturbationSpace:
     ranking: tuple[str, ...] = ("ridge",)
     places_anything: bool = False
     _rows: dict[str, int] = field(default_factory=dict, repr=False)
+    _learnable: dict[str, bool] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._rows.update({name: row for row, name in enumerate(self.names)})
@@ -88,13 +71,11 @@ class PerturbationSpace:
     def with_ranking(self, ranking: Sequence[str], *, places_anything: bool | None = None) -> PerturbationSpace:
         """The same space with other strategies."""
         anything = self.places_anything if places_anything is None else places_anything
-        return replace(self, ranking=tuple(ranking), places_anything=anything, _rows={})
+        return replace(self, ranking=tuple(ranking), places_anything=anything, _rows={}, _learnable={})
 
     def parts(self, name: str) -> tuple[str, ...]:
         """Parts of a combination; a name that stands for itself is its only part."""
-        if self.separator and self.separator in name and name not in self.genes.names:
-            return tuple(part.strip() for part in name.split(self.separator))
-        return (name,)
+        return parts_of(name, self.separator, self.genes.names)
 
     def is_measured(self, name: str) -> bool:
         """Whether the perturbation, its parts in any order, has a row of its own."""
@@ -167,7 +148,7 @@ class PerturbationSpace:
         """The same axes without the rows of some perturbations: where they would lie, had they not been measured."""
         kept = [i for i, name in enumerate(self.names) if name not in left_out]
         names = tuple(self.names[i] for i in kept)
-        return replace(self, names=names, embedding=self.embedding[kept], _rows={})
+        return replace(self, names=names, embedding=self.embedding[kept], _rows={}, _learnable={})
 
     def own_genes(self, name: str) -> np.ndarray:
         """Columns of the measured genes that a perturbation hits."""
@@ -186,18 +167,21 @@ class PerturbationSpace:
         return {tuple(sorted(self.parts(name))): row for name, row in self._rows.items()}
 
     def _strategy_of(self, part: str) -> str | None:
-        for strategy in self.ranking:
-            if strategy in TABLE_STRATEGIES:
-                if self.user_vectors is not None and part in self.user_vectors.index:
-                    return strategy
-            elif part in self.genes.names or (strategy == "mean" and self.places_anything):
-                return strategy
-        return None
+        """The first strategy that knows something of a name and has enough measured ones to learn from."""
+        return next((s for s in self.ranking if self._knows(part, s) and self.can_learn(s)), None)
+
+    def _knows(self, part: str, strategy: str) -> bool:
+        in_table = self.user_vectors is not None and part in self.user_vectors.index
+        if strategy in TABLE_STRATEGIES:
+            return in_table
+        return part in self.genes.names or (strategy == "mean" and (in_table or self.places_anything))
 
     def _embed_unseen(self, parts: list[str]) -> dict[str, np.ndarray]:
         chosen = {part: self._strategy_of(part) for part in parts}
         for part, strategy in chosen.items():
             if strategy is None:
+                for known in (s for s in self.ranking if self._knows(part, s)):
+                    self._known(known)  # raises: too few to learn from
                 raise KeyError(self._message(part))
         answer: dict[str, np.ndarray] = {}
         for strategy in sorted({s for s in chosen.values() if s is not None}):
@@ -223,8 +207,14 @@ class PerturbationSpace:
         return rows, self._evidence([self.names[i] for i in rows], strategy)
 
     def can_learn(self, strategy: str) -> bool:
-        """Whether enough measured perturbations have vectors for a strategy to learn from."""
-        return len(self._rows_with_vectors(self.names, strategy)) >= MIN_KNOWN
+        """Whether enough measured perturbations have vectors for a strategy to learn from; the mean needs none."""
+        if strategy == "mean":
+            return len(self.names) > 0
+        if strategy in TABLE_STRATEGIES and self.user_vectors is None:
+            return False
+        if strategy not in self._learnable:
+            self._learnable[strategy] = len(self._rows_with_vectors(self.names, strategy)) >= MIN_KNOWN
+        return self._learnable[strategy]
 
     def _rows_with_vectors(self, names: Sequence[str], strategy: str) -> np.ndarray:
         """Positions of the names all of whose parts have a vector."""
@@ -285,6 +275,7 @@ def fit_space(
 ) -> PerturbationSpace:
     """Embed K measured perturbations by the principal components of their effects, of the first ``n_axes``, or given ones."""
     spanning = observed if n_axes is None else observed.subset(np.arange(n_axes))
-    effects = axes or fit_effect_space(spanning.effect, spanning.variance + spanning.control_variance, n_embedding)
+    noise = (spanning.variance + spanning.control_variance).mean(axis=0)
+    effects = axes or fit_effect_space(spanning.effect, noise, n_embedding)
     embedding = effects.to_embedding(observed.effect)
     return PerturbationSpace(tuple(names), embedding, effects, genes, user_vectors, separator, tuple(ranking), places_anything)

@@ -3,6 +3,7 @@
 from dbdiffusion.inference._contrast import welch_contrast
 from dbdiffusion.inference._effects_table import effects_table
 from dbdiffusion.inference._estimate import Estimate, NullShare, adjust_p_values, check_confidence
+from dbdiffusion.inference._evidence import PERMUTATIONS, Evidence, left_out_evidence, placebo_evidence, squared_errors
 from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
 from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
 from dbdiffusion.inference._leave_one_out import leave_one_out
@@ -16,8 +17,10 @@ from dbdiffusion.inference._shrinkage import Prior, shrunk_contrast, shrunk_null
 __all__ = [
     "ALL",
     "MIN_REFERENCES",
+    "PERMUTATIONS",
     "ErrorLaw",
     "Estimate",
+    "Evidence",
     "HierarchicalRectifier",
     "NullShare",
     "Prior",
@@ -33,10 +36,13 @@ __all__ = [
     "fit_rectifier",
     "fit_variance_prior",
     "leave_one_out",
+    "left_out_evidence",
     "own_scales",
     "paper_estimate",
+    "placebo_evidence",
     "shrunk_contrast",
     "shrunk_null",
+    "squared_errors",
     "to_cell_eval",
     "to_pertpy",
     "welch_contrast",

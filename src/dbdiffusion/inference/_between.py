@@ -32,11 +32,12 @@ class KnownNoise:
     doubt: float
 
     @classmethod
-    def of(cls, references: References, control_weight: float) -> KnownNoise:
-        """Of all references, given the weight of the control's error in what is predicted."""
-        n, n_genes = references.effect.shape
+    def of(cls, references: References, control_weight: float, rows: np.ndarray | None = None) -> KnownNoise:
+        """Of all references or some rows, given the weight of the control's error in what is predicted."""
+        variance = references.variance if rows is None else references.variance[rows]
+        n, n_genes = variance.shape
         cv = max(references.control_norm_cv, np.sqrt(2 / n_genes))
-        own, control = references.variance.mean(axis=0), references.control_noise(control_weight)
+        own, control = variance.mean(axis=0), references.control_noise(control_weight)
         common = float(control.sum())
         doubt = cv * np.hypot(own.sum() / np.sqrt(n), common)
         return cls(own + control, common, float(doubt))

@@ -47,7 +47,8 @@ def leave_one_out(rectifier: Rectifier, references: References) -> Estimate:
     for g in np.unique(group):
         inside, others = group == g, group != g
         law = rectifier.law
-        if n >= MIN_REFERENCES_FOR_SHAPE:
+        others = others & rectifier.spread_from
+        if rectifier.spread_from.sum() >= MIN_REFERENCES_FOR_SHAPE:
             law = fit_error_law(
                 rectifier.loo_error[others],
                 rectifier.loo_between[others],

@@ -31,7 +31,7 @@ from dbdiffusion.inference._estimate import Estimate
 from dbdiffusion.inference._moderation import ErrorLaw, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._references import ALL, References, effective_number
 from dbdiffusion.inference._t_plus_normal import t_plus_normal
-from dbdiffusion.inference._tuning import Tuning
+from dbdiffusion.inference._tuning import Tuned, Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +66,8 @@ class Rectifier:
         Of the error of a new perturbation.
     n_reference
         K.
+    spread_from
+        (K,) references whose errors tell how far a target lies from its prediction.
     loo_error, loo_predicted, loo_between
         (K, G) leave-one-out errors against observed effects, the predictions they belong to, and the variance between
         perturbations as it is estimated without each reference.
@@ -81,6 +83,7 @@ class Rectifier:
     control_variance: np.ndarray
     law: ErrorLaw
     n_reference: int
+    spread_from: np.ndarray
     loo_error: np.ndarray
     loo_predicted: np.ndarray
     loo_between: np.ndarray
@@ -168,39 +171,90 @@ def fit_rectifier(
     n = len(references.effect)
     if n < MIN_REFERENCES:
         return _untuned(references)
-    tuning = Tuning(references, lam, rho)
-    tuned = tuning.choose()
-    loo_predicted = references.effect - tuning.leave_one_out_errors()
+    fit = left_out_fit(references, lam, rho)
+    tuned, shrinkage, control_weight, loo_predicted = fit.tuned, fit.shrinkage, fit.control_weight, fit.predicted
     residual = _residual(references, tuned.weight)
-    control_weight = tuned.rho + (1 - tuned.rho) * float(tuned.weight @ references.control_shares)
-    shrinkage = 1.0
-    if lam is None and rho is None:
-        shrinkage, loo_shrinkage = _calibrated_slope(references, loo_predicted, control_weight)
-        loo_predicted *= loo_shrinkage[:, None]
     loo_error = references.effect - loo_predicted
-    control_weight *= shrinkage
-    known = KnownNoise.of(references, control_weight)
-    mean_square = (loo_error**2).mean(axis=0)
-    prior = fit_variance_prior(mean_square, n - 1)
-    loo_between = left_out_between(loo_error, known, prior)
-    law = ErrorLaw(float(min(n - 1 + prior.df, 1e6)), 1.0, 0.0)
-    if shape == "fitted" and n >= MIN_REFERENCES_FOR_SHAPE:
-        law = fit_error_law(loo_error, loo_between, loo_predicted, references.known_noise(control_weight))
+    spread = _spread_from(references, fit.weight)
+    known, n_spread = KnownNoise.of(references, control_weight, spread), int(spread.sum())
+    mean_square = (loo_error[spread] ** 2).mean(axis=0)
+    prior = fit_variance_prior(mean_square, n_spread - 1)
+    between = between_variance(mean_square, known, n_spread - 1, prior)
+    loo_between = np.repeat(between[None], n, axis=0)
+    loo_between[spread] = left_out_between(loo_error[spread], known, prior)
+    law = ErrorLaw(float(min(n_spread - 1 + prior.df, 1e6)), 1.0, 0.0)
+    if shape == "fitted" and n_spread >= MIN_REFERENCES_FOR_SHAPE:
+        noise = references.known_noise(control_weight)
+        law = fit_error_law(*(values[spread] for values in (loo_error, loo_between, loo_predicted, noise)))
     return Rectifier(
-        weights=dict(zip(references.predicted, map(float, shrinkage * tuned.weight), strict=True)),
+        weights=dict(zip(references.predicted, map(float, fit.weight), strict=True)),
         rho=shrinkage * tuned.rho,
         reference_set=tuned.reference_set,
         residual=residual,
         residual_variance=residual.var(axis=0, ddof=1),
-        tau=np.sqrt(between_variance(mean_square, known, n - 1, prior)),
+        tau=np.sqrt(between),
         control_weight=control_weight,
         control_variance=control_weight**2 * references.control_variance,
         law=law,
         n_reference=n,
+        spread_from=spread,
         loo_error=loo_error,
         loo_predicted=loo_predicted,
         loo_between=loo_between,
     )
+
+
+@dataclass(frozen=True)
+class LeftOutFit:
+    """Tuned weights, and what they predict of every reference without it.
+
+    Parameters
+    ----------
+    tuned
+        Of all references.
+    shrinkage
+        Slope that multiplies it all.
+    control_weight
+        Weight of the control's error in a prediction.
+    predicted
+        (K, G) left-out predictions.
+    """
+
+    tuned: Tuned
+    shrinkage: float
+    control_weight: float
+    predicted: np.ndarray
+
+    @property
+    def weight(self) -> np.ndarray:
+        """(Q,) of the predictors, the slope included."""
+        return self.shrinkage * self.tuned.weight
+
+
+def left_out_fit(references: References, lam: float | None = None, rho: float | None = None) -> LeftOutFit:
+    """Tune on references whose own genes are filled; see :func:`fit_rectifier`."""
+    tuning = Tuning(references, lam, rho)
+    tuned = tuning.choose()
+    predicted = references.effect - tuning.leave_one_out_errors()
+    control_weight = tuned.rho + (1 - tuned.rho) * float(tuned.weight @ references.control_shares)
+    shrinkage = 1.0
+    if lam is None and rho is None:
+        shrinkage, loo_shrinkage = _calibrated_slope(references, predicted, control_weight)
+        predicted *= loo_shrinkage[:, None]
+    return LeftOutFit(tuned, shrinkage, shrinkage * control_weight, predicted)
+
+
+def _spread_from(references: References, weight: np.ndarray) -> np.ndarray:
+    """References (K,) that lie from their predictions as far as a target does.
+
+    Those that nothing placed lie as far as any from the mean. Where predictors count, placed ones lie closer, so they alone
+    tell the spread if they are enough to tell it; else all do, which is careful.
+    """
+    n = len(references.effect)
+    placed = references.placed
+    if placed is None or placed.all() or not weight.any() or placed.sum() < MIN_REFERENCES_FOR_SHAPE:
+        return np.ones(n, dtype=bool)
+    return placed
 
 
 def _untuned(references: References) -> Rectifier:
@@ -219,6 +273,7 @@ def _untuned(references: References) -> Rectifier:
         control_variance=unknown,
         law=ErrorLaw(np.nan, np.nan, np.nan),
         n_reference=n,
+        spread_from=np.ones(n, dtype=bool),
         loo_error=unknown_each,
         loo_predicted=unknown_each,
         loo_between=unknown_each,

@@ -40,6 +40,9 @@ class References:
         effects, if left out.
     most_weight
         Predictor to the largest weight that tuning may give it; none if left out.
+    placed
+        (K,) whether something placed the reference; the others are predicted by the mean and say nothing of how far a placed
+        target lies from its prediction. None: all are.
     """
 
     effect: np.ndarray
@@ -51,6 +54,7 @@ class References:
     control_norm_cv: float = 0.0
     control_share: Mapping[str, float] = field(default_factory=dict)
     most_weight: Mapping[str, float] = field(default_factory=dict)
+    placed: np.ndarray | None = None
 
     @property
     def likely_control_norm(self) -> float:
@@ -86,6 +90,10 @@ class References:
         inside = hit[:, columns]
         predicted = {name: _fill(values, columns, inside) for name, values in self.predicted.items()}
         return replace(self, effect=_fill(self.effect, columns, inside), predicted=predicted, own_genes=())
+
+    def with_predicted(self, predicted: dict[str, np.ndarray]) -> References:
+        """The same with other predictions, by predictors of the same names."""
+        return replace(self, predicted=predicted)
 
     def known_noise(self, control_weight: float) -> np.ndarray:
         """Known variance (K, G) of errors against observed effects.

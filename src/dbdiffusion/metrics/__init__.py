@@ -10,6 +10,7 @@ from dbdiffusion.metrics._effect import (
     precision_recall,
     sign_agreement,
 )
+from dbdiffusion.metrics._ratio import error_ratio
 from dbdiffusion.metrics._scores import effect_scores
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "discrimination",
     "effect_scores",
     "energy_distance",
+    "error_ratio",
     "interval_score",
     "largest",
     "mean_squared_error",

@@ -31,8 +31,8 @@ from dbdiffusion.model._references import GENERATED, ReferencePool, predictions,
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dbdiffusion.embedding import ObservedEffects
     from dbdiffusion.model._generate import GenerationOptions
+    from dbdiffusion.screen import ObservedEffects
 
 
 class FewReferencesWarning(UserWarning):

@@ -9,22 +9,23 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dbdiffusion.embedding import null_contrasts
-from dbdiffusion.inference import adjust_p_values, fit_rectifier, leave_one_out
+from dbdiffusion.inference import adjust_p_values, fit_rectifier, leave_one_out, left_out_evidence
 from dbdiffusion.metrics import coverage, interval_score, two_sided_pit
 from dbdiffusion.model._answers import Way, observed_estimate, pool_of
 from dbdiffusion.model._each_context import asks_for_context
 from dbdiffusion.model._generate import GenerationOptions
 from dbdiffusion.model._inference import check_words
+from dbdiffusion.model._placebo import placebo
 from dbdiffusion.model._references import references_of
 from dbdiffusion.model._screen import ScreenReader
+from dbdiffusion.screen import null_contrasts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scvi.model import SCVI as _Base
 
-    from dbdiffusion.inference import Rectifier, References
+    from dbdiffusion.inference import Evidence, Rectifier, References
 else:
     _Base = object
 
@@ -48,12 +49,22 @@ class Calibration:
     pit
         (K, G) level at which the interval just covers; uniform on [0, 1] when calibrated. NaN where a gene varies nowhere.
     tuned
-        One row per kind: ``n_reference, reference_set, rho`` and the weight of every predictor (``generated`` is lambda).
+        One row per kind: ``n_reference, n_placed, reference_set, rho`` and the weight of every predictor (``generated`` is
+        lambda).
+    evidence
+        One row per kind: squared error of left-out predictions over that of the mean and of no effect, known noise taken out,
+        with standard errors: ``relative_to_mean, relative_to_mean_se, relative_to_zero, relative_to_zero_se``.
+    placebo
+        One row a permutation of the single perturbations' gene vectors among them: ``weight`` of the centred predictors, which
+        should be near zero, ``relative_to_mean, relative_to_zero`` of the left-out error, the smaller of which should not be
+        below one by more than chance.
     """
 
     table: pd.DataFrame
     pit: pd.DataFrame
     tuned: pd.DataFrame
+    evidence: pd.DataFrame
+    placebo: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -116,14 +127,15 @@ class CalibrationMixin(_Base):
         check_words(way)
         levels = _check_levels(levels)
         pool = pool_of(self, way)
-        tables, pits, tuned = [], [], {}
+        tables, pits, tuned, evidence = [], [], {}, {}
+        nothing = pd.DataFrame()
         for kind in ("single", "combination"):
             members = np.flatnonzero(pool.is_combination == (kind == "combination"))
             if len(members) < MIN_TO_JUDGE:
                 continue
             references = references_of(self, pool, members, reference_set)
             rectifier = fit_rectifier(references)
-            counted = _counted(references)
+            counted = _counted(references) & rectifier.spread_from[:, None]
             observed = references.without_own_genes()
             summary, pit = _judge(rectifier, observed, counted, levels)
             for name, rho in BASELINE_RHO.items():
@@ -133,15 +145,20 @@ class CalibrationMixin(_Base):
             tables.append(summary.reset_index().assign(kind=kind))
             names = [pool.names[i] for i in members]
             pits.append(pd.DataFrame(pit, index=names, columns=self._screen().var_names))
-            tuned[kind] = {"n_reference": len(members), "reference_set": rectifier.reference_set, "rho": rectifier.rho}
-            tuned[kind] |= rectifier.weights
+            tuned[kind] = {"n_reference": len(members), "n_placed": int(pool.is_placed[members].sum())}
+            tuned[kind] |= {"reference_set": rectifier.reference_set, "rho": rectifier.rho, **rectifier.weights}
+            evidence[kind] = _ratios(left_out_evidence(rectifier, references))
+            if kind == "single":
+                nothing = placebo(self, way, members)
         if not tables:
             msg = (
                 f"Calibration needs at least {MIN_TO_JUDGE} measured perturbations of a kind that could be predicted without "
                 f"their cells, got {len(pool.names)}. Measure more, or give vectors for those without a measured gene."
             )
             raise ValueError(msg)
-        return Calibration(pd.concat(tables, ignore_index=True), pd.concat(pits), pd.DataFrame(tuned).T)
+        return Calibration(
+            pd.concat(tables, ignore_index=True), pd.concat(pits), pd.DataFrame(tuned).T, pd.DataFrame(evidence).T, nothing
+        )
 
     @asks_for_context
     def null_calibration(self, n_splits: int = 20, n_cells: int | None = None, seed: int = 0) -> NullCalibration:
@@ -222,6 +239,11 @@ def _judge(
             "interval_score": float(interval_score(error, widened, level)[counted].mean()),
         }
     return pd.DataFrame(rows).T.rename_axis("level"), pit
+
+
+def _ratios(evidence: Evidence) -> dict[str, float]:
+    ratios = {kind: evidence.ratio(kind) for kind in ("mean", "zero")}
+    return {f"relative_to_{kind}{suffix}": ratios[kind][i] for kind in ratios for i, suffix in enumerate(("", "_se"))}
 
 
 def _counted(references: References) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +14,18 @@ from dbdiffusion.model._calibration import CalibrationMixin
 from dbdiffusion.model._generation import GenerationMixin, known_word
 from dbdiffusion.model._inference import InferenceMixin
 from dbdiffusion.model._perturbations import PerturbationMixin
-from dbdiffusion.model._screen import Screen, contexts_of
+from dbdiffusion.model._screen import contexts_of
+from dbdiffusion.screen import Screen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scvi.model import SCVI as _Base
     from torch import Tensor
 
-    from dbdiffusion.embedding import PerturbationSpace
+    from dbdiffusion.embedding import EffectSpace, LeftOutSpaces, PerturbationSpace
     from dbdiffusion.model._latents import Latents
+    from dbdiffusion.screen import LeftOut
 else:
     _Base = object
 
@@ -34,16 +39,24 @@ class ContextView(InferenceMixin, CalibrationMixin, GenerationMixin):
         With contexts, both stages trained.
     context
         Name.
-    screen, space
+    screen
         Of the context.
+    joint
+        Names and effects of all contexts, whose principal components are the axes.
+    axes
+        Those of all perturbations.
     """
 
     contexts: tuple[str, ...] = ()
+    _cached_left_out: LeftOutSpaces | None = None
 
-    def __init__(self, model: Any, context: str, screen: Screen, space: PerturbationSpace) -> None:
-        self._model, self._context_screen, self._context_space = model, screen, space
+    def __init__(
+        self, model: Any, context: str, screen: Screen, joint: tuple[Sequence[str], np.ndarray], axes: EffectSpace
+    ) -> None:
+        self._model, self._context_screen, self._joint = model, screen, joint
         self._context_name = context
         self._pools: dict = {}
+        self._context_space = self._space_of(screen, axes)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_model"], name)
@@ -53,6 +66,8 @@ class ContextView(InferenceMixin, CalibrationMixin, GenerationMixin):
     strategy_of = PerturbationMixin.strategy_of
     parts_of = PerturbationMixin.parts_of
     baseline_effects = PerturbationMixin.baseline_effects
+    _space_of = PerturbationMixin._space_of
+    _left_out_spaces = PerturbationMixin._left_out_spaces
 
     def _screen(self) -> Screen:
         self._model._require_diffusion()
@@ -60,6 +75,9 @@ class ContextView(InferenceMixin, CalibrationMixin, GenerationMixin):
 
     def _space(self) -> PerturbationSpace:
         return self._context_space
+
+    def _joint_effects(self) -> tuple[Sequence[str], np.ndarray]:
+        return self._joint
 
     def _as_condition(self, embedding: np.ndarray) -> Tensor:
         condition = self._model._as_condition(embedding)
@@ -106,17 +124,17 @@ class ContextMixin(_Base):
         self._require_diffusion()
         if not self._views:
             screens = {name: Screen.from_dict(values) for name, values in (self.context_screens_ or {}).items()}
-            self._views = self._views_of(screens)
+            self._views = self._views_of(screens, self._screen().left_out)
         return self._views[context]
 
-    def _views_of(self, screens: dict[str, Screen]) -> dict[str, ContextView]:
-        """Views whose spaces share the principal components of all contexts' effects."""
+    def _views_of(self, screens: dict[str, Screen], left_out: LeftOut | None) -> dict[str, ContextView]:
+        """Views whose spaces share the principal components of all contexts' effects, and gene space without each fold."""
         effect = np.concatenate([screen.observed.effect for screen in screens.values()])
         variances = [screen.observed.variance + screen.observed.control_variance for screen in screens.values()]
-        axes = fit_effect_space(effect, np.concatenate(variances), self.module.n_embedding)
+        joint = [name for screen in screens.values() for name in screen.names], effect
+        axes = fit_effect_space(effect, np.concatenate(variances).mean(axis=0), self.module.n_embedding)
         return {
-            name: ContextView(self, name, screen, self._fit_space(screen.names, screen.observed, screen.genes, axes=axes))
-            for name, screen in screens.items()
+            name: ContextView(self, name, replace(screen, left_out=left_out), joint, axes) for name, screen in screens.items()
         }
 
     def _context_conditions(self, views: dict[str, ContextView]) -> tuple[Tensor, Tensor]:

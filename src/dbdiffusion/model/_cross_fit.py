@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scvi.train import Trainer
 
-from dbdiffusion.data import assign_folds
-from dbdiffusion.embedding import GeneSpace
+from dbdiffusion.embedding import LeftOutSpaces
 from dbdiffusion.model._interruption import saying
 from dbdiffusion.model._latents import LatentDataModule, fit_linear_part, standardised, steps_per_epoch
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._stages import TwoStageTrainingMixin
 from dbdiffusion.model._training import DiffusionPlan, epochs_for
+from dbdiffusion.screen import network_folds, perturbation_folds
 
 if TYPE_CHECKING:
     from dbdiffusion.diffusion import LatentDiffusion
@@ -23,7 +24,29 @@ if TYPE_CHECKING:
 
 
 class CrossFittingMixin(TwoStageTrainingMixin):
-    """``cross_fit``."""
+    """``cross_fit`` and ``leave_out_folds``."""
+
+    def leave_out_folds(self) -> None:
+        """Make gene space without each fold of perturbations, for a model that was saved by a version that did not.
+
+        Training does it. The cells must be those that the model was trained on; nothing is trained.
+
+        Raises
+        ------
+        RuntimeError
+            If stage two was not trained.
+        ValueError
+            If there are no counts, or the perturbations are not those of the training.
+        """
+        screen, reader = self._screen(), ScreenReader(self.adata_manager)
+        absent = sorted(set(screen.names) - set(reader.effects()[0]))
+        if absent:
+            msg = f"The cells must be those that the model was trained on, but none of them has {absent[:3]!r}."
+            raise ValueError(msg)
+        left_out = reader.left_out(perturbation_folds(reader.parts(screen.names)), screen.names)[1]
+        self.screen_ = replace(screen, left_out=left_out).to_dict()
+        self._cached_screen = None
+        self._forget_space()
 
     def cross_fit(
         self,
@@ -64,24 +87,34 @@ class CrossFittingMixin(TwoStageTrainingMixin):
         screen = self._screen()
         reader = ScreenReader(self.adata_manager)
         latents = self._encode()
-        folds = assign_folds([self._space().parts(name) for name in screen.names], len(self.module.folds), seed)
+        parts = {name: self._space().parts(name) for name in screen.names}
+        folds = network_folds(parts, len(self.module.folds), seed)
+        spaces = LeftOutSpaces(
+            screen, self.module.n_embedding, reader.left_out(folds, screen.names)[1], self._user_vectors(), self.strategy
+        )
         started = time.perf_counter()
-        spaces = []
-        for fold, diffusion in enumerate(list(self.module.folds)[: folds.max() + 1]):
-            left_out = tuple(name for name, f in zip(screen.names, folds, strict=True) if f == fold)
-            kept = np.flatnonzero(folds != fold)
-            if len(kept) == 0:
+        number, stored = np.full(len(screen.names), -1), []
+        for i, (fold, diffusion) in enumerate(zip(folds, self.module.folds, strict=False)):
+            kept = np.array([row for row, name in enumerate(screen.names) if name not in fold.excluded], dtype=int)
+            number[[screen.names.index(name) for name in fold.scored]] = i
+            space = spaces.space(i, spaces.ranking(i)) if len(kept) else None
+            stored.append(
+                {
+                    "vectors": spaces.left_out.spaces[i].vectors,
+                    "noise": spaces.left_out.spaces[i].noise,
+                    "ranking": space.ranking if space else (),
+                    "kept": kept,
+                }
+            )
+            if space is None:
                 continue
-            genes = GeneSpace(screen.genes.names, reader.gene_vectors(left_out))
-            space = self._fit_space([screen.names[i] for i in kept], screen.observed.subset(kept), genes)
-            spaces.append({"vectors": genes.vectors, "ranking": space.ranking, "kept": kept})
-            in_fold = np.isin(reader.codes, [reader.categories.index(name) for name in left_out])
-            outside = latents.subset(np.flatnonzero(~in_fold))
+            is_out = np.isin(reader.codes, [reader.categories.index(name) for name in fold.excluded])
+            outside = latents.subset(np.flatnonzero(~is_out))
             self._fit_fold(
                 diffusion, space, outside, batch_size, max_epochs, plan_kwargs, accelerator, devices, enable_progress_bar
             )
         self._pools = {}
-        self.cross_fit_ = {"folds": folds, "spaces": spaces, "seconds": time.perf_counter() - started}
+        self.cross_fit_ = {"folds": number, "spaces": stored, "seconds": time.perf_counter() - started}
 
     def _fit_fold(
         self,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.model._module import DBDiffusionVAE
-    from dbdiffusion.model._screen import Screen
+    from dbdiffusion.screen import Screen
 
 BLOCK = 512  # cells that share a noise generator: a cell depends on its block and, but for rounding, on no chunk
 ACTIVATIONS_AT_ONCE = 4 * 2**20  # bytes of a layer: more leave a CPU's cache, fewer pay more often for starting every operation

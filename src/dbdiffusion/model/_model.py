@@ -132,7 +132,7 @@ class DBDiffusion(  # type: ignore[override]
         self.is_diffusion_trained_ = False
         self._pools: dict = {}
         self._rna_of_mudata: dict = {}
-        self._cached_space = None
+        self._cached_space = self._cached_left_out = None
         self._views: dict = {}
         self._cached_screen = None
         self._keeps_latent_space = False

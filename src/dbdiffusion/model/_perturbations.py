@@ -10,7 +10,7 @@ import torch
 
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, check_vectors, vectors_from_state
-from dbdiffusion.embedding import ALL_STRATEGIES, fit_space, left_out_error
+from dbdiffusion.embedding import ALL_STRATEGIES, LeftOutSpaces, fit_space, one_gene_space
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from scvi.model import SCVI as _Base
     from torch import Tensor
 
-    from dbdiffusion.embedding import EffectSpace, GeneSpace, ObservedEffects, PerturbationSpace
-    from dbdiffusion.model._screen import Screen
+    from dbdiffusion.embedding import EffectSpace, PerturbationSpace
+    from dbdiffusion.screen import Screen
 else:
     _Base = object
 
@@ -28,6 +28,7 @@ class PerturbationMixin(_Base):
     """Embeddings of perturbations."""
 
     _cached_space: PerturbationSpace | None
+    _cached_left_out: LeftOutSpaces | None
     _pools: dict
     _views: dict
     cross_fit_: dict | None
@@ -68,11 +69,12 @@ class PerturbationMixin(_Base):
         return pd.DataFrame(rows, index=[self._screen().control, *names], columns=columns)
 
     def embedding_scores(self) -> pd.DataFrame:
-        """Leave-one-out error of every strategy for unseen perturbations, best first. Needs stage two."""
-        screen = self._screen()
-        return left_out_error(
-            screen.names, screen.observed, screen.genes, self.module.n_embedding, self._user_vectors(), screen.separator
-        )
+        """Left-out error of every strategy for unseen perturbations, best first. Needs stage two.
+
+        Every measured perturbation is placed by gene space, principal components and regressions that its fold had no part
+        in. ``relative_to_mean`` is the squared error over that of the mean of the others, ``se`` its standard error.
+        """
+        return self._left_out_spaces(self._screen()).scores()
 
     def strategy_of(self, name: str) -> str:
         """How a perturbation is placed: ``"measured"``, or its strategies, one a part."""
@@ -120,13 +122,16 @@ class PerturbationMixin(_Base):
         vectors = self.added_vectors_
         if embeddings is not None:
             vectors = _stacked(self._user_vectors(), check_vectors(embeddings, "`embeddings`"))
-        before, self.added_vectors_ = self.added_vectors_, vectors
+        before = self.added_vectors_, self._cached_left_out
+        self.added_vectors_ = vectors
+        if embeddings is not None:
+            self._cached_left_out = None
         if self.is_diffusion_trained_:
             space = self._space() if embeddings is None else self._space_of(self._screen())
             try:
                 space.embed(list(names))
             except KeyError:
-                self.added_vectors_ = before
+                self.added_vectors_, self._cached_left_out = before
                 raise
         if embeddings is not None:
             self._forget_space()
@@ -139,41 +144,36 @@ class PerturbationMixin(_Base):
 
     def _forget_space(self) -> None:
         """Drop what was derived from embeddings: the space, reference predictions and cross-fitting folds."""
-        self._cached_space = self.cross_fit_ = None
+        self._cached_space = self._cached_left_out = self.cross_fit_ = None
         self._pools = {}
         self._views = {}
 
-    def _space_of(self, screen: Screen) -> PerturbationSpace:
-        return self._fit_space(screen.names, screen.observed, screen.genes, screen.n_axes)
-
-    def _fit_space(
-        self,
-        names: Sequence[str],
-        observed: ObservedEffects,
-        genes: GeneSpace,
-        n_axes: int | None = None,
-        axes: EffectSpace | None = None,
-    ) -> PerturbationSpace:
-        state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
-        separator, n_embedding = state[PerturbationField.SEPARATOR], self.module.n_embedding
-        vectors = self._user_vectors()
-        ranking: tuple[str, ...] = (self.strategy,)
-        if self.strategy == "auto":
-            scores = left_out_error(names, observed, genes, n_embedding, vectors, separator)
-            ranking = tuple(scores.index) or ("ridge",)
-        anything = self.strategy == "mean"
+    def _space_of(self, screen: Screen, axes: EffectSpace | None = None) -> PerturbationSpace:
         return fit_space(
-            names,
-            observed,
-            genes,
-            n_embedding,
-            ranking,
-            vectors,
-            separator,
-            places_anything=anything,
-            n_axes=n_axes,
+            screen.names,
+            screen.observed,
+            screen.genes,
+            self.module.n_embedding,
+            self._left_out_spaces(screen).ranking(),
+            self._user_vectors(),
+            screen.separator,
+            places_anything=self.strategy == "mean",
+            n_axes=screen.n_axes,
             axes=axes,
         )
+
+    def _left_out_spaces(self, screen: Screen) -> LeftOutSpaces:
+        """Spaces of a screen without its folds, kept until what they rest on changes."""
+        if self._cached_left_out is None or self._cached_left_out.screen is not screen:
+            left_out = screen.left_out or one_gene_space(screen.names, screen.observed, screen.vectors)
+            self._cached_left_out = LeftOutSpaces(
+                screen, self.module.n_embedding, left_out, self._user_vectors(), self.strategy, self._joint_effects()
+            )
+        return self._cached_left_out
+
+    def _joint_effects(self) -> tuple[Sequence[str], np.ndarray] | None:
+        """Names and effects that span the axes, if not the screen's own."""
+        return None
 
     def _conditions(self, space: PerturbationSpace) -> tuple[Tensor, Tensor]:
         """Conditions (codes, E) of the registered codes that the space measured, and control's (E,)."""

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dbdiffusion.data import assign_folds
-from dbdiffusion.embedding import GeneSpace, fit_space, n_left_out_groups, norm_cv
+from dbdiffusion.embedding import fit_effect_space, fit_space, one_gene_space
 from dbdiffusion.inference import MIN_REFERENCES, References
 from dbdiffusion.model._generate import GenerationOptions, Generator
 from dbdiffusion.model._reference_sets import restricted_sets, weights_of_others
+from dbdiffusion.screen import GeneSpace, norm_cv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dbdiffusion.diffusion import LatentDiffusion
-    from dbdiffusion.embedding import PerturbationSpace
+    from dbdiffusion.embedding import EffectSpace, LeftOutSpaces, PerturbationSpace
+    from dbdiffusion.screen import Screen
 
 CROSS_FITTING = ("embedding", "k_fold", "in_sample")
 CONTROL_SHARE = 0.5  # of the control's error, in the generated mean: about nothing was measured, and this is with care
 MOST_WEIGHT = 1.0  # of the generated mean: blown up, small effects are mostly what the few references happen to have in common
-MIN_LEFT = 2  # perturbations that a strategy needs to learn from
 GENERATED = "generated"
 LINEAR = ("knn", "ridge", "table", "table_knn")  # strategies whose effects are predictors beside the generated mean
 
@@ -41,8 +42,8 @@ class ReferencePool:
         Predictor to (K, G).
     sets
         Reference set to weights (K, K) of the others.
-    is_combination
-        (K,).
+    is_combination, is_placed
+        (K,). What is not placed is predicted by the mean of the others.
     control_share
         Predictor to the share of the control's error that its predictions are taken to carry.
     """
@@ -52,6 +53,7 @@ class ReferencePool:
     predicted: dict[str, np.ndarray]
     sets: dict[str, np.ndarray]
     is_combination: np.ndarray
+    is_placed: np.ndarray
     control_share: dict[str, float] = field(default_factory=dict)
 
     def select(self, *, combination: bool) -> np.ndarray:
@@ -60,30 +62,36 @@ class ReferencePool:
         return same if len(same) >= MIN_REFERENCES else np.arange(len(self.rows))
 
 
-def reference_pool(model: Any, cross_fitting: str, options: GenerationOptions, n_cells: int) -> ReferencePool:
-    """Predict every measured perturbation that could have been predicted without its cells.
+def reference_pool(
+    model: Any, cross_fitting: str, options: GenerationOptions, n_cells: int, spaces: LeftOutSpaces | None = None
+) -> ReferencePool:
+    """Predict every measured perturbation without its cells.
 
     Parameters
     ----------
     model
         With both stages trained, and folds for ``"k_fold"``.
     cross_fitting
-        ``"embedding"``: the same networks, but the embedding that the perturbation would have had. ``"k_fold"``: the diffusion
-        retrained without the fold's cells, effects and embeddings. ``"in_sample"``: as measured (the paper). The VAE has
-        seen all measured cells in every case.
+        ``"embedding"``: the same networks, but the embedding that the perturbation would have had, by gene space, principal
+        components and strategies made without its fold. ``"k_fold"``: the diffusion retrained without the fold's cells too.
+        ``"in_sample"``: as measured (the paper). The VAE has seen all measured cells in every case.
     options, n_cells
         How means are generated.
+    spaces
+        Without each fold, for ``"embedding"``; None means the screen's own.
     """
     screen, space = model._screen(), model._space()
     blocks: list[tuple[list[int], dict[str, np.ndarray]]] = []
     placements: list[tuple[PerturbationSpace, list[int]]] = []
-    for diffusion, placed in _ways(model, cross_fitting):
-        embeddable = [(way, [row for row in kept if way.can_embed(screen.names[row])]) for way, kept in placed]
-        rows = [row for _, kept in embeddable for row in kept]
+    unplaced: set[int] = set()
+    for diffusion, folds in _ways(model, cross_fitting, spaces):
+        placed, rest = _by_placement(folds, screen.names)
+        unplaced.update(row for _, rows in rest for row in rows)
+        groups = [(way, [screen.names[row] for row in rows]) for way, rows in (*placed, *rest)]
+        rows = [row for _, kept in (*placed, *rest) for row in kept]
         if rows:
-            groups = [(way, [screen.names[row] for row in kept]) for way, kept in embeddable]
             blocks.append((rows, predictions(model, diffusion, groups, options, n_cells, cross_fitting)[0]))
-            placements += [(way, kept) for way, kept in embeddable if kept]
+            placements += [*placed, *rest]
     rows = [row for block, _ in blocks for row in block]
     order = np.argsort(rows)
     none = np.zeros((0, len(screen.var_names)))
@@ -97,8 +105,24 @@ def reference_pool(model: Any, cross_fitting: str, options: GenerationOptions, n
         },
         sets=weights_of_others(placements, screen.names, names),
         is_combination=np.array([len(space.parts(name)) > 1 for name in names], dtype=bool),
+        is_placed=np.array([row not in unplaced for row in sorted(rows)], dtype=bool),
         control_share={GENERATED: 1.0 if cross_fitting == "in_sample" else CONTROL_SHARE},
     )
+
+
+def _by_placement(
+    folds: list[tuple[PerturbationSpace, list[int]]], names: Sequence[str]
+) -> tuple[list[tuple[PerturbationSpace, list[int]]], list[tuple[PerturbationSpace, list[int]]]]:
+    """Rows that the ways of a fold can place, and the others, of which the mean of the measured is all that can be said."""
+    placed, rest = [], []
+    for space, rows in folds:
+        inside = [row for row in rows if space.can_embed(names[row])]
+        outside = [row for row in rows if row not in inside]
+        if inside:
+            placed.append((space, inside))
+        if outside and len(space.names):
+            rest.append((space.with_ranking(("mean",), places_anything=True), outside))
+    return placed, rest
 
 
 def predictors(model: Any, cross_fitting: str) -> tuple[str, ...]:
@@ -127,12 +151,13 @@ def predictions(
     Parameters
     ----------
     groups
-        Names and the space that places them; all spaces share their axes.
+        Names and the space that places them.
     """
     groups = [(space, names) for space, names in groups if len(names)]
     generator = Generator(model.module, diffusion, model._screen(), options)
-    conditions = model._as_condition(np.concatenate([space.embed(names) for space, names in groups]))
-    control = model._as_condition(groups[0][0].control[None])[0]
+    trained_on = groups[0][0].effects if cross_fitting == "k_fold" else model._space().effects
+    conditions = model._as_condition(np.concatenate([_on_axes(trained_on, space, names) for space, names in groups]))
+    control = model._as_condition(trained_on.control[None])[0]
     generated, noise = generator.effects(conditions.to(model.device), control.to(model.device), n_cells)
     linear = {
         strategy: np.concatenate([_preferring(space, strategy).predict_effect(names) for space, names in groups])
@@ -140,6 +165,12 @@ def predictions(
         if strategy != GENERATED
     }
     return {GENERATED: generated, **linear}, noise
+
+
+def _on_axes(axes: EffectSpace, space: PerturbationSpace, names: Sequence[str]) -> np.ndarray:
+    """Embeddings (n, E) on the axes a network was trained on; of a fold, by way of the predicted effect."""
+    embedding = space.embed(names)
+    return embedding if space.effects is axes else axes.to_embedding(space.effects.to_effect(embedding))
 
 
 def _preferring(space: PerturbationSpace, strategy: str) -> PerturbationSpace:
@@ -164,36 +195,55 @@ def references_of(model: Any, pool: ReferencePool, members: np.ndarray, referenc
         control_norm_cv=norm_cv(control_variance, screen.vectors),
         control_share=pool.control_share,
         most_weight={GENERATED: MOST_WEIGHT},
+        placed=pool.is_placed[members],
     )
 
 
-def _ways(model: Any, cross_fitting: str) -> list[tuple[LatentDiffusion, list[tuple[PerturbationSpace, list[int]]]]]:
+def _ways(
+    model: Any, cross_fitting: str, spaces: LeftOutSpaces | None
+) -> list[tuple[LatentDiffusion, list[tuple[PerturbationSpace, list[int]]]]]:
     """Diffusions, and for each the spaces and the rows that they place without their cells."""
     screen, space = model._screen(), model._space()
     n = len(screen.names)
     if cross_fitting == "in_sample":
         return [(model.module.diffusion, [(space, list(range(n)))])]
     if cross_fitting == "embedding":
-        groups = assign_folds([space.parts(name) for name in screen.names], n_left_out_groups(n))
-        left_out = [np.flatnonzero(groups == group).tolist() for group in range(groups.max() + 1)] if n > MIN_LEFT else []
-        return [(model.module.diffusion, [(space.leave_out(*(screen.names[i] for i in rows)), rows) for rows in left_out])]
+        return [(model.module.diffusion, _folds(model, screen, space) if spaces is None else spaces.folds())]
     folds = model.cross_fit_["folds"]
     return [
         (diffusion, [(_fold_space(model, stored), np.flatnonzero(folds == fold).tolist())])
         for fold, (stored, diffusion) in enumerate(zip(model.cross_fit_["spaces"], model.module.folds, strict=False))
+        if len(stored["kept"])
     ]
 
 
+def _folds(model: Any, screen: Screen, space: PerturbationSpace) -> list[tuple[PerturbationSpace, list[int]]]:
+    """Every fold's space and rows; of a model saved before there were folds the rows alone are left out, which flatters."""
+    if screen.left_out is not None:
+        return model._left_out_spaces(screen).folds()
+    warnings.warn(
+        "This model was saved by a version that left cells of a reference in gene space, so its evidence is too good. "
+        "With its training cells, `model.leave_out_folds()` mends that.",
+        UserWarning,
+        stacklevel=7,
+    )
+    folds = one_gene_space(screen.names, screen.observed, screen.vectors).folds
+    row = {name: i for i, name in enumerate(screen.names)}
+    return [(space.leave_out(*fold.scored), [row[name] for name in fold.scored]) for fold in folds]
+
+
 def _fold_space(model: Any, stored: dict) -> PerturbationSpace:
-    screen = model._screen()
-    kept = stored["kept"]
+    screen, kept = model._screen(), stored["kept"]
+    observed = screen.observed.subset(kept)
+    noise = stored.get("noise")
     return fit_space(
         [screen.names[i] for i in kept],
-        screen.observed.subset(kept),
+        observed,
         GeneSpace(screen.genes.names, stored["vectors"]),
         model.module.n_embedding,
         stored["ranking"],
         model._user_vectors(),
         screen.separator,
         places_anything=model.strategy == "mean",
+        axes=None if noise is None else fit_effect_space(observed.effect, noise, model.module.n_embedding),
     )

@@ -1,37 +1,44 @@
-"""The measured screen: all that generation and inference need of the training cells, small enough to be saved."""
+"""Reads a registered AnnData into the measured screen."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import zlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from scvi import REGISTRY_KEYS
 
 from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, row_chunks
-from dbdiffusion.embedding import (
-    GeneSpace,
+from dbdiffusion.embedding import parts_of
+from dbdiffusion.screen import (
     GroupMoments,
+    LeftOut,
     ObservedEffects,
+    Screen,
+    SpaceWithout,
     contrast_within_batches,
-    gene_vectors,
+    gene_vectors_without,
     grouped_moments,
     log1p_cp10k,
+    perturbation_folds,
+    spaces_needed,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
     import scipy.sparse as sp
     from anndata import AnnData
     from mudata import MuData
     from scvi.data import AnnDataManager
 
-MAX_GENE_SPACE_CELLS = 20_000
+    from dbdiffusion.screen import Fold
+
+MAX_GENE_SPACE_CELLS = 25_000  # perturbed ones, shared out equally to perturbations
+MAX_GENE_SPACE_CONTROL = 5_000
 RELATIVE_SIZE_FACTOR = 100.0  # size factors with a median below it are relative, not total counts
 _CONTEXT_KEYS = (
     REGISTRY_KEYS.BATCH_KEY,
@@ -39,73 +46,6 @@ _CONTEXT_KEYS = (
     REGISTRY_KEYS.CAT_COVS_KEY,
     REGISTRY_KEYS.CONT_COVS_KEY,
 )
-
-
-@dataclass(frozen=True)
-class Screen:
-    """P measured perturbations, their effects, gene space, and the library sizes and covariates of control cells.
-
-    Parameters
-    ----------
-    names
-        (P,) perturbations with cells, control not among them.
-    control, separator
-        As set up.
-    var_names
-        (G,).
-    observed
-        Effects of the P perturbations.
-    vectors
-        (G, R) gene space.
-    library
-        (control cells,) size factor, or total counts: what the decoder multiplies its rates by.
-    depth_per_library
-        Total counts that a library of 1 stands for; 1 unless the size factors are relative (median below 100).
-    context
-        Registry key to array (control cells, ...): batch, labels, covariates of control cells.
-    n_axes
-        Leading perturbations whose effects span the embedding; None means all. Those behind were measured later.
-    """
-
-    names: tuple[str, ...]
-    control: str
-    separator: str
-    var_names: np.ndarray
-    observed: ObservedEffects
-    vectors: np.ndarray
-    library: np.ndarray
-    depth_per_library: float
-    context: dict[str, np.ndarray]
-    n_axes: int | None = None
-
-    @cached_property
-    def genes(self) -> GeneSpace:
-        """Gene space with its names."""
-        return GeneSpace(pd.Index(self.var_names), self.vectors)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {**values, "observed": dict(self.observed.__dict__)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Screen:
-        """Inverse of :meth:`to_dict`."""
-        return cls(**{**values, "observed": ObservedEffects(**values["observed"])})
-
-    def extended(self, later: Screen, is_known: Callable[[str], bool]) -> Screen:
-        """The screen with the perturbations that a later one adds, and the later one's control cells.
-
-        Rows and axes of this one stay. Effects of both are contrasts against the control of the screen they come from.
-        """
-        rows = np.array([row for row, name in enumerate(later.names) if not is_known(name)], dtype=int)
-        return replace(
-            later,
-            names=(*self.names, *(later.names[row] for row in rows)),
-            observed=self.observed.joined(later.observed.subset(rows)),
-            vectors=self.vectors,
-            n_axes=self.n_axes or len(self.names),
-        )
 
 
 def contexts_of(registry: dict[str, Any]) -> list[str]:
@@ -186,19 +126,27 @@ class ScreenReader:
         """Total counts (N,) that CP10K divides by."""
         return self.library * self.depth_per_library
 
-    def effects(self, context: str | None = None) -> tuple[tuple[str, ...], ObservedEffects]:
-        """Names and observed effects of the perturbations with cells, in all contexts or one; the counts are read once."""
-        control = self.categories.index(self.control)
+    def effects(
+        self, context: str | None = None, without: frozenset[str] | set[str] = frozenset()
+    ) -> tuple[tuple[str, ...], ObservedEffects]:
+        """Names and observed effects of the perturbations with cells, in all contexts or one; the counts are read once.
+
+        Cells of those ``without`` which it is to do enter nothing, not even variances that perturbations share.
+        """
+        kept = np.array([i for i, name in enumerate(self.categories) if name not in without])
+        control = int(np.flatnonzero(kept == self.categories.index(self.control))[0])
         chosen = self._in_context(context)
         n_strata = max(1, len(self.contexts)) * self.n_batches
         strata = np.arange(n_strata)
         if context is not None:
             strata = self.contexts.index(context) * self.n_batches + np.arange(self.n_batches)
-        groups = np.arange(len(self.categories))[:, None] * n_strata + strata
+        groups = kept[:, None] * n_strata + strata
         observed = contrast_within_batches(self._moments.subset(groups.ravel()), len(strata), control)
-        rows = np.array([i for i in np.unique(self.codes[chosen]) if i != control], dtype=int)
-        self._check_batches(observed, rows)
-        return tuple(self.categories[i] for i in rows), observed.subset(rows)
+        present = np.isin(kept, np.unique(self.codes[chosen]))
+        rows = np.array([i for i in np.flatnonzero(present) if i != control], dtype=int)
+        names = tuple(self.categories[kept[i]] for i in rows)
+        self._check_batches(names, observed.n_cells[rows])
+        return names, observed.subset(rows)
 
     @cached_property
     def _moments(self) -> GroupMoments:
@@ -211,7 +159,11 @@ class ScreenReader:
             return np.ones(len(self.codes), dtype=bool)
         return self.context == self.contexts.index(context)
 
-    def read(self, context: str | None = None, vectors: np.ndarray | None = None) -> Screen:
+    def read(
+        self,
+        context: str | None = None,
+        vectors: np.ndarray | None = None,
+    ) -> Screen:
         """Effects, gene space, and library sizes and covariates of control, of all contexts or one.
 
         Parameters
@@ -219,9 +171,12 @@ class ScreenReader:
         context
             Its name.
         vectors
-            Gene space, if it is known.
+            Gene space, if it is known; else folds of perturbations are left out too.
         """
         names, observed = self.effects(context)
+        left_out = None
+        if vectors is None:
+            vectors, left_out = self.left_out(perturbation_folds(self.parts(names)), names)
         is_control = (self.codes == self.categories.index(self.control)) & self._in_context(context)
         pool = np.flatnonzero(is_control & (self.library > 0))
         if len(pool) == 0:
@@ -233,10 +188,11 @@ class ScreenReader:
             separator=self.separator,
             var_names=self.var_names,
             observed=observed,
-            vectors=self.gene_vectors() if vectors is None else vectors,
+            vectors=vectors,
             library=self.library[pool],
             depth_per_library=self.depth_per_library,
             context={key: self._column(key)[pool] for key in _CONTEXT_KEYS if key in self._manager.data_registry},
+            left_out=left_out,
         )
 
     def perturbation_sizes(self, context: str | None = None) -> np.ndarray:
@@ -250,14 +206,48 @@ class ScreenReader:
         rows = np.flatnonzero((self.codes == self.categories.index(self.control)) & self._in_context(context))
         return log1p_cp10k(self.counts[rows], self.depth[rows]), self.batch[rows]
 
-    def gene_vectors(self, without: tuple[str, ...] = ()) -> np.ndarray:
-        """Gene space (G, R), inside batches and contexts, of 20,000 cells at most, none of them of some perturbations."""
-        excluded = [self.categories.index(name) for name in without]
-        rows = np.flatnonzero(~np.isin(self.codes, excluded))
-        if len(rows) > MAX_GENE_SPACE_CELLS:
-            rows = np.sort(np.random.default_rng(0).choice(rows, MAX_GENE_SPACE_CELLS, replace=False))
-        vectors = gene_vectors(log1p_cp10k(self.counts[rows], self.depth[rows]), self.batch[rows])
-        return vectors.astype(np.float32).astype(float)
+    def gene_vectors(self, *excluded: Sequence[str]) -> list[np.ndarray]:
+        """Gene spaces (G, R), inside batches and contexts, without the cells of some perturbations each."""
+        rows = self._rows_for_gene_space()
+        values = log1p_cp10k(self.counts[rows], self.depth[rows])
+        groups = [[self.categories.index(name) for name in names] for names in excluded]
+        spaces = gene_vectors_without(values, self.batch[rows], self.codes[rows], groups)
+        return [vectors.astype(np.float32).astype(float) for vectors in spaces]
+
+    def parts(self, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Parts of perturbations by name."""
+        genes = set(self.var_names)
+        return {name: parts_of(name, self.separator, genes) for name in names}
+
+    def left_out(self, folds: tuple[Fold, ...], names: Sequence[str]) -> tuple[np.ndarray, LeftOut]:
+        """Gene space of all cells, and those without the cells of each fold and of each pair of folds that is needed."""
+        excluded, inner = spaces_needed(folds, self.parts(names))
+        whole, *vectors = self.gene_vectors((), *excluded)
+        spaces = [SpaceWithout(names, space, self._mean_noise(names)) for names, space in zip(excluded, vectors, strict=True)]
+        return whole, LeftOut(folds, tuple(spaces), inner)
+
+    def _rows_for_gene_space(self) -> np.ndarray:
+        """Cells of every perturbation up to its share, drawn by its name alone, so that no other perturbation decides which."""
+        names = [name for name in self.categories if name != self.control]
+        share = MAX_GENE_SPACE_CELLS // max(len(names), 1)
+        chosen = []
+        for code, name in enumerate(self.categories):
+            most = MAX_GENE_SPACE_CONTROL if name == self.control else max(share, 1)
+            rows = np.flatnonzero((self.codes == code) & (self.library > 0))
+            if len(rows) > most:
+                rows = np.random.default_rng(zlib.crc32(name.encode())).choice(rows, most, replace=False)
+            chosen.append(rows)
+        return np.sort(np.concatenate(chosen))
+
+    def _mean_noise(self, without: Sequence[str]) -> np.ndarray:
+        """Mean sampling variance (G,) of the effects of the other perturbations in all contexts, as if these had no cells."""
+        gone = set(without)
+        total, n = np.zeros(self.counts.shape[1]), 0
+        for context in self.contexts or [None]:
+            names, observed = self.effects(context, without=gone)
+            total += (observed.variance + observed.control_variance).sum(axis=0)
+            n += len(names)
+        return (total / max(n, 1)).astype(np.float32).astype(float)
 
     def _library(self) -> tuple[np.ndarray, float]:
         totals = np.concatenate([np.asarray(rows.sum(axis=1)).ravel() for rows in row_chunks(self.counts)]).astype(float)
@@ -277,8 +267,8 @@ class ScreenReader:
     def _column(self, key: str) -> np.ndarray:
         return np.asarray(self._manager.get_from_registry(key)).reshape(len(self.codes), -1)
 
-    def _check_batches(self, observed: ObservedEffects, rows: np.ndarray) -> None:
-        lost = [self.categories[i] for i in rows if observed.n_cells[i] == 0]
+    def _check_batches(self, names: tuple[str, ...], n_cells: np.ndarray) -> None:
+        lost = [name for name, n in zip(names, n_cells, strict=True) if n == 0]
         if lost:
             msg = (
                 f"Effects are contrasts inside batches, but {lost[:3]!r} share no batch with control {self.control!r}. "

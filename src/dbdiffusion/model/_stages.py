@@ -14,8 +14,9 @@ from dbdiffusion.embedding import fit_space
 from dbdiffusion.model._interruption import saying
 from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_part, standardised, steps_per_epoch
 from dbdiffusion.model._precision import keeping_single_precision
-from dbdiffusion.model._screen import Screen, ScreenReader, check_has_cells, check_has_counts
+from dbdiffusion.model._screen import ScreenReader, check_has_cells, check_has_counts
 from dbdiffusion.model._training import DiffusionPlan, DiffusionTrainRunner, Unprofiled, epochs_for
+from dbdiffusion.screen import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,10 +169,10 @@ class TwoStageTrainingMixin(_Base):
             self.validation_indices = self.test_indices = np.empty(0, dtype=int)
         screen, context_screens = self._read_screens()
         latents = self._encode()
-        space = self._space_of(screen)
-        views = self._views_of(context_screens) if context_screens else {}
+        views = self._views_of(context_screens, screen.left_out) if context_screens else {}
         if views:
             latents = self._in_contexts(latents)
+        space = None if views else self._space_of(screen)
         conditions, origin = self._context_conditions(views) if views else self._conditions(space)
         if max_epochs is not None:
             _check_positive("max_epochs", max_epochs)
@@ -247,7 +248,7 @@ class TwoStageTrainingMixin(_Base):
         if reference is None:
             return screen, contexts
         known = fit_space(reference.names, reference.observed, reference.genes, 1, ("ridge",), separator=reference.separator)
-        return reference.extended(screen, known.is_measured), contexts
+        return reference.extended(screen, known.is_measured, known.parts), contexts
 
     def _warm_start(self, asked: bool | None) -> bool:
         has_weights = self.module.diffusion.has_linear_part

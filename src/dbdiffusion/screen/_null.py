@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from dbdiffusion.embedding._effects import ObservedEffects, contrast_within_batches, moments_of_sums
+from dbdiffusion.screen._effects import ObservedEffects, contrast_within_batches, moments_of_sums
 
 
 def null_contrasts(values: sp.csr_matrix, batch: np.ndarray, n_cells: int, n_splits: int, seed: int = 0) -> ObservedEffects:

@@ -6,14 +6,13 @@ measured embeddings (K, E), and the evidence of T targets, and returns the targe
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import igraph
 import numpy as np
 from sklearn.linear_model import RidgeCV
-from sklearn.neighbors import kneighbors_graph
+
+from dbdiffusion.screen import louvain_clusters, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +57,7 @@ def knn(known: Evidence, embedding: np.ndarray, target: Evidence, n_neighbors: i
 
     The mean of all counts as a neighbour of similarity .2, so a target that resembles nobody gets the mean.
     """
-    similarity = np.clip(_unit(target.vectors) @ _unit(known.vectors).T, 0, None)
+    similarity = np.clip(unit(target.vectors) @ unit(known.vectors).T, 0, None)
     floor = -np.sort(-similarity, axis=1)[:, min(n_neighbors, similarity.shape[1]) - 1 : min(n_neighbors, similarity.shape[1])]
     weight = np.where(similarity >= floor, similarity, 0.0)
     prior = 0.2
@@ -68,7 +67,7 @@ def knn(known: Evidence, embedding: np.ndarray, target: Evidence, n_neighbors: i
 def cluster(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarray:
     r"""Mean embedding of the effect cluster that holds most perturbations of the target's gene cluster.
 
-    Effect clusters are Leiden clusters of the measured embeddings; with :math:`m_c` members of cluster c whose gene
+    Effect clusters are Louvain clusters of the measured embeddings; with :math:`m_c` members of cluster c whose gene
     shares the target's gene cluster, the score is :math:`m_c \cdot m_c / |c|` (Shang, Wei & Roeder, PNAS 2025). A target
     whose gene cluster holds no measured perturbation gets the mean of all.
     """
@@ -80,7 +79,7 @@ def cluster(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndar
 
 def locate_cluster(known: Evidence, embedding: np.ndarray, target: Evidence) -> tuple[np.ndarray, np.ndarray]:
     """Effect cluster of every measured perturbation (K,), and the one each target is located in (T,), or -1."""
-    labels = leiden_clusters(embedding)
+    labels = louvain_clusters(embedding)
     members = np.eye(labels.max() + 1)[labels]
     matched = (target.clusters[:, None] == known.clusters) & (target.clusters[:, None] != UNCLUSTERED)
     score = (matched @ members) ** 2 / members.sum(axis=0)
@@ -93,32 +92,3 @@ STRATEGIES: dict[str, Callable[[Evidence, np.ndarray, Evidence], np.ndarray]] = 
     "mean": mean,
     "ridge": ridge,
 }
-
-
-def leiden_clusters(vectors: np.ndarray, n_neighbors: int = 15, resolution: float = 1.0, seed: int = 0) -> np.ndarray:
-    """Leiden clusters (n,) of the symmetric cosine nearest-neighbour graph of vectors (n, R).
-
-    Examples
-    --------
-    >>> labels = leiden_clusters(np.repeat(np.eye(2), 8, axis=0), n_neighbors=7)
-    >>> len(set(labels))
-    2
-    """
-    n = len(vectors)
-    k = min(n_neighbors, n - 1, max(2, n // 4))
-    if n <= k or n < 4:
-        return np.zeros(n, dtype=int)
-    adjacency = kneighbors_graph(_unit(vectors), k).tocoo()
-    graph = igraph.Graph(n, list(zip(adjacency.row, adjacency.col, strict=True))).simplify()
-    state = random.getstate()
-    random.seed(seed)  # igraph draws from the generator of the standard library
-    try:
-        partition = graph.community_leiden(objective_function="modularity", resolution=resolution, n_iterations=-1)
-    finally:
-        random.setstate(state)
-    return np.asarray(partition.membership)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norm, out=np.zeros_like(vectors), where=norm > 0)

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from dbdiffusion.embedding import GeneSpace, gene_vectors, log1p_cp10k, norm_cv
-from dbdiffusion.embedding import _gene_space as module
-from dbdiffusion.embedding._gene_space import _by_cells, _by_correlation, _by_iteration, _Cells, noise_edge
+from dbdiffusion.screen import GeneSpace, gene_vectors, log1p_cp10k, norm_cv
+from dbdiffusion.screen import _gene_space as module
+from dbdiffusion.screen._gene_space import _by_cells, _by_correlation, _by_iteration, _Cells, noise_edge
 
 N, G = 130, 11
 

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from dbdiffusion.embedding import ObservedEffects, contrast_within_batches, grouped_moments, log1p_cp10k
-from dbdiffusion.embedding._effects import PRIOR_DF
+from dbdiffusion.screen import ObservedEffects, contrast_within_batches, grouped_moments, log1p_cp10k
+from dbdiffusion.screen._effects import PRIOR_DF
 
 N, G, P, BATCHES = 60, 11, 4, 3
 CONTROL = 1

@@ -1,4 +1,4 @@
-"""The table of measured perturbations and its principal components: a perturbation's embedding is its PCA score."""
+"""Principal components of the effects of measured perturbations: a perturbation's embedding is its PCA score."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class EffectSpace:
     Examples
     --------
     >>> effects = np.random.default_rng(0).standard_normal((4, 11))
-    >>> space = fit_effect_space(effects, np.ones((4, 11)), n_components=3)
+    >>> space = fit_effect_space(effects, np.ones(11), n_components=3)
     >>> bool(np.allclose(space.to_effect(space.to_embedding(effects)), effects))
     True
     """
@@ -50,23 +50,24 @@ class EffectSpace:
         return self.to_embedding(np.zeros((1, len(self.mean))))[0]
 
 
-def fit_effect_space(effect: np.ndarray, variance: np.ndarray, n_components: int) -> EffectSpace:
+def fit_effect_space(effect: np.ndarray, noise: np.ndarray, n_components: int) -> EffectSpace:
     """PCA of effects (K, G), each gene scaled by its noise so that components follow signal and not noisy genes.
 
     Parameters
     ----------
-    effect, variance
-        (K, G) effects and their sampling variances.
+    effect
+        (K, G).
+    noise
+        (G,) mean sampling variance of the effects.
     n_components
         E, never above min(K - 1, G, 64), at least 1.
 
     Examples
     --------
-    >>> fit_effect_space(np.eye(4, 11), np.ones((4, 11)), n_components=9).components.shape
+    >>> fit_effect_space(np.eye(4, 11), np.ones(11), n_components=9).components.shape
     (3, 11)
     """
     mean = effect.mean(axis=0)
-    noise = variance.mean(axis=0)
     gene_scale = np.sqrt(noise + 0.05 * np.median(noise[noise > 0]) if (noise > 0).any() else np.ones_like(noise))
     k = max(1, min(n_components, MAX_EMBEDDING, len(effect) - 1, effect.shape[1]))
     right = _right_singular_vectors((effect - mean) / gene_scale, k)

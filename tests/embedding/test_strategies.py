@@ -3,8 +3,8 @@ import random
 import numpy as np
 import pytest
 
-from dbdiffusion.embedding import _unseen as module
-from dbdiffusion.embedding._unseen import STRATEGIES, UNCLUSTERED, Evidence, cluster, knn, leiden_clusters, mean, ridge
+from dbdiffusion.embedding import _strategies as module
+from dbdiffusion.embedding._strategies import STRATEGIES, UNCLUSTERED, Evidence, cluster, knn, mean, ridge
 
 K, R, E, T = 40, 5, 3, 4
 
@@ -82,7 +82,7 @@ def test_knn_looks_at_the_nearest_only(rng):
 
 def test_cluster_scores_shared_members_squared_over_size(rng, monkeypatch):
     labels = np.repeat([0, 1, 2], [8, 4, 3])
-    monkeypatch.setattr(module, "leiden_clusters", lambda _: labels)
+    monkeypatch.setattr(module, "louvain_clusters", lambda _: labels)
     genes = np.array([5, 5, 5, 5, 6, 6, 7, 7, 5, 5, 5, 6, 7, 7, 7])
     embedding = rng.standard_normal((15, E))
     target = evidence(np.zeros((T, R)), [5, 6, 7, 9])
@@ -95,7 +95,7 @@ def test_cluster_scores_shared_members_squared_over_size(rng, monkeypatch):
 
 
 def test_genes_without_a_cluster_do_not_match_each_other(rng, monkeypatch):
-    monkeypatch.setattr(module, "leiden_clusters", lambda _: np.repeat([0, 1], [4, 3]))
+    monkeypatch.setattr(module, "louvain_clusters", lambda _: np.repeat([0, 1], [4, 3]))
     known = evidence(np.zeros((7, R)), [UNCLUSTERED] * 4 + [2] * 3)
     embedding = rng.standard_normal((7, E))
     answer = cluster(known, embedding, evidence(np.zeros((1, R)), [UNCLUSTERED]))
@@ -107,37 +107,3 @@ def test_cluster_finds_separated_groups_of_effects(rng):
     embedding = 5 * np.eye(E)[group] + 0.1 * rng.standard_normal((24, E))
     answer = cluster(evidence(np.zeros((24, R)), group), embedding, evidence(np.zeros((2, R)), [0, 1]))
     np.testing.assert_allclose(answer, 5 * np.eye(E)[:2], atol=0.2)
-
-
-def test_leiden_separates_what_is_separate(rng):
-    group = rng.permutation(np.repeat(np.arange(3), 30))
-    labels = leiden_clusters(np.eye(R)[group] + 0.02 * rng.standard_normal((90, R)))
-    assert all(len(set(group[labels == label])) == 1 for label in set(labels))
-
-
-def test_leiden_is_deterministic_and_leaves_the_random_state(rng):
-    vectors = rng.standard_normal((60, R))
-    random.seed(3)
-    first = leiden_clusters(vectors)
-    after_one = random.getstate()
-    random.seed(3)
-    assert after_one == random.getstate()
-    random.seed(99)
-    assert np.array_equal(first, leiden_clusters(vectors))
-
-
-def test_the_random_state_survives_an_error(rng, monkeypatch):
-    def refuse(*_args, **_kwargs):
-        raise RuntimeError("no")
-
-    monkeypatch.setattr(module.igraph.Graph, "community_leiden", refuse)
-    random.seed(3)
-    before = random.getstate()
-    with pytest.raises(RuntimeError, match="no"):
-        leiden_clusters(rng.standard_normal((20, R)))
-    assert random.getstate() == before
-
-
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_too_few_to_cluster_are_one_cluster(rng, n):
-    assert leiden_clusters(rng.standard_normal((n, R))).tolist() == [0] * n

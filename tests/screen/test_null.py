@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from dbdiffusion.embedding import null_contrasts
+from dbdiffusion.screen import null_contrasts
 
 N, G = 120, 7
 

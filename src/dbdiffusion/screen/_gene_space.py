@@ -1,8 +1,11 @@
-"""Gene space: what co-expression in the cells says about genes, one vector a gene."""
+"""Gene space: what co-expression in the cells says about genes, one vector a gene; of all cells, or without some."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,11 +13,45 @@ from scipy import optimize
 from scipy.linalg import eigh, svd
 from scipy.sparse.linalg import LinearOperator, lobpcg
 
+from dbdiffusion.screen._clusters import louvain_clusters
+from dbdiffusion.screen._sums import Sums, sums_without
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
 N_GENE_COMPONENTS = 50
 MAX_DENSE_GENES = 5000  # above it a G x G matrix is not formed
 FEW_CELLS = 1000  # up to it an N x G matrix is formed instead; the iteration needs more cells than some times the components
 TOLERANCE, MAX_ITERATIONS = 1e-3, 12
 MIN_VARIANCE = 1e-10  # of log1p CP10K; below it a gene is constant up to rounding
+
+
+@dataclass(frozen=True)
+class GeneSpace:
+    """Vectors (G, R) of the measured genes, weighted by how much of the expression each component explains."""
+
+    names: pd.Index
+    vectors: np.ndarray
+
+    @cached_property
+    def evidence(self) -> np.ndarray:
+        """Vectors (G, R) whose components all weigh the same: what moves most cells does not tell most of a knock-out."""
+        scale = np.sqrt((self.vectors**2).mean(axis=0))
+        return np.divide(self.vectors, scale, out=np.zeros_like(self.vectors), where=scale > 0)
+
+    @cached_property
+    def clusters(self) -> np.ndarray:
+        """Louvain cluster (G,) of every gene."""
+        return louvain_clusters(self.evidence)
+
+    def permuted(self, rows: np.ndarray) -> GeneSpace:
+        """The same with the vectors of other genes (G,): what is known of genes is dealt out anew."""
+        permuted = GeneSpace(self.names, self.vectors[rows])
+        if "clusters" in self.__dict__:  # they are the same up to names, and dear
+            permuted.__dict__["clusters"] = self.clusters[rows]
+        return permuted
 
 
 def gene_vectors(
@@ -48,14 +85,70 @@ def gene_vectors(
     >>> gene_vectors(sp.csr_matrix(one_program), n_components=3).shape
     (11, 1)
     """
-    n_cells, n_genes = values.shape
-    batch = np.zeros(n_cells, dtype=int) if batch is None else batch
-    cells = _Cells(values.astype(np.float64), batch)  # sums of squares cancel in single precision
+    group = np.zeros(values.shape[0], dtype=int)
+    return gene_vectors_without(values, batch, group, [()], n_components, seed)[0]
+
+
+def gene_vectors_without(
+    values: sp.csr_matrix,
+    batch: np.ndarray | None,
+    group: np.ndarray,
+    excluded: Sequence[Sequence[int]],
+    n_components: int = N_GENE_COMPONENTS,
+    seed: int = 0,
+) -> list[np.ndarray]:
+    """Gene spaces of the same cells without those of some groups, as :func:`gene_vectors` would make each of them.
+
+    What is left out has no part in a space, not even as rounding: change those cells, and the space is the same bit for bit.
+    Up to 5,000 genes the cells are multiplied once, however many spaces are asked for.
+
+    Parameters
+    ----------
+    values, batch, n_components, seed
+        As there.
+    group
+        (N,) code of every cell's group.
+    excluded
+        For every space the groups that it does without.
+
+    Returns
+    -------
+    list of ndarray
+        (G, R) each, R may differ.
+
+    Examples
+    --------
+    >>> values = sp.csr_matrix(np.random.default_rng(0).standard_normal((60, 7)))
+    >>> group = np.repeat([0, 1, 2], 20)
+    >>> whole, without = gene_vectors_without(values, None, group, [(), (2,)])
+    >>> bool(np.allclose(without, gene_vectors(values[:40])))
+    True
+    """
+    batch = np.zeros(values.shape[0], dtype=int) if batch is None else batch
+    values = values.astype(np.float64)  # sums of squares cancel in single precision
+    if values.shape[1] <= MAX_DENSE_GENES:
+        answer: list[np.ndarray] = [np.empty(0)] * len(excluded)
+        squares = values.multiply(values).tocsr()
+        for index, sums in sums_without(values, batch, group, excluded):
+            kept = ~np.isin(group, np.asarray(excluded[index], dtype=int))
+            cells = _Cells(values, squares, batch, np.flatnonzero(kept), sums.n_cells, sums.mean, sums.variance)
+            answer[index] = _vectors_of(cells, n_components, seed, sums)
+        return answer
+    spaces = []
+    for groups in excluded:
+        rows = np.flatnonzero(~np.isin(group, np.asarray(groups, dtype=int)))
+        part = values[rows]
+        spaces.append(_vectors_of(_Cells.of(part, batch[rows], int(batch.max(initial=0)) + 1), n_components, seed, None))
+    return spaces
+
+
+def _vectors_of(cells: _Cells, n_components: int, seed: int, sums: Sums | None) -> np.ndarray:
+    n_cells, n_genes = len(cells.rows), cells.values.shape[1]
     k = max(1, min(n_components, min(n_cells, n_genes) - 1))
     if not cells.varying.any():
         return np.zeros((n_genes, 1))
-    if n_genes <= MAX_DENSE_GENES:
-        right, singular = _by_correlation(cells, k)
+    if sums is not None:
+        right, singular = _by_correlation(sums, cells.inverse_sd, k)
     elif n_cells <= FEW_CELLS:
         right, singular = _by_cells(cells, k)
     else:
@@ -124,32 +217,45 @@ def norm_cv(variance: np.ndarray, vectors: np.ndarray) -> float:
 
 
 class _Cells:
-    """Expression (N, G) with the means (B, G) of its batches and the inverse standard deviations (G,) within them."""
+    """Some rows of an expression (N, G), the means (B, G) of their batches and inverse standard deviations (G,) within."""
 
-    def __init__(self, values: sp.csr_matrix, batch: np.ndarray) -> None:
-        n_cells, n_genes = values.shape
-        self.values = values
-        self.batch = batch
-        self.size = np.bincount(batch).astype(float)
-        member = sp.csr_matrix((np.ones(n_cells), (batch, np.arange(n_cells))), shape=(len(self.size), n_cells))
-        self.mean = (member @ values).toarray() / np.maximum(self.size, 1)[:, None]
-        variance = np.asarray(values.multiply(values).mean(axis=0)).ravel() - self.size @ self.mean**2 / n_cells
+    def __init__(
+        self,
+        values: sp.csr_matrix,
+        squares: sp.csr_matrix,
+        batch: np.ndarray,
+        rows: np.ndarray,
+        size: np.ndarray,
+        mean: np.ndarray,
+        variance: np.ndarray,
+    ) -> None:
+        self.values, self.squares, self.batch, self.rows = values, squares, batch, rows
+        self.size, self.mean = size, mean
         self.varying = variance > MIN_VARIANCE
-        self.inverse_sd = np.divide(1.0, np.sqrt(np.maximum(variance, 0)), out=np.zeros(n_genes), where=self.varying)
+        self.inverse_sd = np.divide(1.0, np.sqrt(np.maximum(variance, 0)), out=np.zeros(len(variance)), where=self.varying)
+
+    @classmethod
+    def of(cls, values: sp.csr_matrix, batch: np.ndarray, n_batches: int) -> _Cells:
+        """All rows of an expression, where no G x G matrix can be formed."""
+        n_cells = values.shape[0]
+        size = np.bincount(batch, minlength=n_batches).astype(float)
+        member = sp.csr_matrix((np.ones(n_cells), (batch, np.arange(n_cells))), shape=(n_batches, n_cells))
+        mean = (member @ values).toarray() / np.maximum(size, 1)[:, None]
+        squares = values.multiply(values).tocsr()
+        variance = np.asarray(squares.sum(axis=0)).ravel() / max(n_cells, 1) - size @ mean**2 / max(n_cells, 1)
+        return cls(values, squares, batch, np.arange(n_cells), size, mean, variance)
 
     @property
     def degrees_of_freedom(self) -> int:
         """Cells less the batches that have any."""
-        return len(self.batch) - int((self.size > 0).sum())
+        return len(self.rows) - int((self.size > 0).sum())
 
     def variance_of_cells(self) -> np.ndarray:
-        """Mean squares (N,) of the centred, scaled expression over varying genes."""
+        """Mean squares (rows,) of the centred, scaled expression over varying genes."""
         weight = self.inverse_sd**2 / self.varying.sum()
-        squares = self.values.multiply(self.values) @ weight + (self.mean**2 @ weight)[self.batch]
-        for batch in np.flatnonzero(self.size):
-            rows = np.flatnonzero(self.batch == batch)
-            squares[rows] -= 2 * (self.values[rows] @ (self.mean[batch] * weight))
-        return squares
+        squares = self.squares @ weight + (self.mean**2 @ weight)[self.batch]
+        crossed = self.values @ (self.mean * weight).T
+        return (squares - 2 * crossed[np.arange(len(squares)), self.batch])[self.rows]
 
 
 def _scaled(values: sp.csr_matrix, mean: np.ndarray, inverse_sd: np.ndarray) -> np.ndarray:
@@ -160,14 +266,12 @@ def _scaled(values: sp.csr_matrix, mean: np.ndarray, inverse_sd: np.ndarray) -> 
     return dense
 
 
-def _by_correlation(cells: _Cells, k: int, chunk: int = 4096) -> tuple[np.ndarray, np.ndarray]:
-    n_cells, n_genes = cells.values.shape
-    correlation = np.zeros((n_genes, n_genes))
-    for start in range(0, n_cells, chunk):
-        rows = slice(start, start + chunk)
-        scaled = _scaled(cells.values[rows], cells.mean[cells.batch[rows]], cells.inverse_sd)
-        correlation += scaled.T @ scaled
-    eigenvalues, right = eigh(correlation / n_cells, subset_by_index=(n_genes - k, n_genes - 1))
+def _by_correlation(sums: Sums, inverse_sd: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    n_genes = len(inverse_sd)
+    correlation = sums.covariance()
+    correlation *= inverse_sd
+    correlation *= inverse_sd[:, None]
+    eigenvalues, right = eigh(correlation, subset_by_index=(n_genes - k, n_genes - 1), overwrite_a=True, check_finite=False)
     return right[:, ::-1], np.sqrt(np.maximum(eigenvalues[::-1], 0))
 
 

@@ -1,0 +1,94 @@
+"""The measured screen: all that generation and inference need of the training cells, small enough to be saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dbdiffusion.screen._effects import ObservedEffects
+from dbdiffusion.screen._folds import LeftOut
+from dbdiffusion.screen._gene_space import GeneSpace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Screen:
+    """P measured perturbations, their effects, gene space, and the library sizes and covariates of control cells.
+
+    Parameters
+    ----------
+    names
+        (P,) perturbations with cells, control not among them.
+    control, separator
+        As set up.
+    var_names
+        (G,).
+    observed
+        Effects of the P perturbations.
+    vectors
+        (G, R) gene space.
+    library
+        (control cells,) size factor, or total counts: what the decoder multiplies its rates by.
+    depth_per_library
+        Total counts that a library of 1 stands for; 1 unless the size factors are relative (median below 100).
+    context
+        Registry key to array (control cells, ...): batch, labels, covariates of control cells.
+    n_axes
+        Leading perturbations whose effects span the embedding; None means all. Those behind were measured later.
+    left_out
+        What the screen looks like without each of its folds; None for one that was saved before there were any.
+    """
+
+    names: tuple[str, ...]
+    control: str
+    separator: str
+    var_names: np.ndarray
+    observed: ObservedEffects
+    vectors: np.ndarray
+    library: np.ndarray
+    depth_per_library: float
+    context: dict[str, np.ndarray]
+    n_axes: int | None = None
+    left_out: LeftOut | None = None
+
+    @cached_property
+    def genes(self) -> GeneSpace:
+        """Gene space with its names."""
+        return GeneSpace(pd.Index(self.var_names), self.vectors)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        left_out = None if self.left_out is None else self.left_out.to_dict()
+        return {**values, "observed": dict(self.observed.__dict__), "left_out": left_out}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Screen:
+        """Inverse of :meth:`to_dict`."""
+        left_out = values.get("left_out")
+        observed = ObservedEffects(**values["observed"])
+        return cls(**{**values, "observed": observed, "left_out": None if left_out is None else LeftOut.from_dict(left_out)})
+
+    def extended(self, later: Screen, is_known: Callable[[str], bool], parts: Callable[[str], tuple[str, ...]]) -> Screen:
+        """The screen with the perturbations that a later one adds, and the later one's control cells.
+
+        Rows and axes of this one stay. Effects of both are contrasts against the control of the screen they come from.
+        """
+        rows = np.array([row for row, name in enumerate(later.names) if not is_known(name)], dtype=int)
+        added = {later.names[row]: parts(later.names[row]) for row in rows}
+        noise = (self.observed.variance + self.observed.control_variance).mean(axis=0)
+        left_out = None if self.left_out is None else self.left_out.extended(added, self.vectors, noise)
+        return replace(
+            later,
+            names=(*self.names, *(later.names[row] for row in rows)),
+            observed=self.observed.joined(later.observed.subset(rows)),
+            vectors=self.vectors,
+            n_axes=self.n_axes or len(self.names),
+            left_out=left_out,
+        )
