@@ -10,13 +10,14 @@ import dbdiffusion
 SOURCE = Path(dbdiffusion.__file__).parent
 ROOMS = {
     "diffusion": set(),
-    "embedding": set(),
-    "inference": set(),
     "metrics": set(),
     "plotting": set(),
-    "data": {"embedding", "_keys", "_compat"},
-    "model": {"diffusion", "embedding", "inference", "metrics", "data", "_keys", "_compat"},
-    "job": {"diffusion", "embedding", "inference", "metrics", "data", "model", "plotting", "_keys"},
+    "screen": set(),
+    "embedding": {"screen"},
+    "inference": {"metrics"},
+    "data": {"screen", "_keys", "_compat"},
+    "model": {"diffusion", "embedding", "inference", "metrics", "screen", "data", "_keys", "_compat"},
+    "job": {"diffusion", "embedding", "inference", "metrics", "screen", "data", "model", "plotting", "_keys"},
 }
 FORBIDDEN = {
     "diffusion": {"scvi", "anndata", "pandas", "scanpy", "sklearn"},
@@ -24,6 +25,7 @@ FORBIDDEN = {
     "inference": {"torch", "scvi", "anndata", "sklearn"},
     "metrics": {"torch", "scvi", "anndata"},
     "plotting": {"torch", "scvi", "anndata", "scanpy", "scipy"},
+    "screen": {"torch", "scvi", "anndata"},
 }
 ALLOWED = {"_hierarchical.py": {"torch"}}  # Pyro, in one file
 
