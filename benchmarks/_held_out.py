@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import anndata as ad
 import numpy as np
 import pandas as pd
-from _screens import DATA, Screen, real
+from _screens import DATA, FILES, Screen, real
 from scipy import stats
 
 from dbdiffusion import DBDiffusion
@@ -65,11 +65,6 @@ def effects(adata: ad.AnnData, setup: dict) -> tuple[pd.DataFrame, pd.DataFrame]
 
 def halves(screen: Screen, seed: int) -> tuple[ad.AnnData, ad.AnnData, ad.AnnData]:
     """Two halves of all perturbed cells: with the model's control cells, with those set apart; the second with the former."""
-    file = ad.read_h5ad(DATA / {"renge": "renge_hipsc.h5ad", "norman": "norman_subset.h5ad"}[screen.name.split()[0]])
-    is_apart = (file.obs["perturbation"] == "control").to_numpy() & ~file.obs_names.isin(screen.train.obs_names)
-    if " day " in screen.name:
-        is_apart &= (file.obs["day"].astype(str) == screen.name.split()[-1]).to_numpy()
-    apart = file[is_apart].copy()
     column = screen.train.obs["perturbation"].astype(str).to_numpy()
     rng = np.random.default_rng(seed)
     side = np.zeros(len(column), dtype=int)
@@ -79,13 +74,13 @@ def halves(screen: Screen, seed: int) -> tuple[ad.AnnData, ad.AnnData, ad.AnnDat
     other = side == 1
     is_control = column == "control"
     first, second = screen.train[~other | is_control], screen.train[other | is_control]
-    return first.copy(), ad.concat([screen.train[other], apart]), second.copy()
+    return first.copy(), ad.concat([screen.train[other], screen.apart]), second.copy()
 
 
 def combinations_of_norman(seed: int) -> Screen:
     """Norman's screen with double activations of measured singles as candidates: predicted from singles and other doubles."""
     singles = real("norman", seed)
-    file = ad.read_h5ad(DATA / "norman_subset.h5ad")
+    file = ad.read_h5ad(DATA / FILES["norman"])
     column = file.obs["perturbation"].astype(str)
     is_double = column.str.contains("+", regex=False)
     apart = ((column == "control") & ~file.obs_names.isin(singles.train.obs_names)).to_numpy()

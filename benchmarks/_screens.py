@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import scvi
+from make_sergio import sergio_fresh
 
-from dbdiffusion import DBDiffusion
-from dbdiffusion.data import simulate_screen
+from dbdiffusion import DBDiffusion, simulate_screen
 
 MIN_EXPRESSING = 5  # below it an observed mean has an atom at zero, and no normal noise can describe it
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+FILES = {"renge": "renge_hipsc.h5ad", "norman": "norman_subset.h5ad", "sergio": "sergio_grn.h5ad"}
+NETWORKS = {  # settings of simulated networks; nothing was ever tuned on them
+    "sparse": {},  # a knock-out changes 3 % of the genes (median), a tenth of them more than 15 %
+    "dense": {"out_degree": 60.0},  # 8 % and 26 %
+    "outside": {"measured_targets": 0.5},  # half of the knocked-out genes are not measured; the others are held out
+}
+SCREENS = ("simulated", "network", "sergio", "sergio-fresh", "renge", "renge-days", "renge-unplaced", "norman")
+N_UNPLACED = 17  # of the 23 knocked-out genes of renge
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,8 @@ class Screen:
     noise: pd.DataFrame  # sampling variance of the reference; zero for the truth
     judged: pd.DataFrame  # where coverage counts: five cells of the perturbation can be expected to express the gene
     setup: dict
+    apart: ad.AnnData | None = None  # the control cells set apart
+    only_placed: bool = False  # hold only perturbations out whose gene is measured
 
     @property
     def is_noisy(self) -> bool:
@@ -38,7 +49,8 @@ class Screen:
     @property
     def candidates(self) -> list[str]:
         """Perturbations that can be held out."""
-        return list(self.reference.index)
+        names = list(self.reference.index)
+        return [name for name in names if name in self.train.var_names] if self.only_placed else names
 
 
 def simulated(alignment: float, n_perturbations: int, seed: int, **options) -> Screen:
@@ -48,32 +60,72 @@ def simulated(alignment: float, n_perturbations: int, seed: int, **options) -> S
     return Screen(name, adata, truth, 0 * truth, truth.notna(), {"batch_key": "batch"})
 
 
+def network(setting: str, seed: int, **options) -> Screen:
+    """A simulated regulatory network, see :func:`dbdiffusion.simulate_screen`; only genes that are measured are held out."""
+    adata = simulate_screen(mechanism="network", seed=seed, **NETWORKS[setting], **options)
+    truth = adata.uns.pop("true_effects")
+    setup = {"batch_key": "batch"}
+    return Screen(f"network {setting}", adata, truth, 0 * truth, truth.notna(), setup, only_placed=True)
+
+
 def real(name: str, seed: int, day: int | None = None) -> Screen:
-    """Renge (pooled, or one day) or norman (single perturbations); control cells are halved, so errors are independent."""
-    adata = ad.read_h5ad(DATA / {"renge": "renge_hipsc.h5ad", "norman": "norman_subset.h5ad"}[name])
+    """Renge (pooled, or one day) or norman (single perturbations)."""
+    adata = ad.read_h5ad(DATA / FILES[name])
     setup: dict = {"batch_key": "day"} if name == "renge" and day is None else {}
     if day is not None:
         adata = adata[adata.obs["day"].astype(str) == str(day)].copy()
     if name == "norman":
         setup = {"size_factor_key": "total_counts"}
         adata = adata[~adata.obs["perturbation"].str.contains("+", regex=False)].copy()
+    return against_other_half(name if day is None else f"{name} day {day}", adata, seed, setup)
+
+
+def sergio(seed: int) -> Screen:
+    """A regulatory network of SERGIO, knocked out gene by gene; no batch."""
+    return against_other_half("sergio", ad.read_h5ad(DATA / FILES["sergio"]), seed, {})
+
+
+def sergio_of_its_own(seed: int, folder: Path | None) -> Screen:
+    """A new network of SERGIO for each seed, kept in a folder if there is one."""
+    return against_other_half("sergio fresh", sergio_fresh(seed, folder), seed, {})
+
+
+def renge_unplaced(seed: int) -> Screen:
+    """Renge, days pooled, where 17 of the 23 knocked-out genes are not measured, others for each seed; the six are held out."""
+    adata = ad.read_h5ad(DATA / FILES["renge"])
+    adata.obs["total_counts"] = np.asarray(adata.X.sum(axis=1)).ravel()  # of all genes, as in a real file
+    targets = shuffled(sorted(set(adata.obs["perturbation"].astype(str)) - {"control"}), seed)
+    adata = adata[:, ~adata.var_names.isin(targets[:N_UNPLACED])].copy()
+    setup = {"batch_key": "day", "size_factor_key": "total_counts"}
+    return replace(against_other_half("renge unplaced", adata, seed, setup), only_placed=True)
+
+
+def against_other_half(name: str, adata: ad.AnnData, seed: int, setup: dict) -> Screen:
+    """A screen without known truth: control cells are halved between model and observation, so errors are independent."""
     train, compared = apart_from_training(adata, seed)
+    apart = compared[(compared.obs["perturbation"] == "control").to_numpy()].copy()
     DBDiffusion.setup_anndata(compared, **setup)
     table = DBDiffusion(compared, n_latent=2).observed_effects()
     effect = table.pivot(index="target", columns="variable", values="effect")[adata.var_names]
     se = table.pivot(index="target", columns="variable", values="se")[adata.var_names]
-    label = name if day is None else f"{name} day {day}"
-    return Screen(label, train, effect, se**2, judged_where(compared, effect), setup)
+    return Screen(name, train, effect, se**2, judged_where(compared, effect), setup, apart)
 
 
 def screens_of(options: argparse.Namespace, seed: int) -> list[Screen]:
     """The screens that :func:`screen_arguments` ask for, small simulated ones if it shall be quick."""
+    changes = {"n_genes": 150, "n_cells_per_perturbation": 30} if options.quick else {}
     if options.screen == "simulated":
-        changes = {"n_genes": 150, "n_cells_per_perturbation": 30} if options.quick else {}
         return [simulated(a, p, seed, **changes) for p in options.n_perturbations for a in options.alignment]
+    if options.screen == "network":
+        return [network(setting, seed, **changes) for setting in options.networks]
     if options.screen == "renge-days":
         return [real("renge", seed, day) for day in (2, 3, 4, 5)]
-    return [real(options.screen, seed)]
+    one = {
+        "sergio": sergio,
+        "renge-unplaced": renge_unplaced,
+        "sergio-fresh": partial(sergio_of_its_own, folder=options.models),
+    }
+    return [one[options.screen](seed) if options.screen in one else real(options.screen, seed)]
 
 
 def apart_from_training(adata: ad.AnnData, seed: int) -> tuple[ad.AnnData, ad.AnnData]:
@@ -94,8 +146,11 @@ def judged_where(compared: ad.AnnData, effect: pd.DataFrame) -> pd.DataFrame:
 
 
 def folds_of(screen: Screen, options: argparse.Namespace, seed: int) -> list[list[str]]:
-    """Perturbations to hold out together: a dozen of a large simulated screen (each seed is a screen of its own) or folds."""
-    if screen.name.startswith("simulated") and len(screen.candidates) >= 5 * options.n_held_out:
+    """Perturbations to hold out together: one hold-out a seed of a screen with many perturbations, or folds."""
+    family, n = screen.name.split()[0], len(screen.candidates)
+    if family == "sergio":
+        return [shuffled(screen.candidates, seed)[: n // 5]]
+    if family == "network" or (family == "simulated" and n >= 5 * options.n_held_out):
         return [shuffled(screen.candidates, seed)[: options.n_held_out]]
     return in_folds(screen.candidates, options, seed)
 
@@ -168,7 +223,17 @@ def held_out_arguments(description: str) -> argparse.ArgumentParser:
 def screen_arguments(description: str, *more: str) -> argparse.ArgumentParser:
     """Those of a benchmark that holds perturbations of any screen out."""
     parser = held_out_arguments(description)
-    parser.add_argument("--screen", choices=["simulated", "renge", "renge-days", "norman", *more], default="simulated")
+    parser.add_argument("--screen", choices=[*SCREENS, *more], default="simulated")
     parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.5, 0.0])
     parser.add_argument("--n-perturbations", type=int, nargs="+", default=[60])
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), help="of --screen network")
     return parser
+
+
+def network_seeds_argument(parser: argparse.ArgumentParser) -> None:
+    """Of benchmarks that train several neural networks on the same hold-out."""
+    parser.add_argument("--network-seeds", type=int, nargs="+", help="of the models of a hold-out; default: the screen's seed")
+
+
+def network_seeds_of(options: argparse.Namespace, seed: int) -> list[int]:
+    return options.network_seeds or [seed]

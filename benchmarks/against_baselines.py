@@ -3,6 +3,8 @@
     python benchmarks/against_baselines.py --screen simulated --alignment 1 0.5 0 --n-perturbations 60 --n-held-out 13
     python benchmarks/against_baselines.py --screen simulated --alignment 1 0.5 0 --n-perturbations 200 --n-held-out 40
     python benchmarks/against_baselines.py --screen renge
+    python benchmarks/against_baselines.py --screen network --seeds 3
+    python benchmarks/against_baselines.py --screen sergio --seeds 3 --network-seeds 0 1 2
     python benchmarks/against_baselines.py --screen norman-doubles
 
 Folds are of perturbations, never of cells: nothing of a held-out perturbation is used. Each seed of the simulation is a screen
@@ -28,7 +30,16 @@ import numpy as np
 import pandas as pd
 from _held_out import Truth, combinations_of_norman, ratio_with_interval, truth_of
 from _results import write
-from _screens import Screen, folds_of, screen_arguments, screens_of, seeds_of, trained
+from _screens import (
+    Screen,
+    folds_of,
+    network_seeds_argument,
+    network_seeds_of,
+    screen_arguments,
+    screens_of,
+    seeds_of,
+    trained,
+)
 from sklearn.decomposition import PCA
 
 from dbdiffusion.data import hold_out
@@ -259,7 +270,7 @@ def summarise(rows: list[dict]) -> pd.DataFrame:
 
 
 def table_of(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a method; a perturbation that was held out under several seeds counts once, on average."""
+    """One row a method; a perturbation that several models were trained without counts once, on average."""
     keys = ["target"] if frame["noise"].any() else ["seed", "target"]
     columns = [column for column in (*SHOWN, "energy", "mmd", "excess", "seconds") if column in frame]
     per_target = frame.groupby(["method", *keys], sort=False)[columns].mean()
@@ -284,6 +295,7 @@ def screens(options: argparse.Namespace, seed: int) -> list[Screen]:
 
 def main() -> None:
     parser = screen_arguments(__doc__, "norman-doubles")
+    network_seeds_argument(parser)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -291,10 +303,12 @@ def main() -> None:
     rows: list[dict] = []
     for seed in seeds_of(options):
         for screen in screens(options, seed):
-            results = Results()
-            for names in folds_of(screen, options, seed):
-                run_fold(screen, names, seed, options, results)
-            rows += score(screen, truth_of(screen, seed), results, seed)
+            truth = truth_of(screen, seed)
+            for network_seed in network_seeds_of(options, seed):
+                results = Results()
+                for names in folds_of(screen, options, seed):
+                    run_fold(screen, names, network_seed, options, results)
+                rows += [row | {"network_seed": network_seed} for row in score(screen, truth, results, seed)]
             file = write(f"against_baselines_{options.screen}", rows, options)
             print(summarise(rows).round(3).to_string(), flush=True)
     print("written:", file.name)

@@ -13,6 +13,7 @@ The other rows are those of `against_baselines.py` for the same perturbations; `
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,9 +21,11 @@ import pandas as pd
 from _results import RESULTS, get, write
 from _screens import folds_of, screen_arguments, seeds_of, simulated
 
-from dbdiffusion.data import simulate_screen
-from dbdiffusion.data._simulation import LOG_STRENGTH_SD, Effects, Simulation, draw_simulation, mixed_shift
+from dbdiffusion import simulate_screen
 from dbdiffusion.metrics import mean_squared_error, pearson
+from dbdiffusion.simulate._modules import LOG_STRENGTH_SD, Effects, mixed_shift
+from dbdiffusion.simulate._simulation import Simulation, draw_simulation
+from dbdiffusion.simulate._truth import population_effects as effects_in
 
 if TYPE_CHECKING:
     import argparse
@@ -42,14 +45,14 @@ def simulation_of(alignment: float, n_perturbations: int, seed: int, **changes: 
 
 def population_effects(simulation: Simulation, activity: np.ndarray) -> np.ndarray:
     """Of shifts of the module activities (n, M), no gene shifted on its own: (n, G)."""
-    no_genes = np.zeros((len(activity), len(simulation.genome.log_base)))
-    states = np.random.default_rng(0)  # that it integrates over
-    return simulation.population_effects(Effects(activity, no_genes), states)
+    no_genes = np.zeros((len(activity), len(simulation.mechanism.var)))
+    others = replace(simulation, mechanism=replace(simulation.mechanism, effects=Effects(activity, no_genes)))
+    return effects_in(others, np.random.default_rng(0))  # of the states that it integrates over
 
 
 def knowable(simulation: Simulation, alignment: float, effect_size: float) -> np.ndarray:
     """Mean effect of a knock-out in each module (M, G) over the unrelated module and the strength."""
-    regulation = simulation.genome.regulation
+    regulation = simulation.mechanism.genome.regulation
     unrelated = regulation if alignment < 1 else regulation[:1]  # without weight one stands for all
     mixed = mixed_shift(regulation[:, None], unrelated, alignment)
     strength = effect_size * np.exp(LOG_STRENGTH_SD * STRENGTH_NODES)
@@ -62,16 +65,16 @@ def rows_of(alignment: float, n_perturbations: int, seed: int, options: argparse
     changes = {"n_genes": 150} if options.quick else {}
     screen = simulated(alignment, n_perturbations, seed, **changes)
     simulation, effect_size = simulation_of(alignment, n_perturbations, seed, **changes)
-    truth = screen.reference.to_numpy()
+    modules, truth = simulation.mechanism, screen.reference.to_numpy()
     predicted = {
-        "knowable": knowable(simulation, alignment, effect_size)[simulation.genome.module[simulation.targets]],
-        "all but genes": population_effects(simulation, simulation.effects.activity),
+        "knowable": knowable(simulation, alignment, effect_size)[modules.genome.module[modules.targets]],
+        "all but genes": population_effects(simulation, modules.effects.activity),
     }
     rows = []
     for names in folds_of(screen, options, seed):
         chosen = screen.reference.index.get_indexer(names)
         of_all = np.delete(truth, chosen, axis=0).mean(axis=0)
-        own = np.arange(truth.shape[1]) == simulation.targets[chosen, None]
+        own = np.arange(truth.shape[1]) == modules.targets[chosen, None]
         reference = np.where(own, np.nan, truth[chosen])
         for method, effect in predicted.items():
             errors = mean_squared_error(effect[chosen], reference)

@@ -3,9 +3,10 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from dbdiffusion.screen import GeneSpace, gene_vectors, log1p_cp10k, norm_cv
+from dbdiffusion.screen import GeneSpace, gene_vectors, gene_vectors_without, log1p_cp10k, norm_cv
 from dbdiffusion.screen import _gene_space as module
 from dbdiffusion.screen._gene_space import _by_cells, _by_correlation, _by_iteration, _Cells, noise_edge
+from dbdiffusion.screen._sums import sums_without
 
 N, G = 130, 11
 
@@ -34,6 +35,17 @@ def batch():
 def every_component(monkeypatch):
     """Those within chance, too."""
     monkeypatch.setattr(module, "noise_edge", lambda *_: 0.0)
+
+
+def centred(values, batch=None):
+    batch = np.zeros(values.shape[0], dtype=int) if batch is None else batch
+    return _Cells.of(values.astype(float), batch, int(batch.max()) + 1)
+
+
+def by_correlation(values, k, batch=None):
+    batch = np.zeros(values.shape[0], dtype=int) if batch is None else batch
+    ((_, sums),) = sums_without(values.astype(float), batch, 0 * batch, [()])
+    return _by_correlation(sums, centred(values, batch).inverse_sd, k)
 
 
 def shifted(cells, batch):
@@ -98,8 +110,7 @@ def test_cells_of_unequal_depth_make_no_components():
     share = rng.dirichlet(np.full(n_genes, 0.7))
     values = sp.csr_matrix(log1p_cp10k(sp.csr_matrix(rng.poisson(depth * share).astype(np.float32)), depth.ravel()))
     assert gene_vectors(values).shape[1] == 1  # depth itself
-    cells = _Cells(values.astype(float), np.zeros(n_cells, dtype=int))
-    eigenvalues = _by_correlation(cells, 12)[1] ** 2
+    eigenvalues = by_correlation(values, 12)[1] ** 2
     assert (eigenvalues > noise_edge(np.ones(n_cells), n_genes)).sum() > 3  # as it would be if cells were alike
 
 
@@ -107,7 +118,7 @@ def test_variance_of_cells_is_that_of_their_residuals(cells, batch, varying):
     dense = cells.toarray().astype(float)
     residual = dense - np.stack([dense[batch == b].mean(axis=0) for b in range(4)])[batch]
     scaled = residual[:, varying] / residual[:, varying].std(axis=0)
-    np.testing.assert_allclose(_Cells(cells.astype(float), batch).variance_of_cells(), (scaled**2).mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(centred(cells, batch).variance_of_cells(), (scaled**2).mean(axis=1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("max_dense_genes", [G, G - 1])
@@ -138,17 +149,11 @@ def many_genes():
 
 def test_decompositions_agree_up_to_sign(many_genes):
     values, batch = many_genes
-    centred = _Cells(values.astype(float), batch)
-    dense_right, dense_singular = _by_correlation(centred, 4)
-    for right, singular in (_by_cells(centred, 4), _by_iteration(centred, 4, 0, chunk=77)):
+    dense_right, dense_singular = by_correlation(values, 4, batch)
+    within = centred(values, batch)
+    for right, singular in (_by_cells(within, 4), _by_iteration(within, 4, 0, chunk=77)):
         np.testing.assert_allclose(singular, dense_singular, rtol=1e-4)
         np.testing.assert_allclose(np.abs((right * dense_right).sum(axis=0)), 1, atol=1e-4)
-
-
-def test_chunks_of_cells_do_not_matter(cells):
-    centred = _Cells(cells.astype(float), np.zeros(N, dtype=int))
-    whole = _by_correlation(centred, 3)[1]
-    np.testing.assert_allclose(_by_correlation(centred, 3, chunk=17)[1], whole, rtol=1e-6)
 
 
 @pytest.mark.parametrize("few_cells", [300, 299])
@@ -199,3 +204,59 @@ def test_spread_of_a_squared_norm_is_that_of_drawn_errors():
     squared_norm = (drawn**2).sum(axis=1)
     assert eigenvalues.min() > 0
     assert norm_cv(variance, vectors) == pytest.approx(squared_norm.std() / squared_norm.mean(), rel=0.02)
+
+
+WAYS = pytest.mark.parametrize(("max_dense_genes", "few_cells"), [(G, N), (G - 1, N), (G - 1, 20)])
+GROUP = np.random.default_rng(5).integers(0, 6, N)
+EXCLUDED = [(), (2,), (0, 3), (2, 5)]
+
+
+@WAYS
+def test_without_some_groups_it_is_the_gene_space_of_the_other_cells(cells, batch, monkeypatch, max_dense_genes, few_cells):
+    monkeypatch.setattr(module, "MAX_DENSE_GENES", max_dense_genes)
+    monkeypatch.setattr(module, "FEW_CELLS", few_cells)
+    spaces = gene_vectors_without(cells, batch, GROUP, EXCLUDED, n_components=3)
+    for groups, vectors in zip(EXCLUDED, spaces, strict=True):
+        kept = ~np.isin(GROUP, groups)
+        np.testing.assert_allclose(vectors, gene_vectors(cells[kept], batch[kept], n_components=3), atol=1e-6)
+    assert not np.allclose(spaces[0], spaces[2], atol=0.01)
+
+
+@WAYS
+@pytest.mark.parametrize("fate", ["other counts", "half removed", "all removed", "added", "a batch of their own"])
+def test_cells_that_are_left_out_have_no_part_bit_for_bit(cells, batch, monkeypatch, max_dense_genes, few_cells, fate):
+    monkeypatch.setattr(module, "MAX_DENSE_GENES", max_dense_genes)
+    monkeypatch.setattr(module, "FEW_CELLS", few_cells)
+    before = gene_vectors_without(cells, batch, GROUP, EXCLUDED, n_components=3)
+    rng = np.random.default_rng(6)
+    for groups, expected in zip(EXCLUDED[1:], before[1:], strict=True):
+        out = np.isin(GROUP, groups)
+        values, codes, rows = cells.toarray(), batch.copy(), np.arange(N)
+        if fate == "other counts":
+            values[out] = 50 * rng.random((out.sum(), G))
+        elif fate == "a batch of their own":
+            codes[out] = 9
+        elif fate == "added":
+            rows = np.concatenate([rows, rng.permutation(np.flatnonzero(out))])
+        else:
+            rows = np.flatnonzero(~out | ((np.arange(N) % 2 == 0) & (fate == "half removed")))
+        after = gene_vectors_without(sp.csr_matrix(values[rows]), codes[rows], GROUP[rows], EXCLUDED, n_components=3)
+        np.testing.assert_array_equal(after[EXCLUDED.index(groups)], expected)
+        assert not np.array_equal(after[0], before[0])
+
+
+def test_permuted_vectors_take_their_clusters_along():
+    rng = np.random.default_rng(0)
+    names, rows = pd.Index([f"G{i}" for i in range(40)]), rng.permutation(40)
+    genes = GeneSpace(names, 3 * np.eye(3)[np.arange(40) % 3] + 0.1 * rng.standard_normal((40, 3)))
+    for before in ("clustered", "not yet"):
+        space = GeneSpace(names, genes.vectors)
+        if before == "clustered":
+            assert len(set(space.clusters)) > 1
+        permuted = space.permuted(rows)
+        np.testing.assert_array_equal(permuted.vectors, genes.vectors[rows])
+        np.testing.assert_allclose(permuted.evidence, genes.evidence[rows])
+        together = permuted.clusters[:, None] == permuted.clusters
+        np.testing.assert_array_equal(together, (genes.clusters[:, None] == genes.clusters)[np.ix_(rows, rows)])
+        assert permuted.names.equals(names)
+        np.testing.assert_array_equal(space.vectors, genes.vectors)

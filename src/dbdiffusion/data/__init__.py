@@ -1,4 +1,4 @@
-"""Data: registry fields, checks, splits over perturbations, and a simulator with known truth."""
+"""Data: registry fields, checks, splits over perturbations; and the simulator, whose room is `simulate`."""
 
 from dbdiffusion.data._covariates import check_columns, check_contexts, check_texts
 from dbdiffusion.data._datasets import read_screen
@@ -6,9 +6,8 @@ from dbdiffusion.data._fields import PerturbationField, UserVectorsField, vector
 from dbdiffusion.data._guides import call_perturbations
 from dbdiffusion.data._hold_out import hold_out
 from dbdiffusion.data._mudata import GuideRule, MuDataPerturbationField, MuDataUserVectorsField, check_modalities
-from dbdiffusion.data._simulate import simulate_screen
-from dbdiffusion.data._simulation import expected_log1p
 from dbdiffusion.data._validate import check_counts, check_perturbations, check_vectors, row_chunks
+from dbdiffusion.simulate import expected_log1p, simulate_screen
 
 __all__ = [
     "GuideRule",

@@ -1,11 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from dbdiffusion.data import expected_log1p
-from dbdiffusion.data._simulation import Effects, draw_simulation, mixed_shift
+from dbdiffusion.simulate._modules import Effects
+from dbdiffusion.simulate._simulation import draw_simulation
+from dbdiffusion.simulate._truth import population_effects
 
 OPTIONS = {
+    "mechanism": "modules",
     "n_genes": 31,
     "n_perturbations": 7,
     "n_combinations": 0,
@@ -18,26 +23,20 @@ OPTIONS = {
     "escape": 0.2,
     "library_size": 3000.0,
     "dispersion": 4.0,
+    "unchanged": 0.0,
+    "n_synergies": 0,
+    "synergy_size": 1.0,
 }
 
 
 def test_population_effects_are_nothing_where_nothing_is_shifted_and_shrink_with_escape():
     simulation, none_escapes = (draw_simulation(np.random.default_rng(3), **{**OPTIONS, "escape": e}) for e in (0.2, 0.0))
-    nothing = Effects(np.zeros((1, 5)), np.zeros((1, 31)))
-    assert not simulation.population_effects(nothing, np.random.default_rng(0)).any()
-    effects = simulation.effects
-    one, other = (s.population_effects(effects, np.random.default_rng(0)) for s in (simulation, none_escapes))
+    nothing = replace(simulation.mechanism, effects=Effects(np.zeros((1, 5)), np.zeros((1, 31))))
+    assert not population_effects(replace(simulation, mechanism=nothing), np.random.default_rng(0)).any()
+    one, other = (population_effects(s, np.random.default_rng(0)) for s in (simulation, none_escapes))
     assert one.shape == (7, 31)
     # fewer cells that escape leave later draws as they are, but for who escaped
     np.testing.assert_allclose(one, 0.8 * other)
-
-
-def test_mixed_shifts_keep_their_size_whatever_the_alignment():
-    own, unrelated = np.random.default_rng(0).standard_normal((2, 20_000))
-    for alignment in (0.0, 0.3, 1.0):
-        assert abs(mixed_shift(own, unrelated, alignment).var() - 1) < 0.04
-    np.testing.assert_array_equal(mixed_shift(own, unrelated, 1.0), own)
-    np.testing.assert_array_equal(mixed_shift(own, unrelated, 0.0), unrelated)
 
 
 @pytest.mark.parametrize("dispersion", [0.5, 4.0, 100.0])
