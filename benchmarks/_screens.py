@@ -170,7 +170,9 @@ def trained(train: ad.AnnData, screen: Screen, seed: int, options: argparse.Name
     quick = options.quick
     folder = options.models / _name_of(train, screen, seed, quick) if options.models else None
     if folder and folder.exists():
-        return DBDiffusion.load(folder, adata=train)
+        model = DBDiffusion.load(folder, adata=train)
+        model.leave_out_folds()  # an older version may have kept it
+        return model
     scvi.settings.seed = seed
     DBDiffusion.setup_anndata(train, **screen.setup)
     model = DBDiffusion(train)

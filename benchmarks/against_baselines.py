@@ -43,9 +43,9 @@ from _screens import (
 from sklearn.decomposition import PCA
 
 from dbdiffusion.data import hold_out
-from dbdiffusion.screen import log1p_cp10k
 from dbdiffusion.metrics import effect_scores, energy_distance, mmd_rbf
 from dbdiffusion.model._generate import GenerationOptions, Generator
+from dbdiffusion.screen import log1p_cp10k
 
 if TYPE_CHECKING:
     import argparse

@@ -30,8 +30,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dbdiffusion import DBDiffusion
-from dbdiffusion.screen import log1p_cp10k
 from dbdiffusion.metrics import energy_distance, pearson
+from dbdiffusion.screen import log1p_cp10k
 
 if TYPE_CHECKING:
     import argparse

@@ -10,7 +10,7 @@ import scvi
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import simulate_screen
-from dbdiffusion.screen import ObservedEffects
+from dbdiffusion.screen import ObservedEffects, Screen
 
 QUIET = {"enable_progress_bar": False}
 CONTEXTS = ("early", "late")
@@ -80,3 +80,18 @@ def observed_effects(effect):
     """Observed effects (K, G) with small, equal variances."""
     one, k = np.ones(effect.shape), len(effect)
     return ObservedEffects(effect, 0.01 * one, 0.002 * one, 20 * one, 80.0, one, np.full(k, 21))
+
+
+def screen_of_effects(names, effect, genes, separator="+"):
+    """A measured screen of known effects (K, G) and gene space, without cells."""
+    return Screen(
+        names=tuple(names),
+        control="control",
+        separator=separator,
+        var_names=genes.names.to_numpy(),
+        observed=observed_effects(effect),
+        vectors=genes.vectors,
+        library=np.ones(5),
+        depth_per_library=1.0,
+        context={},
+    )

@@ -1,4 +1,3 @@
-from itertools import combinations
 
 import anndata as ad
 import numpy as np

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from dbdiffusion.embedding import fit_space, reference_weights
-from dbdiffusion.screen import GeneSpace, ObservedEffects
 from dbdiffusion.embedding._reference_sets import kernel_weights
+from dbdiffusion.screen import GeneSpace, ObservedEffects
 
 K, G = 20, 24
 

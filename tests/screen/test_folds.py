@@ -80,9 +80,10 @@ def test_the_number_of_spaces_grows_with_the_number_of_folds():
 
 def test_combinations_of_measured_parts_need_no_strategy():
     folds = perturbation_folds(PARTS, 30)
-    judged = {name: pairs for fold, pairs in zip(folds, inner_folds(folds, PARTS), strict=True) for name in fold.scored}
+    judged = {name: others for fold, others in zip(folds, inner_folds(folds, PARTS), strict=True) for name in fold.scored}
     assert judged["G0+G1"] == ()
-    assert len(judged["G7+elsewhere"]) == 4  # a part of it must be placed
+    assert judged["G7+elsewhere"]  # a part of it must be placed
+    assert all(len(PARTS[folds[other].scored[0]]) == 1 for other in judged["G7+elsewhere"])
 
 
 def left_out(rng):

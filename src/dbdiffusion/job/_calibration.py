@@ -47,6 +47,8 @@ class Checked:
         """Plain values, for the summary."""
         return {
             "unseen": None if self.unseen is None else self.unseen.table.to_dict(orient="records"),
+            "evidence": None if self.unseen is None else self.unseen.evidence.to_dict(orient="index"),
+            "placebo": None if self.unseen is None else self.unseen.placebo.mean().to_dict(),
             "null": None if self.null is None else self.null.table.mean().to_dict(),
             "why_not": list(self.why_not),
         }
@@ -122,12 +124,23 @@ def calibration_lines(checked: Mapping[str | None, Checked], markdown: Callable[
             markdown(stacked({name: one.tuned for name, one in unseen.items()})),
             "",
         ]
+        lines += [_of_placebo(one.placebo, name) for name, one in unseen.items() if len(one.placebo)] + [""]
     for name, one in checked.items():
         if one.null is not None:
             lines += [_of_null(one.null, "" if name is None else f"**{name}.** "), ""]
     reasons = [(name, reason) for name, one in checked.items() for reason in one.why_not]
     lines += [f"Not checked{'' if name is None else f' in {name}'}: {reason}" for name, reason in reasons]
     return lines + ([""] if reasons else [])
+
+
+def _of_placebo(placebo: pd.DataFrame, context: str | None) -> str:
+    mean = placebo.mean()
+    return (
+        f"{'' if context is None else f'**{context}.** '}A placebo: with what is known of perturbations permuted among them, "
+        f"{len(placebo)} times, predictors got a weight of {mean['weight']:.2f} on average, which should be near zero, and the "
+        f"left-out error was {mean['relative_to_mean']:.2f} times the mean's and {mean['relative_to_zero']:.2f} times that of "
+        "no effect."
+    )
 
 
 def _of_null(null: NullCalibration, where: str) -> str:

@@ -14,9 +14,10 @@ import pandas as pd
 import scvi
 
 from dbdiffusion.data import hold_out, read_screen, simulate_screen
-from dbdiffusion.job._calibration import check_calibration, draw_calibration
+from dbdiffusion.job._calibration import Checked, check_calibration, draw_calibration
 from dbdiffusion.job._contexts import labelled, of_contexts, rows_in, views_of
 from dbdiffusion.job._evaluate import HeldOut, observe, score_frame, score_targets
+from dbdiffusion.job._gap import evidence_gap
 from dbdiffusion.job._output import check_output, whole_folder
 from dbdiffusion.job._report import cells_to_map, draw_plots, write_report
 from dbdiffusion.model import DBDiffusion
@@ -72,6 +73,7 @@ def run_job(arguments: Namespace) -> dict[str, Any]:
         checked = {name: check_calibration(view, arguments.cross_fitting, arguments.seed) for name, view in views.items()}
     effects = _with_observed(effects, held_out, None if model.contexts else screen.uns.get("true_effects"))
     scores = _scores(views, effects, held_out)
+    gaps = _gaps(views, effects, held_out, checked)
     summary = {
         "seed": arguments.seed,
         "versions": {package: version(package) for package in PACKAGES},
@@ -83,6 +85,7 @@ def run_job(arguments: Namespace) -> dict[str, Any]:
             {name: view.embedding_scores().to_dict(orient="index") for name, view in views.items()}
         ),
         "targets": scores,
+        "evidence_gap": of_contexts({name: gap.to_dict(orient="index") for name, gap in gaps.items()}),
         "calibration": of_contexts({name: one.to_dict() for name, one in checked.items()}),
     }
     with whole_folder(arguments.out, overwrite=arguments.overwrite) as folder:
@@ -90,7 +93,7 @@ def run_job(arguments: Namespace) -> dict[str, Any]:
         mapped = cells_to_map(control, cells, generated, arguments.perturbation_key, arguments.context_key)
         plots = [*draw_plots(model, effects, mapped, folder), *draw_calibration(checked, folder)]
         summary["seconds"] = clock.seconds()
-        write_report(folder, summary, readable(scores), plots, checked)
+        write_report(folder, summary, readable(scores), plots, checked, gaps)
         (folder / "summary.json").write_text(json.dumps(summary, indent=2, default=_jsonable) + "\n")
     return summary
 
@@ -231,6 +234,21 @@ def _scores(
         for score in score_targets(view, effects[rows_in(effects, "context", name)], held_out[name]):
             scores.append({"target": score["target"], **where, **score})
     return scores
+
+
+def _gaps(
+    views: dict[str | None, Any],
+    effects: pd.DataFrame,
+    held_out: dict[str | None, HeldOut | None],
+    checked: dict[str | None, Checked],
+) -> dict[str | None, pd.DataFrame]:
+    gaps = {}
+    for name, view in views.items():
+        table = effects[rows_in(effects, "context", name)]
+        if name is not None:  # what tells how the target was rectified is that of its context
+            table.attrs = {**effects.attrs, "rectifier_mean": effects.attrs.get("rectifier_means", {}).get(name, {})}
+        gaps[name] = evidence_gap(view, table, held_out[name], checked[name].unseen)
+    return gaps
 
 
 def _describe(rest: AnnData, model: DBDiffusion, arguments: Namespace) -> dict[str, Any]:

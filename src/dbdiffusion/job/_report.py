@@ -10,6 +10,7 @@ import pandas as pd
 
 from dbdiffusion.job._calibration import calibration_lines
 from dbdiffusion.job._contexts import rows_in, stacked
+from dbdiffusion.job._gap import gap_lines
 from dbdiffusion.plotting import cell_map, gene_intervals, losses, predicted_against_observed, volcano
 
 if TYPE_CHECKING:
@@ -106,10 +107,12 @@ def write_report(
     table: pd.DataFrame,
     plots: list[tuple[str, str]],
     checked: Mapping[str | None, Checked],
+    gaps: Mapping[str | None, pd.DataFrame],
 ) -> None:
     """Write ``report.md``."""
     lines = ["# Effects of perturbations that were not measured", "", _what(summary), ""]
     lines += _how_good([t for t in summary["targets"] if t["mse"] is not None])
+    lines += [line for sentence in gap_lines(gaps) for line in (sentence, "")]
     lines += ["## Targets", "", _markdown(table), "", _HOW_TO_READ, ""]
     if summary["screen"]["contexts"]:
         lines += [_OF_CONTEXTS, ""]

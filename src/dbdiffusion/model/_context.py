@@ -66,6 +66,7 @@ class ContextView(InferenceMixin, CalibrationMixin, GenerationMixin):
     strategy_of = PerturbationMixin.strategy_of
     parts_of = PerturbationMixin.parts_of
     baseline_effects = PerturbationMixin.baseline_effects
+    control_variance = PerturbationMixin.control_variance
     _space_of = PerturbationMixin._space_of
     _left_out_spaces = PerturbationMixin._left_out_spaces
 

@@ -24,9 +24,11 @@ def in_each_context(method: Any) -> Any:
         names = self.contexts if context is None else [context] if isinstance(context, str) else list(context)
         tables = [method(self.in_context(name), *args, **options).assign(context=name) for name in names]
         table = pd.concat(tables, ignore_index=True)
-        table.attrs = {**tables[0].attrs, "context": list(names), "weights": {
-            name: one.attrs.get("weights", {}) for name, one in zip(names, tables, strict=True)
-        }}  # fmt: skip
+        of_each = {
+            several: {name: one.attrs.get(single, {}) for name, one in zip(names, tables, strict=True)}
+            for several, single in {"weights": "weights", "rectifier_means": "rectifier_mean"}.items()
+        }
+        table.attrs = {**tables[0].attrs, "context": list(names), **of_each}
         return table
 
     return answer

@@ -225,7 +225,8 @@ class InferenceMixin(_Base):
             **{key: value for key, value in way.__dict__.items() if key != "options" and value is not None},
             "scale": "mean log1p CP10K, natural log",
             "weights": {kind: rectifier.weights for kind, rectifier in rectifiers.items()},
-            "rectifier_mean": {kind: {"rho": r.rho, "reference_set": r.reference_set}
+            "rectifier_mean": {kind: {"rho": r.rho, "reference_set": r.reference_set, "control_weight": r.control_weight,
+                                      "n_placed": int(r.spread_from.sum())}
                                for kind, r in rectifiers.items() if isinstance(r, Rectifier)},
             **self._provenance(**{k: v for k, v in way.options.__dict__.items() if v is not None}),
         }  # fmt: skip

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dbdiffusion.model._answers import Way
 
-N_CELLS = 64  # generated for a placebo's mean; it says nothing however many there are
+N_CELLS = 16  # generated for a placebo's mean; it says nothing however many there are
 COLUMNS = ["weight", "relative_to_mean", "relative_to_zero"]
 
 

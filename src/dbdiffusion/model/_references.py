@@ -78,7 +78,7 @@ def reference_pool(
     options, n_cells
         How means are generated.
     spaces
-        Without each fold, for ``"embedding"``; None means the screen's own.
+        Without each fold, for ``"embedding"``, of a placebo, which has no reference sets; None means the screen's own.
     """
     screen, space = model._screen(), model._space()
     blocks: list[tuple[list[int], dict[str, np.ndarray]]] = []
@@ -103,7 +103,7 @@ def reference_pool(
             name: np.concatenate([none, *(values[name] for _, values in blocks)])[order]
             for name in predictors(model, cross_fitting)
         },
-        sets=weights_of_others(placements, screen.names, names),
+        sets={} if spaces is not None else weights_of_others(placements, screen.names, names),
         is_combination=np.array([len(space.parts(name)) > 1 for name in names], dtype=bool),
         is_placed=np.array([row not in unplaced for row in sorted(rows)], dtype=bool),
         control_share={GENERATED: 1.0 if cross_fitting == "in_sample" else CONTROL_SHARE},

@@ -42,13 +42,14 @@ class Sums:
     @property
     def variance(self) -> np.ndarray:
         """(G,) within batches."""
-        n = max(self.n_cells.sum(), 1.0)
-        return np.diagonal(self.product) / n - self.n_cells @ self.mean**2 / n
+        used, n = self.n_cells > 0, max(self.n_cells.sum(), 1.0)
+        return np.diagonal(self.product) / n - self.n_cells[used] @ self.mean[used] ** 2 / n
 
     def covariance(self) -> np.ndarray:
         """(G, G) within batches; a new array."""
-        mean, n = self.mean, max(self.n_cells.sum(), 1.0)
-        return (self.product - (mean.T * self.n_cells) @ mean) / n
+        used = self.n_cells > 0  # a batch without cells has no part, not even as rounding
+        mean, size, n = self.mean[used], self.n_cells[used], max(self.n_cells.sum(), 1.0)
+        return (self.product - (mean.T * size) @ mean) / n
 
     def plus(self, other: Sums) -> Sums:
         """Sums of both."""
