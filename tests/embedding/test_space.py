@@ -100,11 +100,16 @@ def test_an_unknown_name_is_not_placed_by_default(space):
 
 def test_mean_alone_places_anything(space):
     anything = space.with_ranking(("mean",), places_anything=True)
-    np.testing.assert_allclose(
-        anything.embed(["OTHER DRUG", "GENE20"]), np.tile(space.embedding.mean(axis=0), (2, 1)), atol=1e-12
-    )
+    of_single_ones = space.embedding[[*range(12), 14]].mean(axis=0)
+    np.testing.assert_allclose(anything.embed(["OTHER DRUG", "GENE20"]), np.tile(of_single_ones, (2, 1)), atol=1e-12)
     assert anything.strategy_of("OTHER DRUG") == "mean"
     np.testing.assert_allclose(anything.embed(["DRUG"])[0], space.embedding[14])
+
+
+def test_the_mean_is_that_of_combinations_only_where_nothing_else_was_measured(rng, genes):
+    names = ("GENE00+GENE01", "GENE03+GENE02", "DRUG+GENE05")
+    space = fit_space(names, observed_effects(rng.standard_normal((3, G))), genes, E, ("mean",))
+    np.testing.assert_allclose(space.embed(["GENE07"])[0], space.embedding.mean(axis=0), atol=1e-12)
 
 
 def test_leaving_out_places_by_genes_on_the_same_axes(space):

@@ -165,5 +165,5 @@ def one_gene_space(names: Sequence[str], observed: ObservedEffects, vectors: np.
         scored = tuple(names[i] for i in np.flatnonzero(group == one))
         kept = observed.subset(np.flatnonzero(group != one))
         folds.append(Fold(scored, scored))
-        spaces.append(SpaceWithout(scored, vectors, (kept.variance + kept.control_variance).mean(axis=0)))
+        spaces.append(SpaceWithout(scored, vectors, kept.mean_noise()))
     return LeftOut(tuple(folds), tuple(spaces), tuple(() for _ in folds))

@@ -194,8 +194,9 @@ class PerturbationSpace:
 
     def _known(self, strategy: str) -> tuple[np.ndarray, Evidence]:
         """Rows of the measured perturbations that a strategy can learn from, and their evidence."""
-        if strategy == "mean":
-            rows = np.arange(len(self.names))
+        if strategy == "mean":  # of single ones, since parts are placed; a mean of parts and sums is neither's
+            single = np.flatnonzero([len(self.parts(name)) == 1 for name in self.names])
+            rows = single if len(single) else np.arange(len(self.names))
             return rows, Evidence(np.zeros((len(rows), 1)), np.full(len(rows), UNCLUSTERED))
         rows = self._rows_with_vectors(self.names, strategy)
         if len(rows) < MIN_KNOWN:
@@ -275,7 +276,6 @@ def fit_space(
 ) -> PerturbationSpace:
     """Embed K measured perturbations by the principal components of their effects, of the first ``n_axes``, or given ones."""
     spanning = observed if n_axes is None else observed.subset(np.arange(n_axes))
-    noise = (spanning.variance + spanning.control_variance).mean(axis=0)
-    effects = axes or fit_effect_space(spanning.effect, noise, n_embedding)
+    effects = axes or fit_effect_space(spanning.effect, spanning.mean_noise(), n_embedding)
     embedding = effects.to_embedding(observed.effect)
     return PerturbationSpace(tuple(names), embedding, effects, genes, user_vectors, separator, tuple(ranking), places_anything)

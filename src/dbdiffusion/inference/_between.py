@@ -32,12 +32,16 @@ class KnownNoise:
     doubt: float
 
     @classmethod
-    def of(cls, references: References, control_weight: float, rows: np.ndarray | None = None) -> KnownNoise:
-        """Of all references or some rows, given the weight of the control's error in what is predicted."""
-        variance = references.variance if rows is None else references.variance[rows]
+    def of(
+        cls, references: References, control_weight: float, part_weight: float = 0.0, rows: np.ndarray | None = None
+    ) -> KnownNoise:
+        """Of all references or some rows, given the weights of the control's error and of parts in what is predicted."""
+        control = references.control_noise(control_weight)
+        variance = references.known_noise(control_weight, part_weight) - control
+        variance = variance if rows is None else variance[rows]
         n, n_genes = variance.shape
         cv = max(references.control_norm_cv, np.sqrt(2 / n_genes))
-        own, control = variance.mean(axis=0), references.control_noise(control_weight)
+        own = variance.mean(axis=0)
         common = float(control.sum())
         doubt = cv * np.hypot(own.sum() / np.sqrt(n), common)
         return cls(own + control, common, float(doubt))

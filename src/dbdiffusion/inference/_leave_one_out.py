@@ -43,7 +43,7 @@ def leave_one_out(rectifier: Rectifier, references: References) -> Estimate:
     """
     n, n_genes = rectifier.loo_error.shape
     se, df = np.empty((n, n_genes)), np.empty((n, n_genes))
-    group, noise = np.arange(n) % N_GROUPS, references.known_noise(rectifier.control_weight)
+    group, noise = np.arange(n) % N_GROUPS, rectifier.known_noise(references)
     for g in np.unique(group):
         inside, others = group == g, group != g
         law = rectifier.law

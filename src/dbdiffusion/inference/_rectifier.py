@@ -131,6 +131,10 @@ class Rectifier:
         se, df = t_plus_normal(between, np.broadcast_to(self.control_variance + noise, effect.shape), between_df)
         return Estimate(effect, np.where(n_effective[:, None] < MIN_REFERENCES, np.nan, se), df)
 
+    def known_noise(self, references: References) -> np.ndarray:
+        """Known variance (K, G) of the references' left-out errors against observed effects."""
+        return references.known_noise(self.control_weight, sum(self.weights.values()))
+
     def effective_references(self, sets: Mapping[str, np.ndarray | None] | None = None) -> np.ndarray:
         """K_eff of every target, (T,), or (1,) if all references weigh alike."""
         weights = (sets or {ALL: None})[self.reference_set]
@@ -176,15 +180,16 @@ def fit_rectifier(
     residual = _residual(references, tuned.weight)
     loo_error = references.effect - loo_predicted
     spread = _spread_from(references, fit.weight)
-    known, n_spread = KnownNoise.of(references, control_weight, spread), int(spread.sum())
+    part_weight, n_spread = float(fit.weight.sum()), int(spread.sum())
+    known = KnownNoise.of(references, control_weight, part_weight, spread)
     mean_square = (loo_error[spread] ** 2).mean(axis=0)
     prior = fit_variance_prior(mean_square, n_spread - 1)
     between = between_variance(mean_square, known, n_spread - 1, prior)
     loo_between = np.repeat(between[None], n, axis=0)
     loo_between[spread] = left_out_between(loo_error[spread], known, prior)
-    law = ErrorLaw(float(min(n_spread - 1 + prior.df, 1e6)), 1.0, 0.0)
+    law = ErrorLaw(float(1 / (1 / min(n_spread - 1 + prior.df, 1e6) + 1 / (n_spread - 1))), 1.0, 0.0)
     if shape == "fitted" and n_spread >= MIN_REFERENCES_FOR_SHAPE:
-        noise = references.known_noise(control_weight)
+        noise = references.known_noise(control_weight, part_weight)
         law = fit_error_law(*(values[spread] for values in (loo_error, loo_between, loo_predicted, noise)))
     return Rectifier(
         weights=dict(zip(references.predicted, map(float, fit.weight), strict=True)),

@@ -43,6 +43,9 @@ class References:
     placed
         (K,) whether something placed the reference; the others are predicted by the mean and say nothing of how far a placed
         target lies from its prediction. None: all are.
+    part_variance
+        (K, G) sampling variance of what predictions are made of: of a combination the sum over its measured parts, whose
+        effects are added. It enters a prediction with the total weight of the predictors.
     """
 
     effect: np.ndarray
@@ -55,6 +58,7 @@ class References:
     control_share: Mapping[str, float] = field(default_factory=dict)
     most_weight: Mapping[str, float] = field(default_factory=dict)
     placed: np.ndarray | None = None
+    part_variance: np.ndarray | float = 0.0
 
     @property
     def likely_control_norm(self) -> float:
@@ -95,12 +99,12 @@ class References:
         """The same with other predictions, by predictors of the same names."""
         return replace(self, predicted=predicted)
 
-    def known_noise(self, control_weight: float) -> np.ndarray:
+    def known_noise(self, control_weight: float, part_weight: float = 0.0) -> np.ndarray:
         """Known variance (K, G) of errors against observed effects.
 
-        Own sampling noise, and of the control's what the prediction does not carry.
+        Own sampling noise, of the control's what the prediction does not carry, and that of the parts of a combination.
         """
-        return self.variance + self.control_noise(control_weight)
+        return self.variance + self.control_noise(control_weight) + part_weight**2 * self.part_variance
 
     def control_noise(self, control_weight: float) -> np.ndarray:
         """Of the control's variance (G,), what the prediction does not carry."""

@@ -26,7 +26,14 @@ from dbdiffusion.inference import (
     welch_contrast,
 )
 from dbdiffusion.model._reference_sets import restricted_sets
-from dbdiffusion.model._references import GENERATED, ReferencePool, predictions, reference_pool, references_of
+from dbdiffusion.model._references import (
+    GENERATED,
+    ReferencePool,
+    part_variance,
+    predictions,
+    reference_pool,
+    references_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -133,7 +140,7 @@ def shrunk_answers(model: Any, names: Sequence[str], way: Way) -> dict[str, Answ
 
 def _prior(rectifier: Rectifier, references: References, members: Sequence[int]) -> Prior:
     """What the others say of some of the references, and how far each as a whole lies from it."""
-    noise = references.known_noise(rectifier.control_weight)
+    noise = rectifier.known_noise(references)
     between, predicted, law = rectifier.loo_between, rectifier.loo_predicted, rectifier.law
     scales = own_scales(rectifier.loo_error, between, predicted, noise, law)
     return Prior(predicted[members], between[members], law, rectifier.control_weight, scales[members])
@@ -157,7 +164,8 @@ def rectified_answers(
         rows = [position[name] for name in names]
         sets = restricted_sets(reference_weights(space, names, pool.names), members, way.reference_set)
         of_names = {name: values[rows] for name, values in predicted.items()}
-        estimate = rectifier.estimate(of_names, lam**2 * noise[rows], way.interval, sets)
+        known = lam**2 * noise[rows] + sum(rectifier.weights.values()) ** 2 * part_variance(model, names)
+        estimate = rectifier.estimate(of_names, known, way.interval, sets)
         n_effective = np.broadcast_to(rectifier.effective_references(sets), len(names))
         for i, name in enumerate(names):
             answers[name] = Answer(_row(estimate, i), lam, rectifier.tau, float(n_effective[i]))

@@ -223,7 +223,7 @@ def _judge(
     rectifier: Rectifier, references: References, counted: np.ndarray, levels: tuple[float, ...]
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Coverage, width and score by level, and the probability integral transform (K, G)."""
-    estimate, noise = leave_one_out(rectifier, references), references.known_noise(rectifier.control_weight)
+    estimate, noise = leave_one_out(rectifier, references), rectifier.known_noise(references)
     error = estimate.effect - references.effect
     counted = counted & (noise + estimate.se**2 > 0)
     pit = np.where(counted, two_sided_pit(error, estimate.se, estimate.df, noise), np.nan)

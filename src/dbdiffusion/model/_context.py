@@ -131,9 +131,11 @@ class ContextMixin(_Base):
     def _views_of(self, screens: dict[str, Screen], left_out: LeftOut | None) -> dict[str, ContextView]:
         """Views whose spaces share the principal components of all contexts' effects, and gene space without each fold."""
         effect = np.concatenate([screen.observed.effect for screen in screens.values()])
-        variances = [screen.observed.variance + screen.observed.control_variance for screen in screens.values()]
+        n_known = [int(screen.observed.has_variance.sum()) for screen in screens.values()]
+        noises = [screen.observed.mean_noise() for screen in screens.values()]
+        noise = np.average(noises, axis=0, weights=np.maximum(n_known, 1))
         joint = [name for screen in screens.values() for name in screen.names], effect
-        axes = fit_effect_space(effect, np.concatenate(variances).mean(axis=0), self.module.n_embedding)
+        axes = fit_effect_space(effect, noise, self.module.n_embedding)
         return {
             name: ContextView(self, name, replace(screen, left_out=left_out), joint, axes) for name, screen in screens.items()
         }

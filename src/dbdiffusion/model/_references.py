@@ -85,7 +85,7 @@ def reference_pool(
     placements: list[tuple[PerturbationSpace, list[int]]] = []
     unplaced: set[int] = set()
     for diffusion, folds in _ways(model, cross_fitting, spaces):
-        placed, rest = _by_placement(folds, screen.names)
+        placed, rest = _by_placement(folds, screen.names, screen.observed.has_variance)
         unplaced.update(row for _, rows in rest for row in rows)
         groups = [(way, [screen.names[row] for row in rows]) for way, rows in (*placed, *rest)]
         rows = [row for _, kept in (*placed, *rest) for row in kept]
@@ -111,11 +111,15 @@ def reference_pool(
 
 
 def _by_placement(
-    folds: list[tuple[PerturbationSpace, list[int]]], names: Sequence[str]
+    folds: list[tuple[PerturbationSpace, list[int]]], names: Sequence[str], is_known: np.ndarray
 ) -> tuple[list[tuple[PerturbationSpace, list[int]]], list[tuple[PerturbationSpace, list[int]]]]:
-    """Rows that the ways of a fold can place, and the others, of which the mean of the measured is all that can be said."""
+    """Rows that the ways of a fold can place, and the others, of which the mean of the measured is all that can be said.
+
+    Perturbations whose own variance is unknown (a single cell) are no references: nobody knows how far they are from the truth.
+    """
     placed, rest = [], []
-    for space, rows in folds:
+    for space, all_rows in folds:
+        rows = [row for row in all_rows if is_known[row]]
         inside = [row for row in rows if space.can_embed(names[row])]
         outside = [row for row in rows if row not in inside]
         if inside:
@@ -196,7 +200,19 @@ def references_of(model: Any, pool: ReferencePool, members: np.ndarray, referenc
         control_share=pool.control_share,
         most_weight={GENERATED: MOST_WEIGHT},
         placed=pool.is_placed[members],
+        part_variance=part_variance(model, pool.names)[members],
     )
+
+
+def part_variance(model: Any, names: Sequence[str]) -> np.ndarray:
+    """Sampling variance (n, G) of the measured parts whose effects a combination's prediction adds; zero for single ones."""
+    observed, space = model._screen().observed, model._space()
+    answer = np.zeros((len(names), observed.effect.shape[1]))
+    for i, name in enumerate(names):
+        parts = space.parts(name)
+        rows = [space.row(part) for part in parts if len(parts) > 1 and space.is_measured(part)]
+        answer[i] = observed.variance[rows].sum(axis=0)
+    return answer
 
 
 def _ways(

@@ -244,9 +244,10 @@ class ScreenReader:
         gone = set(without)
         total, n = np.zeros(self.counts.shape[1]), 0
         for context in self.contexts or [None]:
-            names, observed = self.effects(context, without=gone)
-            total += (observed.variance + observed.control_variance).sum(axis=0)
-            n += len(names)
+            observed = self.effects(context, without=gone)[1]
+            known = int(observed.has_variance.sum())
+            total += known * observed.mean_noise()
+            n += known
         return (total / max(n, 1)).astype(np.float32).astype(float)
 
     def _library(self) -> tuple[np.ndarray, float]:

@@ -69,6 +69,16 @@ class ObservedEffects:
     mean_control: np.ndarray
     n_cells: np.ndarray
 
+    @property
+    def has_variance(self) -> np.ndarray:
+        """(P,) whether the variance of a perturbation's cells is known; that of a single cell is not."""
+        return (self.df > 0).all(axis=1)
+
+    def mean_noise(self) -> np.ndarray:
+        """(G,) mean sampling variance of the effects of perturbations whose variance is known; zero if none is."""
+        known = self.has_variance
+        return (self.variance + self.control_variance)[known].sum(axis=0) / max(int(known.sum()), 1)
+
     def subset(self, rows: np.ndarray) -> ObservedEffects:
         """The same for some of the perturbations (indices or mask)."""
         per_perturbation = ("effect", "variance", "control_variance", "df", "mean_control", "n_cells")
