@@ -6,7 +6,7 @@
 A seed draws a network: 20 masters, 100 factors and 280 targets in 20 modules. A factor is under its module's master, at times
 under another master and under earlier factors of its module; a target is under one to three factors, most of its own module.
 Each of the masters and factors is knocked out in 60 cells, and 1,020 are control. SERGIO solves the chemical Langevin equation;
-cells are taken so far apart in time (five time units at a decay of 0.8) that a population's mean is not that of one short
+cells are taken so far apart in time (ten time units at a decay of 0.8) that a population's mean is not that of one short
 trajectory. It gives expression without counting noise, so negative binomial counts are put on top, a library size a cell.
 """
 
@@ -14,15 +14,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
 N_MASTERS, N_FACTORS, N_TARGETS = 20, 100, 280
 N_CELLS, N_CONTROL = 60, 1020
-DECAY, STEP, STEPS_BETWEEN_CELLS, STEPS_BEFORE = 0.8, 0.05, 100, 150
+DECAY, STEP, STEPS_BETWEEN_CELLS, STEPS_BEFORE = 0.8, 0.1, 100, 150
 REPRESSES, OTHER_MASTER, OTHER_FACTOR, OTHER_MODULE = 0.3, 0.3, 0.3, 0.15  # chances
 LIBRARY_SIZE, LOG_LIBRARY_SD, DISPERSION = 2500.0, 0.3, 4.0
 
@@ -46,26 +50,36 @@ def made(seed: int, n_cells: int = N_CELLS, n_control: int = N_CONTROL) -> ad.An
         msg = "Skipped: SERGIO screens need the package sergio-rs, `pip install --group benchmarks`."
         raise SystemExit(msg) from None
     rng = np.random.default_rng(seed)
-    genes: dict[str, sergio_rs.Gene] = {}
+    drawn, profile = edges(rng), int(rng.integers(2**31))
+    genes = sorted({name for regulator, gene, _ in drawn for name in (regulator, gene)})
+    counts, column = [], []
+    for name in ["control", *[gene for gene in genes if gene.startswith(("MR", "TF"))]]:
+        # sergio-rs keeps what a knock-out has removed, so that a second one of the same network has both: each has its own
+        network, masters = system(sergio_rs, drawn, profile)
+        n = n_cells
+        if name == "control":
+            n = n_control
+        else:
+            network, masters = network.ko_perturbation(name, masters)
+        # a seed of its own for each population: with one for all, noise would be shared in part
+        run = sergio_rs.Sim(network, n, STEPS_BEFORE, STEPS_BETWEEN_CELLS, STEP, 1, int(rng.integers(2**31)))
+        table = run.simulate(masters)
+        expression = pd.DataFrame(table.drop("Genes").to_numpy().T, columns=table["Genes"].to_list())
+        counts.append(_counts(rng, expression.reindex(columns=genes, fill_value=0.0).to_numpy()))
+        column += [name] * n
+    obs = pd.DataFrame({"perturbation": pd.Categorical(column)}, index=[f"c{i}" for i in range(len(column))])
+    return ad.AnnData(sp.vstack(counts, format="csr"), obs=obs, var=pd.DataFrame(index=genes))
+
+
+def system(sergio_rs: ModuleType, drawn: list[tuple[str, str, float]], profile: int) -> tuple:
+    """The network and how fast its masters are made; the same for the same arguments."""
+    genes: dict = {}
     network = sergio_rs.GRN()
-    for regulator, gene, strength in edges(rng):
+    for regulator, gene, strength in drawn:
         ends = [genes.setdefault(name, sergio_rs.Gene(name, DECAY)) for name in (regulator, gene)]
         network.add_interaction(*ends, strength, None, 2)
     network.set_mrs()
-    masters = sergio_rs.MrProfile.from_random(network, 1, (0.5, 1.5), (2.0, 4.0), int(rng.integers(2**31)))
-    names = sorted(name for name in genes if not name.startswith("T") or name.startswith("TF"))
-    counts, column = [], []
-    for name in ["control", *names]:
-        knocked = (network, masters) if name == "control" else network.ko_perturbation(name, masters)
-        n = n_control if name == "control" else n_cells
-        # a seed of its own for each population: with one for all, noise would be shared in part
-        run = sergio_rs.Sim(knocked[0], n, STEPS_BEFORE, STEPS_BETWEEN_CELLS, STEP, 1, int(rng.integers(2**31)))
-        table = run.simulate(knocked[1])
-        expression = pd.DataFrame(table.drop("Genes").to_numpy().T, columns=table["Genes"].to_list())
-        counts.append(_counts(rng, expression.reindex(columns=sorted(genes), fill_value=0.0).to_numpy()))
-        column += [name] * n
-    obs = pd.DataFrame({"perturbation": pd.Categorical(column)}, index=[f"c{i}" for i in range(len(column))])
-    return ad.AnnData(sp.vstack(counts, format="csr"), obs=obs, var=pd.DataFrame(index=sorted(genes)))
+    return network, sergio_rs.MrProfile.from_random(network, 1, (0.5, 1.5), (2.0, 4.0), profile)
 
 
 def edges(rng: np.random.Generator) -> list[tuple[str, str, float]]:
