@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from dbdiffusion.inference import MIN_REFERENCES, References, fit_rectifier
-from dbdiffusion.inference._rectifier import _calibrated_slope
+from dbdiffusion.inference._rectifier import MIN_REFERENCES_FOR_SHAPE, _calibrated_slope
 
 K, G, T = 20, 31, 4
 
@@ -442,3 +442,72 @@ def test_nothing_predicted_has_no_slope():
     slope, of_others = _calibrated_slope(references, np.zeros((K, G)), 1.0)
     assert slope == 0
     assert not of_others.any()
+
+
+def some_unplaced(rng, n_placed, k=40, g=100, error=0.4):
+    """References of which some are placed by a predictor, and the others predicted by the mean; and as many placed targets."""
+    truth = rng.standard_normal((2 * k, g)) + rng.standard_normal(g)
+    seen = truth[:k] + 0.2 * rng.standard_normal((k, g))
+    predicted = truth + error * rng.standard_normal((2 * k, g))
+    placed = np.arange(k) < n_placed
+    of_references = np.where(placed[:, None], predicted[:k], (seen.sum(axis=0) - seen) / (k - 1))
+    references = References(seen, np.full((k, g), 0.04), np.zeros(g), {"model": of_references}, placed=placed)
+    return references, truth[k:], predicted[k:]
+
+
+def test_references_that_nothing_places_inform_the_mean(rng):
+    references, _, _ = some_unplaced(rng, 15)
+    rectifier = fit_rectifier(references, lam=0, rho=1)
+    assert rectifier.n_reference == 40
+    np.testing.assert_allclose(rectifier.estimate({"model": np.zeros((1, 100))}).effect[0], references.effect.mean(axis=0))
+
+
+@pytest.mark.parametrize("n_placed", [MIN_REFERENCES_FOR_SHAPE, 25, 40])
+def test_where_predictors_count_the_placed_ones_tell_the_spread(rng, n_placed):
+    references, _, _ = some_unplaced(rng, n_placed)
+    rectifier = fit_rectifier(references)
+    assert rectifier.weights["model"] > 0
+    np.testing.assert_array_equal(rectifier.spread_from, references.placed)
+    everyone = fit_rectifier(replace(references, placed=None))
+    np.testing.assert_array_equal(everyone.spread_from, np.ones(40, dtype=bool))
+    assert rectifier.weights == everyone.weights
+    assert rectifier.rho == everyone.rho
+    if n_placed < 40:
+        assert rectifier.tau.mean() < 0.8 * everyone.tau.mean()
+
+
+def test_few_placed_ones_or_predictors_that_do_not_count_leave_the_spread_to_everyone(rng):
+    few, _, _ = some_unplaced(rng, MIN_REFERENCES_FOR_SHAPE - 1)
+    useless = replace(some_unplaced(rng, 20)[0], predicted={"model": rng.standard_normal((40, 100))})
+    for rectifier in (fit_rectifier(few), fit_rectifier(useless, lam=0), fit_rectifier(replace(few, placed=np.zeros(40, bool)))):
+        assert rectifier.spread_from.all()
+        assert np.isfinite(rectifier.tau).all()
+
+
+def test_what_unplaced_references_lie_off_does_not_widen_intervals_of_placed_targets():
+    covered = []
+    for seed in range(15):
+        references, truth, predicted = some_unplaced(np.random.default_rng(seed), 20)
+        low, high = fit_rectifier(references).estimate({"model": predicted}).interval(0.95)
+        covered.append(((low < truth) & (truth < high)).mean())
+    assert 0.93 < np.mean(covered) < 0.97
+
+
+def test_a_wild_unplaced_reference_changes_no_spread(rng):
+    references, _, _ = some_unplaced(rng, 20)
+    wild = replace(references, effect=references.effect.copy())
+    wild.effect[-1] += 20 * rng.standard_normal(100)
+    tame, spoiled = (fit_rectifier(one, lam=1.0, rho=0.0) for one in (references, wild))
+    np.testing.assert_allclose(spoiled.tau, tame.tau)
+    np.testing.assert_allclose(spoiled.loo_between[:20], tame.loo_between[:20])
+
+
+def test_without_any_placed_reference_the_answer_is_that_of_the_mean(rng):
+    references, truth, _ = some_unplaced(rng, 0)
+    rectifier = fit_rectifier(references)
+    of_targets = np.tile(references.effect.mean(axis=0), (40, 1))
+    low, high = rectifier.estimate({"model": of_targets}).interval(0.95)
+    assert 0.9 < ((low < truth) & (truth < high)).mean() < 0.99
+    effect = rectifier.estimate({"model": of_targets}).effect
+    mean_error, zero_error = (((values - truth) ** 2).mean() for values in (of_targets, 0))
+    assert ((effect - truth) ** 2).mean() < 1.02 * min(mean_error, zero_error)

@@ -1,0 +1,102 @@
+"""Is the default ever worse than the better of "the mean of the measured perturbations" and "no effect"?
+
+    python benchmarks/never_worse.py --screen sergio --seeds 3
+    python benchmarks/never_worse.py --screen network
+
+Perturbations are held out of everything, networks trained with the defaults. ``mse / best`` is the squared error over that
+of the better of mean and zero, the noise of the observation taken out, hold-outs pooled; ``se`` is its standard error over
+perturbations, ``believed`` what left-out references promised (``mse / mean``, mean over hold-outs). Intervals: the share of
+true effects that 50, 80 and 95 % intervals hold, ``se 95`` clustered by perturbation. A perturbation that was held out under several
+splits or networks counts once.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from _results import write
+from _scores import score
+from _screens import (
+    Screen,
+    folds_of,
+    network_seeds_argument,
+    network_seeds_of,
+    screen_arguments,
+    screens_of,
+    seeds_of,
+    trained,
+)
+
+from dbdiffusion.data import hold_out
+from dbdiffusion.inference import fit_rectifier, left_out_evidence
+from dbdiffusion.metrics import error_ratio
+from dbdiffusion.model._answers import Way, pool_of
+from dbdiffusion.model._generate import GenerationOptions
+from dbdiffusion.model._references import references_of
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Namespace) -> list[dict]:
+    """Train without some perturbations, predict them, score each."""
+    rest, _ = hold_out(screen.train, held_out)
+    model = trained(rest, screen, seed, options)
+    table = model.predict_effects(held_out, seed=seed)
+    pool = pool_of(model, Way(GenerationOptions(seed=seed)))
+    references = references_of(model, pool, pool.select(combination=len(model.parts_of(held_out[0])) > 1))
+    believed = left_out_evidence(fit_rectifier(references), references).ratio("mean")[0]
+    rows = []
+    for name, block in table.groupby("target", sort=False):
+        row = score(screen, str(name), block, model.baseline_effects(str(name)), model)
+        weight = sum(sum(weights.values()) for weights in table.attrs["weights"].values())
+        rows.append({"screen": screen.name, "target": name, "believed": believed, "weights": weight} | row)
+    return rows
+
+
+def summarise(rows: list[dict]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows)
+    is_real = frame.groupby("screen")["noise"].transform("max") > 0
+    own = frame.assign(sample=np.where(is_real, -1, frame["seed"]))
+    frame = own.groupby(["screen", "sample", "target"], sort=False).mean(numeric_only=True).reset_index()
+    tables = {}
+    for name, part in frame.groupby("screen", sort=False):
+        error = {kind: (part[kind] - part["noise"]).to_numpy() for kind in ("mse", "mse_mean", "mse_zero")}
+        best = min(("mse_mean", "mse_zero"), key=lambda kind: error[kind].sum())
+        ratio, se = error_ratio(error["mse"], error[best])
+        tables[name] = {
+            "targets": len(part),
+            "mse / best": ratio,
+            "se": se,
+            **{f"mse / {kind}": error_ratio(error["mse"], error[f"mse_{kind}"])[0] for kind in ("mean", "zero")},
+            "believed": part["believed"].mean(),
+            "weights": part["weights"].mean(),
+            **{f"{100 * level:.0f} %": part[f"coverage_{level:g}"].mean() for level in (0.5, 0.8, 0.95)},
+            "se 95": part["coverage_0.95"].sem(),
+        }
+    return pd.DataFrame(tables).T.rename_axis("screen")
+
+
+def main() -> None:
+    parser = screen_arguments(__doc__, "norman-doubles")
+    network_seeds_argument(parser)
+    options = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    rows: list[dict] = []
+    for seed in seeds_of(options):
+        for screen in screens_of(options, seed):
+            for held_out in folds_of(screen, options, seed):
+                for network_seed in network_seeds_of(options, seed):
+                    rows += [row | {"seed": seed} for row in trial(screen, held_out, network_seed, options)]
+                    file = write(f"never_worse_{options.screen}", rows, options)
+            print(summarise(rows).round(3).to_string(), flush=True)
+    print("written:", file.name)
+
+
+if __name__ == "__main__":
+    main()
