@@ -3,11 +3,11 @@
     python benchmarks/never_worse.py --screen sergio --seeds 3
     python benchmarks/never_worse.py --screen network
 
-Perturbations are held out of everything, networks trained with the defaults. ``mse / best`` is the squared error over that
-of the better of mean and zero, the noise of the observation taken out, hold-outs pooled; ``se`` is its standard error over
+Perturbations are held out of everything, networks trained with the defaults. ``mse / best`` is the squared error over that of
+the better of mean and zero, the noise of the observation taken out, hold-outs pooled; ``se`` is its standard error over
 perturbations, ``believed`` what left-out references promised (``mse / mean``, mean over hold-outs). Intervals: the share of
-true effects that 50, 80 and 95 % intervals hold, ``se 95`` clustered by perturbation. A perturbation that was held out under several
-splits or networks counts once.
+true effects that 50, 80 and 95 % intervals hold, ``se 95`` clustered by perturbation. A perturbation that was held out under
+several splits or networks counts once.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from dbdiffusion.screen import ObservedEffects, Screen
 
 QUIET = {"enable_progress_bar": False}
 CONTEXTS = ("early", "late")
+FATES = ("other counts", "half removed", "added")
 
 
 def tiny_screen(**changes):
@@ -37,6 +38,22 @@ def screen_in_two_contexts():
     both = ad.concat([first, second])
     both.obs["time"] = np.repeat(CONTEXTS, [first.n_obs, second.n_obs])
     return both
+
+
+def spoiled(screen, name, fate):
+    """A screen in which the cells of one perturbation, and of no other, have met a fate."""
+    own = (screen.obs["perturbation"] == name).to_numpy()
+    rng = np.random.default_rng(0)
+    if fate == "half removed":
+        return screen[~own | (np.cumsum(own) % 2 == 0)].copy()
+    other = screen[own].copy() if fate == "added" else screen.copy()
+    counts = sp.lil_matrix(other.X)
+    counts[np.arange(other.n_obs) if fate == "added" else own] = rng.poisson(3, (own.sum(), other.n_vars))
+    other.X = sp.csr_matrix(counts.astype(np.float32))
+    if fate == "added":
+        other.obs_names = other.obs_names + "added"
+        other = ad.concat([screen, other])
+    return other
 
 
 def tiny_model(adata, **options):

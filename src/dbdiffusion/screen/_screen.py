@@ -82,7 +82,7 @@ class Screen:
         """
         rows = np.array([row for row, name in enumerate(later.names) if not is_known(name)], dtype=int)
         added = {later.names[row]: parts(later.names[row]) for row in rows}
-        noise = self.observed.mean_noise()
+        noise = self.observed.mean_noise().astype(np.float32).astype(float)  # as it is saved
         left_out = None if self.left_out is None else self.left_out.extended(added, self.vectors, noise)
         return replace(
             later,
