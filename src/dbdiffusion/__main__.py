@@ -8,8 +8,8 @@ import warnings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the main job; a worded error and exit code 2 on bad input."""
-    from dbdiffusion.job import parse_arguments, readable, run_job
+    """Run the main job; a worded error and exit code 2 on bad input, 1 if it fails at its end, 130 on Ctrl-C."""
+    from dbdiffusion.job import HalfDoneError, parse_arguments, readable, run_job
 
     parsed = parse_arguments(arguments)
     logging.basicConfig(format="%(message)s")
@@ -18,12 +18,24 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="lightning")
     try:
         summary = run_job(parsed)
-    except (ValueError, KeyError, FileExistsError, FileNotFoundError) as error:
-        print(f"error: {error.args[0] if error.args else error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing was written.", file=sys.stderr)
+        return 130
+    except HalfDoneError as error:
+        print(f"error: {_line(error)}", file=sys.stderr)
+        return 1
+    except (ValueError, KeyError, OSError, RuntimeError, TypeError, ImportError, ArithmeticError, MemoryError) as error:
+        print(f"error: {_line(error)}", file=sys.stderr)
         return 2
     print(readable(summary["targets"]).dropna(axis=1, how="all").to_string(float_format=lambda value: f"{value:.3f}"))
     print(f"\nSeconds: {summary['seconds']}\nReport: {parsed.out / 'report.md'}")
     return 0
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line; a ``KeyError`` would put it in quotes."""
+    words = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(words.split()) or type(error).__name__
 
 
 if __name__ == "__main__":

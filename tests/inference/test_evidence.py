@@ -16,9 +16,7 @@ def simulated(rng, *, share=1.0, error=0.7, own=0.3, control=0.2, common=0.5, k=
     seen = truth + np.sqrt(own) * rng.standard_normal((k, G)) - e_0
     predicted = truth + error * rng.standard_normal((k, G)) - share * e_0
     shares = {"model": share}
-    return References(
-        seen, np.full((k, G), own), np.full(G, control), {"model": predicted}, control_share=shares
-    ), truth
+    return References(seen, np.full((k, G), own), np.full(G, control), {"model": predicted}, control_share=shares), truth
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])

@@ -479,7 +479,11 @@ def test_where_predictors_count_the_placed_ones_tell_the_spread(rng, n_placed):
 def test_few_placed_ones_or_predictors_that_do_not_count_leave_the_spread_to_everyone(rng):
     few, _, _ = some_unplaced(rng, MIN_REFERENCES_FOR_SHAPE - 1)
     useless = replace(some_unplaced(rng, 20)[0], predicted={"model": rng.standard_normal((40, 100))})
-    for rectifier in (fit_rectifier(few), fit_rectifier(useless, lam=0), fit_rectifier(replace(few, placed=np.zeros(40, bool)))):
+    for rectifier in (
+        fit_rectifier(few),
+        fit_rectifier(useless, lam=0),
+        fit_rectifier(replace(few, placed=np.zeros(40, bool))),
+    ):
         assert rectifier.spread_from.all()
         assert np.isfinite(rectifier.tau).all()
 

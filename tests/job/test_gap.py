@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from dbdiffusion.job._evaluate import HeldOut
-from dbdiffusion.job._gap import evidence_gap, gap_lines
+from dbdiffusion.job._gap import evidence_gap, gap_lines, warn_of
 
 G, T = 41, 7
 GENES = [f"GENE{i:02d}" for i in range(G)]
@@ -58,8 +58,9 @@ def test_nothing_is_said_where_nothing_was_hidden_or_believed():
 def test_a_gap_is_a_warning_and_a_sentence(caplog):
     wide = evidence_gap(*situation(1.3, 0.8, np.random.default_rng(0)))
     narrow = evidence_gap(*situation(0.4, 0.4, np.random.default_rng(0)))
+    lines = gap_lines({"early": wide, "late": narrow})
     with caplog.at_level(logging.WARNING, "dbdiffusion"):
-        lines = gap_lines({"early": wide, "late": narrow})
+        warn_of({"early": wide, "late": narrow})
     assert len(caplog.records) == 1
     assert "does not hold" in lines[0]
     assert "early" in lines[0]

@@ -1,9 +1,11 @@
 import json
 
 import anndata as ad
+import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from tiny import CONTEXTS, screen_in_two_contexts, tiny_screen
 
 from dbdiffusion.__main__ import main
@@ -106,13 +108,45 @@ def test_generated_cells_and_model_can_be_read(out):
         (["--h5ad", "missing.h5ad", "--hold-out-n", "1"], "does not exist"),
         (["--strategy", "best", "--hold-out-n", "1"], "strategy"),
         (["--targets", "NOTAGENE"], "nothing places"),
+        (["--targets", "control"], "what targets are compared with"),
+        (["--hold-out", "control"], "what targets are compared with"),
+        (["--strategy", "table", "--targets", "GENE00+GENE59"], "nothing places"),
+        (["--embedding-key", "vectors", "--hold-out-n", "1"], "'vectors' is not in adata.uns"),
     ],
 )
-def test_bad_input_is_a_line_and_exit_code_two(file, tmp_path, capsys, options, message):
+def test_bad_input_is_a_line_and_exit_code_two(file, tmp_path, capsys, untrained, options, message):
     code = main(["--h5ad", str(file), *options, "--out", str(tmp_path / "results"), *FAST])
     assert code == 2
     assert message in capsys.readouterr().err
-    assert not (tmp_path / "results").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Nothing may be trained."""
+
+    def fit(*_args, **_kwargs):
+        raise AssertionError("training was begun")
+
+    monkeypatch.setattr(pl.Trainer, "fit", fit)
+
+
+def test_a_measured_target_is_refused_in_every_order_of_its_parts(file, names, tmp_path, capsys, untrained):
+    double = next(name for name in names if "+" in name)
+    for target in (names[0], double, "+".join(reversed(double.split("+")))):
+        assert main(["--h5ad", str(file), "--targets", target, "--out", str(tmp_path / "results"), *FAST]) == 2
+        said = capsys.readouterr().err
+        assert repr(target) in said
+        assert "its effect is measured" in said
+
+
+def test_an_output_folder_that_would_take_files_with_it_is_refused(file, tmp_path, monkeypatch, capsys, untrained):
+    (tmp_path / "notes.txt").write_text("precious")
+    monkeypatch.chdir(tmp_path)
+    for out in ("", ".", str(tmp_path), str(file.parent)):
+        assert main(["--h5ad", str(file), "--hold-out-n", "1", "--out", out, "--overwrite", *FAST]) == 2
+        assert "folder of its own" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_full_folder_is_refused_before_any_work(file, out, capsys):
@@ -218,3 +252,55 @@ def test_a_context_with_too_little_left_to_learn_from_is_named(timed_file, tmp_p
     options = ["--context-key", "time", "--hold-out", late[0], "--out", str(tmp_path / "results")]
     assert main(["--h5ad", str(tmp_path / "screen.h5ad"), *options, *FAST]) == 2
     assert "these keep fewer: {'late': 1}" in capsys.readouterr().err
+
+
+ODD = {0: "drug $x$", 1: r"a$\frac$|b"}
+
+
+def test_odd_names_both_orders_a_layer_and_a_foreign_table_do_not_lose_the_results(tmp_path):
+    """Names with what plots and tables read as signs, X without counts, and an array where the simulator has its truth."""
+    adata = tiny_screen(n_combinations=3)
+    column = adata.obs["perturbation"].astype(str).to_numpy(dtype=object)
+    names = sorted(set(column) - {"control"})
+    double = next(name for name in names if "+" in name)
+    turned = "+".join(reversed(double.split("+")))
+    column[np.flatnonzero(column == double)[::2]] = turned
+    renamed = {name: ODD[i] for i, name in enumerate([name for name in names if "+" not in name][:2])}
+    adata.obs["perturbation"] = [renamed.get(name, name) for name in column]
+    adata.layers["counts"], adata.X = adata.X, None
+    adata.uns["true_effects"] = np.zeros(3)
+    adata.write_h5ad(tmp_path / "screen.h5ad")
+    out = tmp_path / "results"
+    what = ["--layer", "counts", "--hold-out", *ODD.values(), turned, "--strategy", "mean", "--out", str(out)]
+    assert main(["--h5ad", str(tmp_path / "screen.h5ad"), *what, *FAST]) == 0
+    effects = pd.read_csv(out / "effects.csv")
+    assert set(effects["target"]) == {*ODD.values(), turned}
+    assert effects["status"].eq("unseen").all()
+    assert effects["observed"].notna().all()
+    assert double not in set(pd.read_csv(out / "differential_expression.csv")["target"])
+    text = (out / "report.md").read_text()
+    assert "3 targets predicted without any of their cells" in text
+    assert r"a$\frac$\|b" in text
+
+
+def test_a_job_that_fails_at_its_end_has_written_its_tables_and_the_model(file, names, tmp_path, monkeypatch, capsys):
+    from dbdiffusion import DBDiffusion
+
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    out = tmp_path / "results"
+    command = ["--h5ad", str(file), "--hold-out", names[0], "--out", str(out), *FAST]
+    assert main(command) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(said) == 1
+    assert "No space left on device" in said[0]
+    assert "effects.csv" in said[0]
+    expected = {"effects.csv", "differential_expression.csv", "model", "report.md", "summary.json", "generated.h5ad"}
+    assert {path.name for path in out.iterdir()} == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    assert json.loads((out / "summary.json").read_text())["finished"] is False
+    assert DBDiffusion.load(out / "model", adata=False).is_diffusion_trained_
+    assert main(command) == 2
+    assert "--overwrite" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import torch
 from tiny import QUIET, tiny_model, tiny_screen
 
 from dbdiffusion import DBDiffusion
-from dbdiffusion.model._interruption import saying
+from dbdiffusion.model._interruption import ENDED_BY_SIGTERM, heeding_sigterm, saying
 
 
 class BreakOff(pl.Callback):
@@ -113,3 +113,51 @@ def test_outside_the_main_thread_the_handler_is_left_alone():
     thread.start()
     thread.join()
     assert notes == ["a note"]
+
+
+def end_by_sigterm():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_ends_a_block_once_and_is_itself_again():
+    cleaned = []
+
+    def work():
+        with heeding_sigterm():
+            try:
+                end_by_sigterm()
+            finally:
+                end_by_sigterm()  # a second one does not disturb
+                cleaned.append(True)
+
+    with pytest.raises(SystemExit) as caught:
+        work()
+    assert caught.value.code == ENDED_BY_SIGTERM == 143
+    assert cleaned == [True]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_users_own_handler_of_sigterm_stays():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(True))
+    try:
+        with heeding_sigterm():
+            end_by_sigterm()
+        assert heard == [True]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_blocks_inside_each_other_all_clean_up():
+    cleaned = []
+
+    def work(name, inner):
+        with heeding_sigterm():
+            try:
+                inner()
+            finally:
+                cleaned.append(name)
+
+    with pytest.raises(SystemExit):
+        work("outer", lambda: work("inner", end_by_sigterm))
+    assert cleaned == ["inner", "outer"]

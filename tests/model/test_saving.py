@@ -54,6 +54,54 @@ def test_a_checkpoint_that_is_cut_off_says_so(stage_one, tmp_path):
         DBDiffusion.load(tmp_path / "model", adata=False)
 
 
+def test_a_prefix_or_a_folder_that_cannot_be_is_refused(stage_one, tmp_path):
+    with pytest.raises(ValueError, match="prefix"):
+        stage_one.save(tmp_path / "model", prefix="a/b")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is a file"):
+        stage_one.save(tmp_path / "file", overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_cells_of_another_save_are_noticed(stage_one, tmp_path):
+    stage_one.save(tmp_path / "model", save_anndata=True)
+    cells = tmp_path / "model" / "adata.h5ad"
+    assert DBDiffusion.load(tmp_path / "model").adata.n_obs == stage_one.adata.n_obs
+    changed = stage_one.adata.copy()
+    changed.X = changed.X * 2
+    changed.write_h5ad(cells)
+    with pytest.raises(ValueError, match="not the file that was saved with the model"):
+        DBDiffusion.load(tmp_path / "model")
+    assert DBDiffusion.load(tmp_path / "model", adata=False).adata is None
+    DBDiffusion.load(tmp_path / "model", adata=changed)
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, [1], "x", {"attr_dict": None, "model_state_dict": {}}])
+def test_a_checkpoint_of_other_software_is_refused_in_words(tmp_path, content):
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"model\.pt.*cannot be loaded as a DBDiffusion"):
+        DBDiffusion.load(tmp_path, adata=False)
+
+
+def test_a_damaged_download_is_not_kept(stage_one, tmp_path, monkeypatch):
+    def fetch(_url, folder, name):
+        (tmp_path / folder / name).write_bytes(b"half")
+
+    monkeypatch.setattr("dbdiffusion.model._saving.download", fetch)
+    with pytest.raises(ValueError, match="no whole checkpoint"):
+        DBDiffusion.load(tmp_path / "fetched", adata=False, backup_url="https://example.org/model.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_registry_of_a_damaged_checkpoint_is_not_read(stage_one, tmp_path):
+    stage_one.save(tmp_path / "model")
+    assert DBDiffusion.load_registry(tmp_path / "model")["model_name"] == "DBDiffusion"
+    file = tmp_path / "model" / "model.pt"
+    file.write_bytes(file.read_bytes().replace(b"DBDiffusion", b"DBDiffusioN"))
+    with pytest.raises(ValueError, match="no whole checkpoint"):
+        DBDiffusion.load_registry(tmp_path / "model")
+
+
 def test_load_says_that_checkpoints_are_pickles():
     assert "pickles" in DBDiffusion.load.__doc__
     assert "load_weights" in DBDiffusion.load.__doc__

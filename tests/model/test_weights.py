@@ -7,6 +7,7 @@ import torch
 from tiny import QUIET, tiny_model, tiny_screen
 
 from dbdiffusion import DBDiffusion
+from dbdiffusion.model._weights import UNSIGNED
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +105,66 @@ def cut(folder, pattern, share=0.7):
         (lambda f: next(f.glob("weights-*")).unlink(), FileNotFoundError, "whole folder"),
         (lambda f: (f / "model.json").unlink(), FileNotFoundError, "export_weights"),
         (lambda f: rewrite(f, format="another"), ValueError, "format"),
-        (lambda f: rewrite(f, weights="../elsewhere"), ValueError, "beside"),
+        (lambda f: rewrite(f, weights="../elsewhere"), ValueError, "changed after it was written"),
+        (lambda f: rewrite(f, format=UNSIGNED, weights="../elsewhere"), ValueError, "beside"),
+        (lambda f: rewrite(f, format=UNSIGNED, attributes={"dict": {"a": 1}}), ValueError, "init_params_"),
+        (lambda f: rewrite(f, format=UNSIGNED, attributes={"array": "nowhere"}), ValueError, "not as they were written"),
+        (lambda f: rewrite(f, format=UNSIGNED, weights=None), FileNotFoundError, "whole folder"),
+        (lambda f: rewrite(f, format=UNSIGNED, sha256=None), ValueError, "checksum"),
+        (lambda f: (f / "model.json").write_text("[" * 100_000), ValueError, "JSON"),
     ],
 )
 def test_damaged_files_are_refused(exported, tmp_path, change, error, match):
     with pytest.raises(error, match=match):
         DBDiffusion.load_weights(damaged(exported, tmp_path, change))
+
+
+def test_a_description_may_be_laid_out_anew(exported, tmp_path):
+    folder = damaged(exported, tmp_path, lambda f: rewrite(f))
+    assert DBDiffusion.load_weights(folder).perturbation_names
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"predict_effects": "x", "module": "x"}, "no attributes of a saved model"),
+        ({"history_": "x"}, "no saved model has there"),
+        ({"get_normalized_function_name_": "export_weights"}, "no saved model has there"),
+    ],
+)
+def test_no_description_sets_what_is_not_an_attribute_of_a_saved_model(exported, tmp_path, change, match):
+    attributes = json.loads((exported / "model.json").read_text())["attributes"]
+    attributes["dict"] |= change
+    folder = damaged(exported, tmp_path, lambda f: rewrite(f, format=UNSIGNED, attributes=attributes))
+    with pytest.raises(ValueError, match=match):
+        DBDiffusion.load_weights(folder)
+
+
+@pytest.mark.parametrize("arguments", [{"n_hidden": 10**9}, {"n_folds": 10**8}, {"n_latent": 6}, {"n_hidden": "many"}])
+def test_no_declared_size_is_allocated_unseen(exported, tmp_path, arguments):
+    attributes = json.loads((exported / "model.json").read_text())["attributes"]
+    attributes["dict"]["init_params_"]["dict"]["non_kwargs"]["dict"] |= arguments
+    folder = damaged(exported, tmp_path, lambda f: rewrite(f, format=UNSIGNED, attributes=attributes))
+    with pytest.raises(ValueError, match=r"model\.json declares"):
+        DBDiffusion.load_weights(folder)
+
+
+def test_nothing_is_deleted_that_was_not_written(trained, tmp_path):
+    others = [tmp_path / name for name in ("weights-of-mine.safetensors", "weights-0123456789abcdef.safetensors", "notes.txt")]
+    for other in others:
+        other.write_text("precious")
+    trained.export_weights(tmp_path)
+    mine = next(file for file in tmp_path.glob("weights-*") if file not in others)
+    rewrite(tmp_path, format=UNSIGNED, weights="weights-of-mine.safetensors")
+    trained.export_weights(tmp_path, overwrite=True)
+    assert all(other.read_text() == "precious" for other in others)
+    assert {file.name for file in tmp_path.iterdir()} == {mine.name, "model.json", *(other.name for other in others)}
+
+
+@pytest.mark.parametrize("content", ["{}", "no json", '{"format": "another"}', "[1]"])
+def test_a_description_of_other_software_is_not_replaced(trained, tmp_path, content):
+    (tmp_path / "model.json").write_text(content)
+    for overwrite in (True, False):
+        with pytest.raises(FileExistsError, match="choose another folder"):
+            trained.export_weights(tmp_path, overwrite=overwrite)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("model.json", content)]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata as ad
 import h5py
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anndata import AnnData
 
+MISTAKEN = {  # what other files that are HDF5 too have at their root, and how to read them
+    "mod": "It is a MuData file: write its RNA, `mudata.read(file)['rna'].write_h5ad(...)`, with perturbations in its `obs`.",
+    "matrix": "It is of CellRanger, or a loom file: read it by `scanpy.read_10x_h5` or `scanpy.read_loom`, and write an h5ad.",
+}
+ZARR = (".zgroup", "zarr.json", ".zattrs")  # a store has one of them
 
-def read_screen(file: Path) -> AnnData:
-    """Read an h5ad file.
+
+def read_screen(file: str | Path) -> AnnData:
+    """Read an h5ad file or a zarr store of an AnnData.
 
     Parameters
     ----------
@@ -26,17 +31,44 @@ def read_screen(file: Path) -> AnnData:
     FileNotFoundError
         If it does not exist.
     ValueError
-        If it is no h5ad file.
+        If it is neither, or damaged; the message is one line and names the file.
     """
-    if not file.is_file():
+    file = Path(file)
+    if not file.exists():
         msg = f"{str(file)!r} does not exist."
         raise FileNotFoundError(msg)
+    if file.is_dir():
+        if not any((file / name).exists() for name in ZARR):
+            msg = f"{str(file)!r} is a folder, but no zarr store; name a file or a store."
+            raise ValueError(msg)
+        read, kind = ad.read_zarr, "zarr store of an AnnData"
+    else:
+        _check_h5ad(file)
+        read, kind = ad.read_h5ad, "h5ad file"
+    try:
+        return read(file)
+    except Exception as error:  # a damaged file can raise anything of h5py, zarr and anndata
+        msg = f"{str(file)!r} cannot be read as a {kind}; was it cut off? {_first_line(error)}"
+        raise ValueError(msg) from error
+
+
+def _check_h5ad(file: Path) -> None:
     if not h5py.is_hdf5(file):
         msg = f"{str(file)!r} is not an h5ad file: it is not HDF5."
         raise ValueError(msg)
-    with h5py.File(file) as groups:
-        missing = {"obs", "var"} - set(groups)
-    if missing:
-        msg = f"{str(file)!r} is not an h5ad file: it has no {' and no '.join(sorted(missing))}."
+    try:
+        with h5py.File(file) as groups:
+            found = set(groups)
+    except Exception as error:
+        msg = f"{str(file)!r} cannot be read as an h5ad file; was it cut off? {_first_line(error)}"
+        raise ValueError(msg) from error
+    missing = {"obs", "var"} - found
+    if missing or "mod" in found:
+        hint = next((f" {words}" for name, words in MISTAKEN.items() if name in found), "")
+        lacks = f"it has no {' and no '.join(sorted(missing))}" if missing else "it has modalities"
+        msg = f"{str(file)!r} is not an h5ad file: {lacks}.{hint}"
         raise ValueError(msg)
-    return ad.read_h5ad(file)
+
+
+def _first_line(error: Exception) -> str:
+    return f"({type(error).__name__}: {(str(error).splitlines() or [''])[0]})"

@@ -87,6 +87,23 @@ class PerturbationSpace:
             return True
         return all(self.is_measured(part) or self._strategy_of(part) is not None for part in self.parts(name))
 
+    def check_placed(self, names: Sequence[str]) -> None:
+        """Raise as :meth:`embed` would, without the work.
+
+        Raises
+        ------
+        KeyError
+            If a part is neither measured, nor a measured gene, nor in the user's vectors.
+        ValueError
+            If the strategy that would place a part has too little to learn from.
+        """
+        for part in sorted({p for name in names if not self.is_measured(name) for p in self.parts(name)}):
+            strategy = "measured" if self.is_measured(part) else self._strategy_of(part)
+            if strategy is None:
+                raise KeyError(self._message(part))
+            if strategy not in ("measured", "mean") and not self.can_learn(strategy):
+                raise ValueError(_too_few(strategy, len(self._rows_with_vectors(self.names, strategy))))
+
     def embed(self, names: Sequence[str]) -> np.ndarray:
         """Embeddings (n, E): measured ones as measured, unseen ones by strategy, combinations as the sum of parts.
 
@@ -200,11 +217,7 @@ class PerturbationSpace:
             return rows, Evidence(np.zeros((len(rows), 1)), np.full(len(rows), UNCLUSTERED))
         rows = self._rows_with_vectors(self.names, strategy)
         if len(rows) < MIN_KNOWN:
-            msg = (
-                f"Strategy {strategy!r} needs at least {MIN_KNOWN} measured perturbations with a vector, got {len(rows)}. "
-                "Give vectors for the measured perturbations (`embedding_key`), or use strategy 'mean'."
-            )
-            raise ValueError(msg)
+            raise ValueError(_too_few(strategy, len(rows)))
         return rows, self._evidence([self.names[i] for i in rows], strategy)
 
     def can_learn(self, strategy: str) -> bool:
@@ -259,6 +272,13 @@ class PerturbationSpace:
             f"it.{hint} Either give it a vector (`embedding_key` in `setup_anndata`, or `add_perturbations`), or keep its "
             "gene among the measured genes."
         )
+
+
+def _too_few(strategy: str, n: int) -> str:
+    return (
+        f"Strategy {strategy!r} needs at least {MIN_KNOWN} measured perturbations with a vector, got {n}. Give vectors for the "
+        "measured perturbations (`embedding_key`), or use strategy 'mean'."
+    )
 
 
 def fit_space(

@@ -2,7 +2,16 @@
 
 from dbdiffusion.job._arguments import parse_arguments
 from dbdiffusion.job._evaluate import score_frame, score_targets
-from dbdiffusion.job._job import readable, run_job
+from dbdiffusion.job._job import HalfDoneError, readable, run_job
 from dbdiffusion.job._output import check_output, whole_folder
 
-__all__ = ["check_output", "parse_arguments", "readable", "run_job", "score_frame", "score_targets", "whole_folder"]
+__all__ = [
+    "HalfDoneError",
+    "check_output",
+    "parse_arguments",
+    "readable",
+    "run_job",
+    "score_frame",
+    "score_targets",
+    "whole_folder",
+]

@@ -78,7 +78,7 @@ def draw_calibration(checked: Mapping[str | None, Checked], folder: Path) -> lis
     shown = {name: one for name, one in checked.items() if one.unseen is not None or one.null is not None}
     if not shown:
         return []
-    with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
+    with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}):
         figure = Figure(figsize=(9.6, 3.0 * len(shown)), layout="constrained")
         FigureCanvasAgg(figure)
         for axes, (name, one) in zip(figure.subplots(len(shown), 3, squeeze=False), shown.items(), strict=True):

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from dbdiffusion.inference import Evidence, squared_errors
+from dbdiffusion.job._contexts import rows_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from dbdiffusion.job._evaluate import HeldOut
     from dbdiffusion.model import Calibration
@@ -52,6 +53,22 @@ def evidence_gap(view: Any, effects: pd.DataFrame, held_out: HeldOut | None, cal
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS)).rename_axis("kind")
 
 
+def gaps_of(
+    views: Mapping[str | None, Any],
+    effects: pd.DataFrame,
+    held_out: Mapping[str | None, HeldOut | None],
+    calibrations: Mapping[str | None, Calibration | None],
+) -> dict[str | None, pd.DataFrame]:
+    """The gap in every context; without contexts the one under the key None."""
+    gaps = {}
+    for name, view in views.items():
+        table = effects[rows_in(effects, "context", name)]
+        if name is not None:  # what tells how the target was rectified is that of its context
+            table.attrs = {**effects.attrs, "rectifier_mean": effects.attrs.get("rectifier_means", {}).get(name, {})}
+        gaps[name] = evidence_gap(view, table, held_out[name], calibrations[name])
+    return gaps
+
+
 def _row(realised: tuple[float, float], believed: pd.Series, n: int) -> dict[str, Any]:
     left_out, se = float(believed["relative_to_mean"]), float(believed["relative_to_mean_se"])
     gap = abs(realised[0] - left_out)
@@ -78,7 +95,7 @@ def _realised(view: Any, effects: pd.DataFrame, held_out: HeldOut, names: list[s
 
 
 def gap_lines(gaps: Mapping[str | None, pd.DataFrame]) -> list[str]:
-    """Sentences for the report; those about a gap are logged as warnings too.
+    """Sentences for the report.
 
     Examples
     --------
@@ -87,17 +104,30 @@ def gap_lines(gaps: Mapping[str | None, pd.DataFrame]) -> list[str]:
     True
     """
     lines = []
-    for context, table in gaps.items():
-        where = "" if context is None else f" in {context}"
-        for kind, row in table.iterrows():
-            promised, came_out = (f"{row[key]:.2f} (se {row[f'{key}_se']:.2f})" for key in ("left_out", "realised"))
-            numbers = (
-                f"left-out {kind} references promised {promised} times the mean's squared error{where}; the {row['n']} hidden "
-                f"ones came out at {came_out}"
-            )
-            if row["differs"]:
-                logger.warning("The evidence of this screen does not hold: %s.", numbers)
-                lines.append(f"**The evidence of this screen does not hold**: {numbers}. Do not rely on its intervals.")
-            else:
-                lines.append(f"{numbers[0].upper()}{numbers[1:]}.")
+    for context, kind, row in _rows(gaps):
+        numbers = _numbers(context, kind, row)
+        doubt = f"**The evidence of this screen does not hold**: {numbers}. Do not rely on its intervals."
+        lines.append(doubt if row["differs"] else f"{numbers[0].upper()}{numbers[1:]}.")
     return lines
+
+
+def warn_of(gaps: Mapping[str | None, pd.DataFrame]) -> None:
+    """Log a warning for every gap."""
+    for context, kind, row in _rows(gaps):
+        if row["differs"]:
+            logger.warning("The evidence of this screen does not hold: %s.", _numbers(context, kind, row))
+
+
+def _rows(gaps: Mapping[str | None, pd.DataFrame]) -> Iterator[tuple[str | None, str, pd.Series]]:
+    for context, table in gaps.items():
+        for kind, row in table.iterrows():
+            yield context, str(kind), row
+
+
+def _numbers(context: str | None, kind: str, row: pd.Series) -> str:
+    where = "" if context is None else f" in {context}"
+    promised, came_out = (f"{row[key]:.2f} (se {row[f'{key}_se']:.2f})" for key in ("left_out", "realised"))
+    return (
+        f"left-out {kind} references promised {promised} times the mean's squared error{where}; the {row['n']} hidden "
+        f"ones came out at {came_out}"
+    )

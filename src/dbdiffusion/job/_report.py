@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dbdiffusion.model import DBDiffusion
 
 MAX_PANELS = 12
+STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 
 
 def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder: Path) -> list[tuple[str, str]]:
@@ -79,9 +80,18 @@ def _columns(n_contexts: int, most: int = 4) -> int:
 
 
 def cells_to_map(
-    control: AnnData, observed: AnnData, generated: AnnData, key: str, context_key: str | None = None, n: int = 150
+    control: AnnData,
+    observed: AnnData,
+    generated: AnnData,
+    key: str,
+    context_key: str | None = None,
+    n: int = 150,
+    layer: str | None = None,
 ) -> AnnData:
-    """Control, observed and generated cells in one AnnData, at most ``n`` of each kind a target and context (control: 3n)."""
+    """Control, observed and generated cells in one AnnData, at most ``n`` of each kind a target and context (control: 3n).
+
+    The counts of the former two are in a layer, or in X.
+    """
     import anndata as ad
 
     rng = np.random.default_rng(0)
@@ -90,14 +100,15 @@ def cells_to_map(
     blocks = []
     for context in contexts:
         rows = np.flatnonzero(rows_in(control.obs, context_key, context))
-        blocks.append(_subset(control, rows, 3 * n, rng, {"target": "", "kind": "control", "context": context}))
-        for kind, cells in (("observed", observed), ("generated", generated)):
+        blocks.append(_subset(control, rows, 3 * n, rng, {"target": "", "kind": "control", "context": context}, layer))
+        for kind, cells, where in (("observed", observed, layer), ("generated", generated, None)):
             names = cells.obs[key].astype(str).to_numpy()
             is_here = rows_in(cells.obs, context_key, context)
             for name in targets:
                 rows = np.flatnonzero(is_here & (names == name))
                 if len(rows):
-                    blocks.append(_subset(cells, rows, n, rng, {"target": name, "kind": kind, "context": context}))
+                    what = {"target": name, "kind": kind, "context": context}
+                    blocks.append(_subset(cells, rows, n, rng, what, where))
     return ad.concat(blocks, index_unique="-", keys=[str(i) for i in range(len(blocks))])
 
 
@@ -174,7 +185,7 @@ _HOW_TO_READ = (
 
 def _what(summary: dict[str, Any]) -> str:
     screen = summary["screen"]
-    n_targets, contexts = len({t["target"] for t in summary["targets"]}), screen["contexts"]
+    n_targets, contexts = len(summary["predicted"]), screen["contexts"]
     where = f", in each of {len(contexts)} contexts ({', '.join(contexts)})" if contexts else ""
     return (
         f"{screen['n_cells']:,} cells, {screen['n_genes']:,} genes, {screen['n_perturbations']} measured perturbations "
@@ -187,7 +198,12 @@ def _markdown(frame: pd.DataFrame) -> str:
     text = frame.map(lambda v: f"{v:.3g}" if isinstance(v, float) and not np.isnan(v) else "" if pd.isna(v) else str(v))
     rows = [["", *map(str, text.columns)], ["---"] * (text.shape[1] + 1)]
     rows += [[str(index), *row] for index, row in zip(text.index, text.to_numpy().tolist(), strict=True)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
+
+
+def _cell(text: str) -> str:
+    """A name may hold what ends a cell of a table, or its row."""
+    return " ".join(text.replace("|", "\\|").split()) if "|" in text or "\n" in text else text
 
 
 def _inline(values: dict[str, Any]) -> str:
@@ -206,7 +222,7 @@ def _grid(
 
     columns = min(columns, len(tables))
     rows = -(-len(tables) // columns)
-    with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.2 * columns, height * rows), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -217,12 +233,15 @@ def _grid(
         figure.savefig(file, dpi=130)
 
 
-def _subset(cells: AnnData, rows: np.ndarray, n: int, rng: np.random.Generator, what: dict[str, str | None]) -> AnnData:
+def _subset(
+    cells: AnnData, rows: np.ndarray, n: int, rng: np.random.Generator, what: dict[str, str | None], layer: str | None
+) -> AnnData:
     import anndata as ad
 
     rows = np.sort(rng.choice(rows, min(n, len(rows)), replace=False))
     obs = pd.DataFrame(what, index=cells.obs_names[rows])
-    return ad.AnnData(cells.X[rows].astype(np.float32), obs=obs, var=pd.DataFrame(index=cells.var_names))
+    counts = cells.X if layer is None else cells.layers[layer]
+    return ad.AnnData(counts[rows].astype(np.float32), obs=obs, var=pd.DataFrame(index=cells.var_names))
 
 
 def _umap(cells: AnnData) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,9 @@ def in_each_context(method: Any) -> Any:
     def answer(self: Any, *args: Any, context: str | list[str] | None = None, **options: Any) -> pd.DataFrame:
         if context is None and not self.contexts:
             return method(self, *args, **options)
-        names = self.contexts if context is None else [context] if isinstance(context, str) else list(context)
+        args = tuple(list(value) if isinstance(value, Iterator) else value for value in args)  # a generator gives names once
+        options = {name: list(value) if isinstance(value, Iterator) else value for name, value in options.items()}
+        names = self.contexts if context is None else _context_names(context)
         tables = [method(self.in_context(name), *args, **options).assign(context=name) for name in names]
         table = pd.concat(tables, ignore_index=True)
         of_each = {
@@ -32,6 +35,14 @@ def in_each_context(method: Any) -> Any:
         return table
 
     return answer
+
+
+def _context_names(context: Any) -> list[str]:
+    names = [context] if isinstance(context, str) else list(context) if isinstance(context, Iterable) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        msg = f"`context` must be the name of a context or a list of names, at least one, got {context!r}."
+        raise ValueError(msg)
+    return [str(name) for name in names]
 
 
 def asks_for_context(method: Any) -> Any:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from dbdiffusion.model._interruption import heeding_sigterm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 def write_whole(file: Path, content: bytes) -> None:
@@ -13,47 +20,75 @@ def write_whole(file: Path, content: bytes) -> None:
 
     Examples
     --------
+    >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_whole(Path(folder) / "a.txt", b"text")
     ...     (Path(folder) / "a.txt").read_text()
     'text'
     """
-    handle, name = tempfile.mkstemp(prefix=f".{file.name}.unfinished-", dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as unfinished:
-            unfinished.write(content)
-            unfinished.flush()
-            os.fsync(unfinished.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    unfinished = unfinished_name(file.parent, file.name)
+    with heeding_sigterm():
+        try:
+            with unfinished.open("wb") as handle:
+                handle.write(content)
+                handle.flush()
+                os.fsync(handle.fileno())
+            unfinished.replace(file)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
 
 
-def move_into_place(unfinished: Path, folder: Path, last: str) -> None:
-    """Give a folder the files of an unfinished one.
+@contextlib.contextmanager
+def whole_files(folder: Path, last: str) -> Iterator[Path]:
+    """A folder to write files into that get their places when the block ends without an error.
 
-    A new folder appears at once. In one that exists files are replaced one by one, ``last`` after all others; if there are
-    others, the old ``last`` goes first, so that it is never beside files it does not belong to.
+    A new folder appears at once. In one that exists, which may be a mount point, files are replaced one by one, ``last`` after
+    all others; files of other names stay. At no time is there a folder without a ``last`` that had one.
 
     Parameters
     ----------
-    unfinished
-        Beside ``folder``; it is gone afterwards.
     folder
         The final one.
     last
-        Name of the file that makes the others valid.
+        Name of the file that makes the others valid, and can tell whether they are its own.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     with whole_files(Path(parent) / "new", last="a.txt") as unfinished:
+    ...         _ = (unfinished / "a.txt").write_text("text")
+    ...     (Path(parent) / "new" / "a.txt").read_text()
+    'text'
     """
-    unfinished.chmod(0o755)
-    if not folder.exists():
-        unfinished.rename(folder)
-        return
-    others = [file for file in unfinished.iterdir() if file.name != last]
-    if others:
-        (folder / last).unlink(missing_ok=True)
-    for file in others:
-        file.replace(folder / file.name)
-    (unfinished / last).replace(folder / last)
-    shutil.rmtree(unfinished)
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = unfinished_name(folder if folder.exists() else folder.parent, folder.name)  # always of its file system
+    with heeding_sigterm():
+        try:
+            unfinished.mkdir()
+            yield unfinished
+            for file in unfinished.iterdir():
+                _sync(file)
+            if folder.exists():
+                for file in sorted(unfinished.iterdir(), key=lambda file: file.name == last):
+                    file.replace(folder / file.name)
+                unfinished.rmdir()
+            else:
+                unfinished.rename(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+def unfinished_name(parent: Path, name: str) -> Path:
+    """A path that nothing has, hidden from listings; it is known before it is made, so that it can always be removed."""
+    return parent / f".{name}.unfinished-{uuid4().hex[:12]}"
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as handle:
+        os.fsync(handle.fileno())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -14,17 +13,15 @@ from scvi import REGISTRY_KEYS
 
 from dbdiffusion.diffusion import steps_of
 from dbdiffusion.model._generate import GenerationOptions, Generator
+from dbdiffusion.model._targets import TargetsMixin, target_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from scvi.model import SCVI as _Base
-else:
-    _Base = object
 
 
-class GenerationMixin(_Base):
+class GenerationMixin(TargetsMixin):
     """Cells of measured, unseen and combined perturbations."""
 
     contexts: tuple[str, ...]
@@ -85,7 +82,7 @@ class GenerationMixin(_Base):
         if context is not None or self.contexts:
             view = self.in_context(context)  # type: ignore[attr-defined]
             return view.generate(targets, n_cells, guidance_scale, n_steps, sampler, batch, seed, covariates=covariates)
-        names = _names_of(targets)
+        names = target_names(targets)
         if n_cells < 1:
             msg = f"`n_cells` must be at least 1, got {n_cells!r}."
             raise ValueError(msg)
@@ -157,11 +154,3 @@ def known_word(what: str, word: str | None, words: Sequence[str]) -> str:
 
 def _as_number(value: Any) -> float:
     return float(value) if isinstance(value, int | float | np.number) else float("nan")
-
-
-def _names_of(targets: str | Sequence[str]) -> list[str]:
-    names = [targets] if isinstance(targets, str) else list(targets) if isinstance(targets, Iterable) else []
-    if not names or not all(isinstance(name, str) for name in names):
-        msg = f"`targets` must be the name of a perturbation or a list of names, at least one, got {targets!r}."
-        raise ValueError(msg)
-    return names

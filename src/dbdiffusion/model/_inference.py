@@ -23,6 +23,7 @@ from dbdiffusion.model._each_context import in_each_context
 from dbdiffusion.model._generate import GenerationOptions
 from dbdiffusion.model._references import CROSS_FITTING
 from dbdiffusion.model._screen import ScreenReader
+from dbdiffusion.model._targets import check_not_control, target_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -233,14 +234,8 @@ class InferenceMixin(_Base):
         return table
 
     def _target_names(self, targets: str | Sequence[str] | None) -> list[str]:
-        names = self.perturbation_names if targets is None else [targets] if isinstance(targets, str) else list(targets)
-        control = self._screen().control
-        if control in names:
-            msg = f"Control {control!r} is what targets are compared with; leave it out of `targets`."
-            raise ValueError(msg)
-        if not names:
-            msg = "`targets` is empty; name at least one perturbation."
-            raise ValueError(msg)
+        names = self.perturbation_names if targets is None else target_names(targets)
+        check_not_control(names, self._screen().control)
         return list(dict.fromkeys(names))
 
     def _mean_control(self, name: str) -> np.ndarray:

@@ -1,14 +1,16 @@
-"""A training that is broken off says what is left, and Ctrl-C does not end the session."""
+"""A training that is broken off says what is left, Ctrl-C does not end the session, and SIGTERM leaves no litter."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+ENDED_BY_SIGTERM = 128 + signal.SIGTERM  # the exit code that shells give a process that it ended
 
 
 @contextlib.contextmanager
@@ -36,8 +38,7 @@ def saying(note: str) -> Iterator[None]:
     ValueError: broken off
     Nothing is lost.
     """
-    is_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if is_main else None
+    handler = signal.getsignal(signal.SIGINT) if _hears_signals() else None
     try:
         yield
     except SystemExit as error:
@@ -50,3 +51,38 @@ def saying(note: str) -> Iterator[None]:
     finally:
         if handler is not None:
             signal.signal(signal.SIGINT, handler)
+
+
+@contextlib.contextmanager
+def heeding_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as ``SystemExit``, so that it cleans up; a handler of the user's own stays.
+
+    Further ones are ignored while it does.
+
+    Examples
+    --------
+    >>> import os
+    >>> try:
+    ...     with heeding_sigterm():
+    ...         os.kill(os.getpid(), signal.SIGTERM)
+    ... except SystemExit as end:
+    ...     print(end.code)
+    143
+    """
+    if not _hears_signals() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _leave(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(ENDED_BY_SIGTERM)
+
+
+def _hears_signals() -> bool:
+    return threading.current_thread() is threading.main_thread()

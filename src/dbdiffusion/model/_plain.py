@@ -65,6 +65,14 @@ def from_plain(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     ValueError
         If it was not made by it.
     """
+    try:
+        return _from_plain(value, arrays)
+    except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        msg = f"The values are not as they were written: {type(error).__name__}: {error}."
+        raise ValueError(msg) from error
+
+
+def _from_plain(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if not isinstance(value, dict):
         return value
     if len(value) != 1:
@@ -72,10 +80,10 @@ def from_plain(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         raise ValueError(msg)
     ((kind, content),) = value.items()
     if kind in ("list", "tuple"):
-        parts = [from_plain(part, arrays) for part in content]
+        parts = [_from_plain(part, arrays) for part in content]
         return parts if kind == "list" else tuple(parts)
     if kind == "dict":
-        return {name: from_plain(part, arrays) for name, part in content.items()}
+        return {name: _from_plain(part, arrays) for name, part in content.items()}
     if kind == "array":
         return arrays[content]
     if kind == "strings":
@@ -115,7 +123,7 @@ def _name_of(axis: pd.Index) -> str | None:
 
 
 def _frame(content: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    header, index = (from_plain(content[name], arrays) for name in ("header", "index"))
-    columns = {i: from_plain(column, arrays) for i, column in enumerate(content["columns"])}
+    header, index = (_from_plain(content[name], arrays) for name in ("header", "index"))
+    columns = {i: _from_plain(column, arrays) for i, column in enumerate(content["columns"])}
     frame = pd.DataFrame(columns, index=pd.Index(index, name=content["names"][1]))
     return frame.set_axis(pd.Index(header, name=content["names"][0]), axis=1)

@@ -1,16 +1,18 @@
-"""scvi-tools' own checkpoints: written whole, and read with a warning of what they are."""
+"""scvi-tools' own checkpoints: written whole and sealed, and read with a warning of what they are."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import zipfile
+import os
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from scvi.model import SCVI
 
-from dbdiffusion.model._files import move_into_place
+from dbdiffusion._compat import download
+from dbdiffusion.model._files import whole_files
+from dbdiffusion.model._seal import check_companion, check_whole, seal
 
 if TYPE_CHECKING:
     from typing import Self
@@ -22,6 +24,8 @@ else:
     _Base = object
 
 CHECKPOINT = "model.pt"
+CELLS = ("adata.h5ad", "mdata.h5mu")
+UNREADABLE = (pickle.UnpicklingError, EOFError, OSError, ImportError, RuntimeError, AttributeError, TypeError, IndexError)
 
 
 class SavingMixin(_Base):
@@ -40,6 +44,8 @@ class SavingMixin(_Base):
     ) -> None:
         """Save the model as scvi-tools does, after any stage; a run that is killed leaves no half-written file.
 
+        The checkpoint holds checksums of itself and of the cells saved with it, which :meth:`load` compares.
+
         Parameters
         ----------
         dir_path
@@ -47,7 +53,7 @@ class SavingMixin(_Base):
         prefix
             Of the file names.
         overwrite
-            Whether it may exist.
+            Whether it may exist; files of other names in it stay.
         save_anndata
             Whether to write the AnnData too.
         **kwargs
@@ -56,25 +62,23 @@ class SavingMixin(_Base):
         Raises
         ------
         ValueError
-            If the folder exists and may not.
+            If the folder exists and may not, is a file, or the prefix is no part of a file name.
         """
+        name, folder = _name_of(prefix), Path(dir_path)
+        if folder.is_file():
+            msg = f"{str(dir_path)!r} is a file; name a folder to save into."
+            raise ValueError(msg)
+        if folder.exists() and not overwrite:
+            msg = f"{dir_path} already exists. Please provide another directory for saving, or `overwrite=True`."
+            raise ValueError(msg)
         self._name_setup_method()
         if self.history_ is not None:
             self.history_ = {name: _portable(frame) for name, frame in self.history_.items()}
         if self.added_vectors_ is not None:
             self.added_vectors_ = _portable(self.added_vectors_)
-        folder = Path(dir_path).resolve()
-        if folder.exists() and not overwrite:
-            msg = f"{dir_path} already exists. Please provide another directory for saving, or `overwrite=True`."
-            raise ValueError(msg)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.unfinished-", dir=folder.parent))
-        try:
+        with whole_files(folder, last=name) as unfinished:
             super().save(str(unfinished), prefix=prefix, overwrite=True, save_anndata=save_anndata, **kwargs)
-            move_into_place(unfinished, folder, last=f"{prefix or ''}{CHECKPOINT}")
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+            seal(unfinished / name, [file for file in unfinished.iterdir() if file.name != name])
 
     @classmethod
     def load(
@@ -107,15 +111,51 @@ class SavingMixin(_Base):
         Raises
         ------
         ValueError
-            If the file is missing or cut off, or is another model's, or the cells do not fit.
+            If the file is missing, cut off or changed, or is another model's, or the cells do not fit. A checkpoint is looked
+            through before anything of it is used.
         """
-        file = Path(dir_path) / f"{prefix or ''}{CHECKPOINT}"
-        if file.is_file() and not zipfile.is_zipfile(file):
-            msg = f"{str(file)!r} is no whole checkpoint. Was it cut off, by a full disk or a copy that broke?"
-            raise ValueError(msg)
-        return super().load(
-            str(dir_path), adata, accelerator=accelerator, device=device, prefix=prefix, backup_url=backup_url, **kwargs
-        )
+        file = Path(dir_path) / _name_of(prefix)
+        if backup_url is not None and not file.is_file():
+            _fetch(backup_url, file)
+        companions = check_whole(file) if file.is_file() else {}
+        if adata is None:
+            for cells in (file.with_name(f"{prefix or ''}{name}") for name in CELLS):
+                if cells.is_file():
+                    check_companion(cells, companions)
+        try:
+            return super().load(str(dir_path), adata, accelerator=accelerator, device=device, prefix=prefix, **kwargs)
+        except UNREADABLE as error:
+            msg = f"{str(file)!r} cannot be loaded as a {cls.__name__}: {type(error).__name__}: {error}"
+            raise ValueError(msg) from error
+
+    @staticmethod
+    def load_registry(dir_path: str | Path, prefix: str | None = None) -> dict:
+        """The registry of a saved model, see scvi-tools.
+
+        Raises
+        ------
+        ValueError
+            If the file is missing, cut off or changed.
+        """
+        file = Path(dir_path) / _name_of(prefix)
+        if file.is_file():
+            check_whole(file)
+        return SCVI.load_registry(str(dir_path), prefix)
+
+
+def _name_of(prefix: str | None) -> str:
+    name = f"{prefix or ''}{CHECKPOINT}"
+    if Path(name).name != name:
+        msg = f"`prefix` must be the beginning of a file name, without {os.sep!r}, got {prefix!r}."
+        raise ValueError(msg)
+    return name
+
+
+def _fetch(url: str, file: Path) -> None:
+    """Download a checkpoint; a damaged one is not kept."""
+    with whole_files(file.parent, last=file.name) as unfinished:
+        download(url, str(unfinished), file.name)
+        check_whole(unfinished / file.name)
 
 
 def _portable(frame: pd.DataFrame) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def gene_intervals(table: pd.DataFrame, ax: Axes, n_genes: int = 25, title: str 
     if "observed" in top and top["observed"].notna().any():
         ax.plot(top["observed"], rows, "x", color=RED, markersize=5, label="observed")
     ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.set_yticks(rows, top["variable"], fontsize=6)
+    ax.set_yticks(rows, top["variable"], fontsize=6, parse_math=False)  # a name may hold a `$`
     ax.set(xlabel="effect (mean log1p CP10K)", title=title)
     ax.legend(frameon=False, fontsize=7, loc="best")
     return ax
@@ -82,7 +82,7 @@ def volcano(table: pd.DataFrame, ax: Axes, level: float = 0.05, n_labels: int = 
     ax.scatter(table["effect"][significant], height[significant], s=7, color=RED, linewidths=0, rasterized=True)
     for i in np.argsort(-height)[: n_labels if significant.any() else 0]:
         if significant[i]:
-            ax.annotate(table["variable"].iloc[i], (table["effect"].iloc[i], height[i]), fontsize=6)
+            ax.annotate(table["variable"].iloc[i], (table["effect"].iloc[i], height[i]), fontsize=6, parse_math=False)
     ax.axvline(0, color=GREY, linewidth=0.4)
     count = int(significant.sum())
     ax.set(

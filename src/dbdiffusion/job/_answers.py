@@ -1,0 +1,95 @@
+"""What the trained model says of the targets, beside what was observed of hidden ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from dbdiffusion.job._contexts import labelled, rows_in
+from dbdiffusion.job._evaluate import HeldOut, observe, score_targets
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+
+    from dbdiffusion.job._asked import Asked
+
+
+def everything(views: Mapping[str | None, Any], asked: Asked, way: dict[str, Any]) -> pd.DataFrame:
+    """Effects of the targets, and of what was measured in the context: what was measured elsewhere may have no place in it."""
+    tables = []
+    obs, setup = asked.rest.obs, asked.setup
+    for name, view in views.items():
+        here = obs.loc[rows_in(obs, setup["context_key"], name), setup["perturbation_key"]]
+        measured = [known for known in view.perturbation_names if known in set(here.astype(str))]
+        names = list(dict.fromkeys([*measured, *asked.targets]))
+        tables.append(labelled(view.differential_expression_ppi(names, **way), name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def generate(views: Mapping[str | None, Any], targets: list[str], arguments: Namespace) -> AnnData:
+    """Cells of every target in every context."""
+    cells = {name: view.generate(targets, arguments.n_cells, seed=arguments.seed) for name, view in views.items()}
+    if None in cells:
+        return cells[None]
+    return ad.concat(cells, label=arguments.context_key, index_unique="-", uns_merge="first")
+
+
+def observe_hidden(
+    views: Mapping[str | None, Any], control: AnnData, asked: Asked, seed: int
+) -> dict[str | None, HeldOut | None]:
+    """What was observed of the hidden perturbations in every context; None where there are none."""
+    found: dict[str | None, HeldOut | None] = {}
+    for name, view in views.items():
+        cells, controls = (part[rows_in(part.obs, asked.setup["context_key"], name)] for part in (asked.cells, control))
+        found[name] = None
+        if cells.n_obs:
+            together = ad.concat([controls, cells], join="outer", merge="first", uns_merge="first")
+            found[name] = observe(view, together, asked.setup, seed)
+    return found
+
+
+def with_observed(
+    effects: pd.DataFrame, held_out: Mapping[str | None, HeldOut | None], truth: pd.DataFrame | None
+) -> pd.DataFrame:
+    """The table of effects with the columns ``observed`` and, if it is known, ``true_effect``."""
+    attrs = effects.attrs
+    columns = ["target", "variable", *({"context"} & set(effects))]
+    tables = [labelled(one.observed, name) for name, one in held_out.items() if one is not None]
+    observed = np.nan
+    if tables:
+        by_key = pd.concat(tables).set_index(columns)["effect"]
+        observed = by_key.reindex(pd.MultiIndex.from_frame(effects[columns])).to_numpy()
+    effects = effects.assign(observed=observed)
+    if truth is not None:
+        effects["true_effect"] = truth.stack().reindex(pd.MultiIndex.from_frame(effects[columns])).to_numpy()
+    effects.attrs = attrs
+    return effects
+
+
+def scores_of(
+    views: Mapping[str | None, Any], effects: pd.DataFrame, held_out: Mapping[str | None, HeldOut | None]
+) -> list[dict[str, Any]]:
+    """Scores of every target in every context."""
+    scores = []
+    for name, view in views.items():
+        where = {} if name is None else {"context": name}
+        for score in score_targets(view, effects[rows_in(effects, "context", name)], held_out[name]):
+            scores.append({"target": score["target"], **where, **score})
+    return scores
+
+
+def predicted(effects: pd.DataFrame) -> list[str]:
+    """Targets that were predicted without any of their cells, in some context at least.
+
+    Examples
+    --------
+    >>> predicted(pd.DataFrame({"target": ["A", "B"], "status": ["unseen", "measured"]}))
+    ['A']
+    """
+    return list(effects.loc[effects["status"] == "unseen", "target"].unique())

@@ -1,0 +1,165 @@
+"""What is asked of which screen: everything that can be refused is refused here, before any training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scvi
+
+from dbdiffusion.data import hold_out, read_screen, simulate_screen
+from dbdiffusion.model import DBDiffusion
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from anndata import AnnData
+
+SIMULATED_HOLD_OUT = 8
+MIN_LEFT = 2  # measured perturbations of a context, so that there is a direction to learn
+SEPARATOR = "+"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A screen in two parts, an untrained model of the first, and what to predict.
+
+    Parameters
+    ----------
+    model
+        Set up with ``rest``, with the strategy asked for.
+    rest, cells
+        The cells to train on, and those of hidden perturbations.
+    setup
+        Arguments of ``setup_anndata``.
+    targets
+        Hidden perturbations, then those without cells.
+    truth
+        True effects (perturbations, G) of a simulated screen.
+    """
+
+    model: DBDiffusion
+    rest: AnnData
+    cells: AnnData
+    setup: dict[str, Any]
+    targets: list[str]
+    truth: pd.DataFrame | None
+
+
+def prepare(arguments: Namespace) -> Asked:
+    """Read the screen, hide what is to be predicted, and check everything that can be known before training.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    KeyError
+        If a column, a perturbation to hide or a target is unknown.
+    ValueError
+        For anything else that cannot be; the message says what and why.
+    """
+    screen = (
+        simulate_screen(alignment=arguments.alignment, seed=arguments.seed)
+        if arguments.h5ad is None
+        else read_screen(arguments.h5ad)
+    )
+    setup = _setup(arguments)
+    DBDiffusion.setup_anndata(screen.copy(), **setup)  # every complaint about the data comes before any other
+    hidden = _choose_hidden(screen, arguments)
+    if not hidden and not arguments.targets:
+        msg = "Nothing to predict: name `--hold-out`, `--hold-out-n` or `--targets`."
+        raise ValueError(msg)
+    rest, cells = _hide(screen, hidden, arguments.perturbation_key)
+    _check_what_is_left(rest.obs, arguments)
+    scvi.settings.seed = arguments.seed
+    DBDiffusion.setup_anndata(rest, **setup)
+    model = DBDiffusion(rest)
+    model.set_strategy(arguments.strategy)
+    targets = list(dict.fromkeys([*hidden, *arguments.targets]))
+    model.check_targets(targets)
+    _check_unmeasured(rest, arguments)
+    return Asked(model, rest, cells, setup, targets, None if model.contexts else _truth(screen))
+
+
+def _setup(arguments: Namespace) -> dict[str, Any]:
+    if arguments.context_key is not None and arguments.cross_fitting == "k_fold":
+        msg = "`--cross-fitting k_fold` is not for several contexts: folds are not retrained there. Leave one of the two out."
+        raise ValueError(msg)
+    batch_key = arguments.batch_key or ("batch" if arguments.h5ad is None else None)
+    keys = ("perturbation_key", "control", "layer", "context_key", "size_factor_key", "embedding_key")
+    return {**{key: getattr(arguments, key) for key in keys}, "batch_key": batch_key}
+
+
+def _choose_hidden(screen: AnnData, arguments: Namespace) -> list[str]:
+    n = arguments.hold_out_n
+    if n is None:
+        n = SIMULATED_HOLD_OUT if arguments.h5ad is None and not arguments.hold_out and not arguments.targets else 0
+    names = sorted(set(screen.obs[arguments.perturbation_key].astype(str)) - {arguments.control, *arguments.hold_out})
+    candidates = [name for name in names if name in screen.var_names] or names
+    if n > len(candidates) - 1:
+        msg = f"`--hold-out-n` must leave a perturbation to learn from: at most {len(candidates) - 1}, got {n}."
+        raise ValueError(msg)
+    chosen = np.random.default_rng(arguments.seed).choice(candidates, n, replace=False) if n else []
+    hidden = [*arguments.hold_out, *map(str, sorted(chosen))]
+    if arguments.control in hidden:
+        msg = f"Control {arguments.control!r} is what targets are compared with; leave it out of `--hold-out`."
+        raise ValueError(msg)
+    return hidden
+
+
+def _hide(screen: AnnData, hidden: list[str], key: str) -> tuple[AnnData, AnnData]:
+    """The cells to train on and those hidden, of a combination in every order of its parts and under the name asked for."""
+    asked = {_parts(name, screen): name for name in hidden}
+    column = screen.obs[key].astype(str)
+    others = [name for name in column.unique() if _parts(name, screen) in asked and name not in hidden]
+    rest, cells = hold_out(screen, [*hidden, *others], key)
+    if others:
+        cells.obs[key] = [asked[_parts(name, screen)] for name in cells.obs[key].astype(str)]
+    return rest, cells
+
+
+def _parts(name: str, screen: AnnData) -> tuple[str, ...]:
+    """Parts of a combination in the order of the alphabet; a gene whose name holds the separator is its only part."""
+    return (name,) if name in screen.var_names else tuple(sorted(part.strip() for part in name.split(SEPARATOR)))
+
+
+def _check_what_is_left(obs: pd.DataFrame, arguments: Namespace) -> None:
+    if arguments.context_key is None:
+        return
+    names = obs[arguments.perturbation_key].astype(str)
+    names = names.where(names != arguments.control)
+    left = names.groupby(obs[arguments.context_key].astype(str)).nunique()
+    lacking = left[left < MIN_LEFT].to_dict()
+    if lacking:
+        msg = (
+            f"Every context must keep at least {MIN_LEFT} measured perturbations to learn from, but after hiding these keep "
+            f"fewer: {dict(list(lacking.items())[:5])}. Hide fewer, or drop the cells of those contexts."
+        )
+        raise ValueError(msg)
+
+
+def _check_unmeasured(rest: AnnData, arguments: Namespace) -> None:
+    """A target with cells, in every context, would be answered by them, and is no prediction."""
+    names = rest.obs[arguments.perturbation_key].astype(str)
+    contexts = rest.obs[arguments.context_key].astype(str) if arguments.context_key else pd.Series("", rest.obs_names)
+    parts = {name: _parts(name, rest) for name in names.unique()}
+    for target in arguments.targets:
+        is_own = np.array([parts[name] == _parts(target, rest) for name in names], dtype=bool)
+        if is_own.any() and contexts[is_own].nunique() == contexts.nunique():
+            msg = (
+                f"`--targets` {target!r} has {is_own.sum()} cells, so its effect is measured: it stands in "
+                "differential_expression.csv anyway. To predict it without them, name it in `--hold-out`."
+            )
+            raise ValueError(msg)
+
+
+def _truth(screen: AnnData) -> pd.DataFrame | None:
+    """The simulator's true effects; what others keep under this name is something else, and is left alone."""
+    table = screen.uns.get("true_effects")
+    if not isinstance(table, pd.DataFrame) or not (table.index.is_unique and table.columns.is_unique):
+        return None
+    return (
+        table if all(map(pd.api.types.is_numeric_dtype, table.dtypes)) and set(table.columns) & set(screen.var_names) else None
+    )
