@@ -162,7 +162,7 @@ def one_gene_space(names: Sequence[str], observed: ObservedEffects, vectors: np.
     group = np.arange(n) % max(1, min(n, max(MIN_GROUPS, round(groups))))
     folds, spaces = [], []
     for one in np.unique(group) if n > 2 else ():
-        scored = tuple(names[i] for i in np.flatnonzero(group == one))
+        scored = tuple(names[int(i)] for i in np.flatnonzero(group == one))
         kept = observed.subset(np.flatnonzero(group != one))
         folds.append(Fold(scored, scored))
         spaces.append(SpaceWithout(scored, vectors, kept.mean_noise()))

@@ -197,8 +197,8 @@ class PerturbationSpace:
         chosen = {part: self._strategy_of(part) for part in parts}
         for part, strategy in chosen.items():
             if strategy is None:
-                for known in (s for s in self.ranking if self._knows(part, s)):
-                    self._known(known)  # raises: too few to learn from
+                for learned in (s for s in self.ranking if self._knows(part, s)):
+                    self._known(learned)  # raises: too few to learn from
                 raise KeyError(self._message(part))
         answer: dict[str, np.ndarray] = {}
         for strategy in sorted({s for s in chosen.values() if s is not None}):

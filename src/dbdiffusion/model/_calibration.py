@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -127,7 +127,9 @@ class CalibrationMixin(_Base):
         check_words(way)
         levels = _check_levels(levels)
         pool = pool_of(self, way)
-        tables, pits, tuned, evidence = [], [], {}, {}
+        tables, pits = [], []
+        tuned: dict[str, dict[str, Any]] = {}
+        evidence: dict[str, dict[str, float]] = {}
         nothing = pd.DataFrame()
         for kind in ("single", "combination"):
             members = np.flatnonzero(pool.is_combination == (kind == "combination"))

@@ -243,7 +243,8 @@ class ScreenReader:
         """Mean sampling variance (G,) of the effects of the other perturbations in all contexts, as if these had no cells."""
         gone = set(without)
         total, n = np.zeros(self.counts.shape[1]), 0
-        for context in self.contexts or [None]:
+        contexts: list[str | None] = [*self.contexts] or [None]
+        for context in contexts:
             observed = self.effects(context, without=gone)[1]
             known = int(observed.has_variance.sum())
             total += known * observed.mean_noise()

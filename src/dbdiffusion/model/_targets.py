@@ -11,7 +11,8 @@ from scvi import REGISTRY_KEYS
 
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField
-from dbdiffusion.embedding import ALL_STRATEGIES, EffectSpace, GeneSpace, PerturbationSpace
+from dbdiffusion.embedding import ALL_STRATEGIES, EffectSpace, PerturbationSpace
+from dbdiffusion.screen import GeneSpace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

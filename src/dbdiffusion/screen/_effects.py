@@ -72,7 +72,7 @@ class ObservedEffects:
     @property
     def has_variance(self) -> np.ndarray:
         """(P,) whether the variance of a perturbation's cells is known; that of a single cell is not."""
-        return (self.df > 0).all(axis=1)
+        return np.asarray((self.df > 0).all(axis=1))
 
     def mean_noise(self) -> np.ndarray:
         """(G,) mean sampling variance of the effects of perturbations whose variance is known; zero if none is."""
