@@ -3,9 +3,10 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from dbdiffusion.screen import GeneSpace, gene_vectors, gene_vectors_without, log1p_cp10k, norm_cv
+from dbdiffusion.screen import GeneSpace, gene_vectors, gene_vectors_without, log1p_cp10k
 from dbdiffusion.screen import _gene_space as module
-from dbdiffusion.screen._gene_space import _by_cells, _by_correlation, _by_iteration, _Cells, noise_edge
+from dbdiffusion.screen._chance import noise_edge
+from dbdiffusion.screen._gene_space import _by_cells, _by_correlation, _by_iteration, _Cells
 from dbdiffusion.screen._sums import sums_without
 
 N, G = 130, 11
@@ -191,19 +192,6 @@ def test_a_high_mean_costs_no_precision():
     expected = np.corrcoef(values.astype(float).T)
     left_over = np.linalg.eigvalsh(expected)[0]
     np.testing.assert_allclose(np.linalg.norm(vectors @ vectors.T - expected), left_over, atol=1e-3)
-
-
-def test_spread_of_a_squared_norm_is_that_of_drawn_errors():
-    rng = np.random.default_rng(0)
-    vectors, variance = 0.5 * rng.standard_normal((G, 2)), 0.5 + rng.random(G)
-    correlation = vectors @ vectors.T
-    np.fill_diagonal(correlation, 1.0)
-    covariance = np.sqrt(np.outer(variance, variance)) * correlation
-    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
-    drawn = (rng.standard_normal((200_000, G)) * np.sqrt(np.maximum(eigenvalues, 0))) @ eigenvectors.T
-    squared_norm = (drawn**2).sum(axis=1)
-    assert eigenvalues.min() > 0
-    assert norm_cv(variance, vectors) == pytest.approx(squared_norm.std() / squared_norm.mean(), rel=0.02)
 
 
 WAYS = pytest.mark.parametrize(("max_dense_genes", "few_cells"), [(90, 400), (89, 400), (89, 20)])

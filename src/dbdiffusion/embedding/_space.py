@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dbdiffusion.embedding._effect_space import EffectSpace, fit_effect_space
-from dbdiffusion.embedding._names import parts_of
+from dbdiffusion.embedding._names import not_placed, parts_of
 from dbdiffusion.embedding._strategies import STRATEGIES, UNCLUSTERED, Evidence, locate_cluster
 
 if TYPE_CHECKING:
@@ -100,7 +99,8 @@ class PerturbationSpace:
         for part in sorted({p for name in names if not self.is_measured(name) for p in self.parts(name)}):
             strategy = "measured" if self.is_measured(part) else self._strategy_of(part)
             if strategy is None:
-                raise KeyError(self._message(part))
+                known_names = [*self.names, *self.genes.names, *([] if self.user_vectors is None else self.user_vectors.index)]
+                raise KeyError(not_placed(part, known_names))
             if strategy not in ("measured", "mean") and not self.can_learn(strategy):
                 raise ValueError(_too_few(strategy, len(self._rows_with_vectors(self.names, strategy))))
 
@@ -199,7 +199,8 @@ class PerturbationSpace:
             if strategy is None:
                 for learned in (s for s in self.ranking if self._knows(part, s)):
                     self._known(learned)  # raises: too few to learn from
-                raise KeyError(self._message(part))
+                known_names = [*self.names, *self.genes.names, *([] if self.user_vectors is None else self.user_vectors.index)]
+                raise KeyError(not_placed(part, known_names))
         answer: dict[str, np.ndarray] = {}
         for strategy in sorted({s for s in chosen.values() if s is not None}):
             members = [part for part in parts if chosen[part] == strategy]
@@ -262,16 +263,6 @@ class PerturbationSpace:
         spread = values.std(axis=0)
         scaled = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
         return self.user_vectors.index, scaled / np.sqrt(max(1, scaled.shape[1]))
-
-    def _message(self, name: str) -> str:
-        known = [*self.names, *self.genes.names, *([] if self.user_vectors is None else self.user_vectors.index)]
-        close = difflib.get_close_matches(name, known, n=3)
-        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-        return (
-            f"{name!r} was not measured, is not among the measured genes and has no vector of your own, so nothing places "
-            f"it.{hint} Either give it a vector (`embedding_key` in `setup_anndata`, or `add_perturbations`), or keep its "
-            "gene among the measured genes."
-        )
 
 
 def _too_few(strategy: str, n: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dbdiffusion.inference._rectifier import left_out_fit
+from dbdiffusion.inference._left_out_fit import left_out_fit
 from dbdiffusion.inference._references import mean_of_others
 from dbdiffusion.metrics import error_ratio
 

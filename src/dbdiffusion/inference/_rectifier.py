@@ -28,10 +28,10 @@ import numpy as np
 
 from dbdiffusion.inference._between import KnownNoise, between_variance, left_out_between
 from dbdiffusion.inference._estimate import Estimate
+from dbdiffusion.inference._left_out_fit import left_out_fit
 from dbdiffusion.inference._moderation import ErrorLaw, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._references import ALL, References, effective_number
 from dbdiffusion.inference._t_plus_normal import t_plus_normal
-from dbdiffusion.inference._tuning import Tuned, Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -209,46 +209,6 @@ def fit_rectifier(
     )
 
 
-@dataclass(frozen=True)
-class LeftOutFit:
-    """Tuned weights, and what they predict of every reference without it.
-
-    Parameters
-    ----------
-    tuned
-        Of all references.
-    shrinkage
-        Slope that multiplies it all.
-    control_weight
-        Weight of the control's error in a prediction.
-    predicted
-        (K, G) left-out predictions.
-    """
-
-    tuned: Tuned
-    shrinkage: float
-    control_weight: float
-    predicted: np.ndarray
-
-    @property
-    def weight(self) -> np.ndarray:
-        """(Q,) of the predictors, the slope included."""
-        return self.shrinkage * self.tuned.weight
-
-
-def left_out_fit(references: References, lam: float | None = None, rho: float | None = None) -> LeftOutFit:
-    """Tune on references whose own genes are filled; see :func:`fit_rectifier`."""
-    tuning = Tuning(references, lam, rho)
-    tuned = tuning.choose()
-    predicted = references.effect - tuning.leave_one_out_errors()
-    control_weight = tuned.rho + (1 - tuned.rho) * float(tuned.weight @ references.control_shares)
-    shrinkage = 1.0
-    if lam is None and rho is None:
-        shrinkage, loo_shrinkage = _calibrated_slope(references, predicted, control_weight)
-        predicted *= loo_shrinkage[:, None]
-    return LeftOutFit(tuned, shrinkage, shrinkage * control_weight, predicted)
-
-
 def _spread_from(references: References, weight: np.ndarray) -> np.ndarray:
     """References (K,) that lie from their predictions as far as a target does.
 
@@ -283,33 +243,6 @@ def _untuned(references: References) -> Rectifier:
         loo_predicted=unknown_each,
         loo_between=unknown_each,
     )
-
-
-def _calibrated_slope(references: References, loo_predicted: np.ndarray, control_weight: float) -> tuple[float, np.ndarray]:
-    """Slope in [0, 1] of the truth on left-out predictions, and the same without each reference.
-
-    Tuning is optimistic when references are few; its left-out predictions say by how much. The control's noise, which
-    prediction and observation share, is taken out of their product.
-    """
-    agreement = references.likely_agreement(loo_predicted, control_weight)
-    product = np.einsum("kg,kg->k", references.effect, loo_predicted, dtype=float) - agreement
-    square = np.einsum("kg,kg->k", loo_predicted, loo_predicted, dtype=float)
-    of_others = [_shrunk_slope(np.delete(product, i), np.delete(square, i)) for i in range(len(product))]
-    return _shrunk_slope(product, square), np.array(of_others)
-
-
-def _shrunk_slope(product: np.ndarray, square: np.ndarray) -> float:
-    """Ratio in [0, 1] of sums over references, shrunk as far as few of them decide it.
-
-    By one minus its jackknife variance over its square: what is least wrong, had the slope this size and this variance.
-    """
-    n, total = len(product), square.sum()
-    if product.sum() <= 0:
-        return 0.0
-    slope = product.sum() / total
-    left_out = (product.sum() - product) / np.maximum(total - square, 1e-9 * total)
-    doubt = (n - 1) / n * float(((left_out - slope) ** 2).sum())
-    return float(np.clip(slope * max(0.0, 1 - doubt / slope**2), 0, 1))
 
 
 def _residual(references: References, weight: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What was measured: effects, gene space, folds of perturbations. Numpy and scipy; no network, no AnnData."""
 
+from dbdiffusion.screen._chance import norm_cv
 from dbdiffusion.screen._clusters import louvain_clusters, unit
 from dbdiffusion.screen._effects import (
     GroupMoments,
@@ -9,7 +10,7 @@ from dbdiffusion.screen._effects import (
     log1p_cp10k,
 )
 from dbdiffusion.screen._folds import Fold, LeftOut, SpaceWithout, network_folds, perturbation_folds, spaces_needed
-from dbdiffusion.screen._gene_space import GeneSpace, gene_vectors, gene_vectors_without, norm_cv
+from dbdiffusion.screen._gene_space import GeneSpace, gene_vectors, gene_vectors_without
 from dbdiffusion.screen._null import null_contrasts
 from dbdiffusion.screen._screen import Screen
 

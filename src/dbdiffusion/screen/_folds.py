@@ -57,7 +57,7 @@ def perturbation_folds(
     --------
     >>> folds = perturbation_folds({"A": ("A",), "B": ("B",), "A+B": ("A", "B")})
     >>> [(fold.scored, fold.excluded) for fold in folds]
-    [(('B',), ('A+B', 'B')), (('A',), ('A', 'A+B')), (('A+B',), ('A+B',))]
+    [(('A',), ('A', 'A+B')), (('B',), ('A+B', 'B')), (('A+B',), ('A+B',))]
     """
     if len(parts) < MIN_LEFT:
         return ()
@@ -81,7 +81,7 @@ def network_folds(parts: Mapping[str, tuple[str, ...]], n_networks: int, seed: i
     Examples
     --------
     >>> [fold.scored for fold in network_folds({"A": ("A",), "B": ("B",), "A+B": ("A", "B")}, 3)]
-    [('B',), ('A',), ('A+B',)]
+    [('A',), ('B',), ('A+B',)]
     """
     n_combined = max(1, n_networks // 3) if any(len(own) > 1 for own in parts.values()) else 0
     return perturbation_folds(parts, (n_networks - n_combined, n_combined), seed)
