@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
 
@@ -21,8 +21,22 @@ def row_chunks(matrix: object, chunk: int = 8192) -> Iterator[np.ndarray | sp.sp
         yield matrix[start : start + chunk]  # type: ignore[index]
 
 
-def check_counts(adata: AnnData, layer: str | None) -> None:
+def check_counts(adata: AnnData, layer: str | None, rows: Sequence[slice] | None = None) -> np.ndarray:
     """Raise unless the counts are finite, non-negative integers and the genes' names unique.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes.
+    layer
+        Layer with the counts, if they are not in X.
+    rows
+        Blocks of cells to look at; None means all.
+
+    Returns
+    -------
+    ndarray
+        Total counts of those cells, summed in float64 whatever the type of the counts.
 
     Raises
     ------
@@ -51,13 +65,25 @@ def check_counts(adata: AnnData, layer: str | None) -> None:
             "`adata.X = scipy.sparse.csr_matrix(adata.X)`."
         )
         raise ValueError(msg)
-    for rows in row_chunks(counts):
-        _check_values(np.asarray(rows.data if sp.issparse(rows) else rows))
+    if sp.issparse(counts) and counts.format == "csc":  # rows of it are slow to cut out
+        counts = counts.tocsr()
+    blocks = row_chunks(counts) if rows is None else (counts[block] for block in rows)
+    totals = [_checked_totals(block) for block in blocks]
+    return np.concatenate(totals) if totals else np.empty(0)
+
+
+def _checked_totals(rows: np.ndarray | sp.spmatrix) -> np.ndarray:
+    if not sp.issparse(rows):
+        rows = np.asarray(rows)
+    _check_values(np.asarray(rows.data) if sp.issparse(rows) else rows)
+    return np.asarray(rows.sum(axis=1, dtype=np.float64), dtype=np.float64).ravel()
 
 
 def _check_values(values: np.ndarray) -> None:
     if not np.issubdtype(values.dtype, np.number):
         problem: str | None = f"of type {values.dtype}"
+    elif np.issubdtype(values.dtype, np.complexfloating):
+        problem = "complex"
     elif not np.isfinite(values).all():
         problem = "NaN or infinite"
     elif (values < 0).any():
@@ -68,7 +94,7 @@ def _check_values(values: np.ndarray) -> None:
         return
     msg = (
         f"Counts must be finite, non-negative integers (raw UMIs), but some are {problem}. Normalised values cannot be used; "
-        "name the layer with raw counts: `setup_anndata(adata, layer=...)`."
+        "name the layer with raw counts, `setup_anndata(adata, layer=...)`, and leave it as it is as long as a model needs it."
     )
     raise ValueError(msg)
 

@@ -11,6 +11,7 @@ from dbdiffusion.data import PerturbationField
 from dbdiffusion.model._calibration import CalibrationMixin
 from dbdiffusion.model._context import ContextMixin
 from dbdiffusion.model._cross_fit import CrossFittingMixin
+from dbdiffusion.model._doors import DoorMixin
 from dbdiffusion.model._generation import GenerationMixin
 from dbdiffusion.model._hub import HubMixin
 from dbdiffusion.model._inference import InferenceMixin
@@ -37,6 +38,7 @@ class DBDiffusion(  # type: ignore[override]
     WeightsMixin,
     HubMixin,
     RnaMixin,
+    DoorMixin,
     MinifiedMixin,
     PretrainedMixin,
     QueryMixin,

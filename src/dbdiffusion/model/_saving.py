@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from dbdiffusion.data import check_kind
 from dbdiffusion.model._files import move_into_place
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class SavingMixin(_Base):
         ValueError
             If the file is missing or cut off, or is another model's, or the cells do not fit.
         """
+        if adata is not None and adata is not False:
+            check_kind(adata, is_mudata=None)
         file = Path(dir_path) / f"{prefix or ''}{CHECKPOINT}"
         if file.is_file() and not zipfile.is_zipfile(file):
             msg = f"{str(file)!r} is no whole checkpoint. Was it cut off, by a full disk or a copy that broke?"

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from anndata import AnnData
     from mudata import MuData
-    from scvi.data import AnnDataManager
+
+    from dbdiffusion.data import ScreenManager
 
 MAX_GENE_SPACE_CELLS = 20_000
 RELATIVE_SIZE_FACTOR = 100.0  # size factors with a median below it are relative, not total counts
@@ -114,6 +115,11 @@ def contexts_of(registry: dict[str, Any]) -> list[str]:
     return [str(name) for name in field.get("state_registry", {}).get("categorical_mapping", ())]
 
 
+def genes_of(registry: dict[str, Any]) -> np.ndarray:
+    """Registered genes (G,), in order."""
+    return np.asarray(registry["field_registries"][REGISTRY_KEYS.X_KEY]["state_registry"]["column_names"], dtype=str)
+
+
 def check_has_counts(adata: AnnData | MuData | None) -> None:
     """Raise unless the counts are there.
 
@@ -160,7 +166,8 @@ class ScreenReader:
 
     def __init__(self, manager: Any) -> None:
         check_has_counts(None if manager is None else manager.adata)
-        self._manager: AnnDataManager = manager
+        manager.validate(whole=True)
+        self._manager: ScreenManager = manager
         state = manager.get_state_registry(REGISTRY.PERTURBATION)
         self.categories = [str(name) for name in state[PerturbationField.CATEGORICAL_MAPPING_KEY]]
         self.control = state[PerturbationField.CONTROL]
@@ -179,7 +186,7 @@ class ScreenReader:
     @property
     def var_names(self) -> np.ndarray:
         """Genes (G,)."""
-        return np.asarray(self._manager.get_state_registry(REGISTRY_KEYS.X_KEY)["column_names"], dtype=str)
+        return genes_of(self._manager.registry)
 
     @property
     def depth(self) -> np.ndarray:
@@ -260,7 +267,7 @@ class ScreenReader:
         return vectors.astype(np.float32).astype(float)
 
     def _library(self) -> tuple[np.ndarray, float]:
-        totals = np.concatenate([np.asarray(rows.sum(axis=1)).ravel() for rows in row_chunks(self.counts)]).astype(float)
+        totals = np.asarray(self._manager.totals)
         if REGISTRY_KEYS.SIZE_FACTOR_KEY not in self._manager.data_registry:
             return totals, 1.0
         factors = self._manager.get_from_registry(REGISTRY_KEYS.SIZE_FACTOR_KEY).ravel().astype(float)

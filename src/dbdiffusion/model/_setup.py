@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scvi import REGISTRY_KEYS
-from scvi.data import AnnDataManager
 from scvi.data.fields import (
     CategoricalJointObsField,
     CategoricalObsField,
@@ -15,20 +14,22 @@ from scvi.data.fields import (
     NumericalObsField,
 )
 
-from dbdiffusion._compat import minified_type
+from dbdiffusion._compat import DATA_UUID, assign_uuid, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import (
     GuideRule,
     MuDataPerturbationField,
     MuDataUserVectorsField,
     PerturbationField,
+    ScreenManager,
     UserVectorsField,
     check_columns,
     check_contexts,
-    check_counts,
+    check_kind,
     check_modalities,
     check_perturbations,
     check_texts,
+    undone_if_it_fails,
 )
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ class SetupMixin(_Base):
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         arguments = setup_method_args["setup_args"]
+        check_kind(adata)
         _check_arguments(arguments)
-        check_counts(adata, layer)
         check_perturbations(adata.obs, perturbation_key, control)
         for name in COLUMN_ARGUMENTS:
             check_columns(adata.obs, name, arguments[name])
@@ -122,9 +123,7 @@ class SetupMixin(_Base):
         fields = anndata_fields(**arguments)
         if minified_type(adata) is not None:
             fields += cls._get_fields_for_adata_minification(minified_type(adata))
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
-        manager.register_fields(adata, **kwargs)
-        cls.register_manager(manager)
+        cls._register(adata, ScreenManager(fields=fields, setup_method_args=setup_method_args), kwargs)
 
     @classmethod
     def setup_mudata(
@@ -197,13 +196,13 @@ class SetupMixin(_Base):
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         arguments = setup_method_args["setup_args"]
+        check_kind(mdata, is_mudata=True)
         located = cls._create_modalities_attr_dict(modalities or {"rna_layer": "rna"}, setup_method_args)
         if located["rna_layer"] is None:
             msg = "`modalities` must say where the counts are: `modalities={'rna_layer': 'rna', ...}`."
             raise ValueError(msg)
         _check_arguments(arguments)
         check_modalities(mdata, {name for name in located.values() if name is not None})
-        check_counts(mdata.mod[located["rna_layer"]], rna_layer)
         holders = {name: mdata if located[name] is None else mdata.mod[located[name]] for name in COLUMN_ARGUMENTS}
         for name, holder in holders.items():
             check_columns(holder.obs, name, arguments[name])
@@ -212,9 +211,17 @@ class SetupMixin(_Base):
             contexts = holders["context_key"].obs[context_key]
             check_contexts(contexts, perturbations.names(mdata), context_key, control)
         fields = mudata_fields(located, perturbations, arguments)
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
-        manager.register_fields(mdata, **kwargs)
-        cls.register_manager(manager)
+        cls._register(mdata, ScreenManager(fields=fields, setup_method_args=setup_method_args), kwargs)
+
+    @classmethod
+    def _register(cls, data: AnnData | MuData, manager: ScreenManager, transfer: dict[str, Any]) -> None:
+        """Register all or nothing; a copy of a registered AnnData gets an identity of its own."""
+        with undone_if_it_fails(data):
+            original = cls._setup_adata_manager_store.get(data.uns.get(DATA_UUID))
+            if original is not None and original.adata is not data:
+                assign_uuid(data, overwrite=True)
+            manager.register_fields(data, **transfer)
+            cls.register_manager(manager)
 
     @classmethod
     def setup_annbatch(cls, *_args: Any, **_kwargs: Any) -> None:
