@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+from dbdiffusion.embedding import meant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +37,26 @@ def check_texts(optional: Mapping[str, Any], **required: Any) -> None:
             raise TypeError(msg)
 
 
+def column_of(obs: pd.DataFrame, argument: str, column: str) -> pd.Series:
+    """The column that an argument names.
+
+    Raises
+    ------
+    KeyError
+        If it is missing; close names are suggested.
+    ValueError
+        If it is there more than once.
+    """
+    if column not in obs:
+        known = sorted(str(name) for name in obs.columns if not str(name).startswith("_scvi"))
+        msg = f"`{argument}` {column!r} is not in adata.obs, which has {known}.{meant(column, known)}"
+        raise KeyError(msg)
+    if (obs.columns == column).sum() > 1:
+        msg = f"`{argument}` {column!r} is in adata.obs more than once; keep one column of that name."
+        raise ValueError(msg)
+    return obs[column]
+
+
 def check_columns(obs: pd.DataFrame, argument: str, columns: str | list[str] | None) -> None:
     """Raise unless the columns that an argument names are there and can be used.
 
@@ -44,18 +65,14 @@ def check_columns(obs: pd.DataFrame, argument: str, columns: str | list[str] | N
     KeyError
         If a column is missing; close names are suggested.
     ValueError
-        On missing values; on values that are no finite numbers where numbers are needed; on size factors not above 0.
+        If it is there more than once; on missing values; on values that are no finite numbers where numbers are needed; on
+        size factors not above 0.
     """
     for column in [columns] if isinstance(columns, str) else columns or []:
-        if column not in obs:
-            close = difflib.get_close_matches(column, [str(name) for name in obs.columns], n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            known = sorted(str(name) for name in obs.columns if not str(name).startswith("_scvi"))
-            msg = f"`{argument}` {column!r} is not in obs, which has {known}.{hint}"
-            raise KeyError(msg)
+        values = column_of(obs, argument, column)
         if argument in _NUMBERS:
-            _check_numbers(obs[column], argument, column)
-        elif obs[column].isna().any():
+            _check_numbers(values, argument, column)
+        elif values.isna().any():
             msg = f"obs[{column!r}] (`{argument}`) has missing values. Name them, or drop those cells."
             raise ValueError(msg)
 
@@ -76,7 +93,7 @@ def check_contexts(contexts: pd.Series, perturbations: pd.Series, context_key: s
     Parameters
     ----------
     contexts, perturbations
-        Of the same cells in the same order; a MuData may keep them in different modalities.
+        Of the same cells in the same order; a MuData may keep them in different modalities. Perturbations by their one name.
     context_key, control
         As set up, for the message and to tell control cells.
 

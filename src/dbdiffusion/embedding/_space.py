@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dbdiffusion.embedding._names import meant_of, split_name
 from dbdiffusion.embedding._table import EffectSpace, fit_effect_space
 from dbdiffusion.embedding._unseen import STRATEGIES, UNCLUSTERED, Evidence, leiden_clusters, locate_cluster
+from dbdiffusion.embedding._vectors import OwnVectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,9 +93,7 @@ class PerturbationSpace:
 
     def parts(self, name: str) -> tuple[str, ...]:
         """Parts of a combination; a name that stands for itself is its only part."""
-        if self.separator and self.separator in name and name not in self.genes.names:
-            return tuple(part.strip() for part in name.split(self.separator))
-        return (name,)
+        return split_name(name, self.separator, self.genes.names)
 
     def is_measured(self, name: str) -> bool:
         """Whether the perturbation, its parts in any order, has a row of its own."""
@@ -102,35 +101,30 @@ class PerturbationSpace:
 
     def can_embed(self, name: str) -> bool:
         """Whether :meth:`embed` has an answer."""
-        if self.is_measured(name):
-            return True
-        return all(self.is_measured(part) or self._strategy_of(part) is not None for part in self.parts(name))
+        return all(self.is_measured(piece) or self._strategy_of(piece) is not None for piece in self._pieces(name))
 
     def embed(self, names: Sequence[str]) -> np.ndarray:
         """Embeddings (n, E): measured ones as measured, unseen ones by strategy, combinations as the sum of parts.
+
+        A combination with a vector of its own is placed by it where a table strategy ranks before what its parts need.
 
         Raises
         ------
         KeyError
             If a part is neither measured, nor a measured gene, nor in the user's vectors.
         """
-        parts = {p for name in names if not self.is_measured(name) for p in self.parts(name) if not self.is_measured(p)}
-        unseen = self._embed_unseen(sorted(parts))
+        pieces = {name: self._pieces(name) for name in names}
+        unseen = self._embed_unseen(sorted({p for some in pieces.values() for p in some if not self.is_measured(p)}))
+        known = {p: unseen[p] if p in unseen else self.embedding[self.row(p)] for some in pieces.values() for p in some}
         answer = np.empty((len(names), self.embedding.shape[1]))
         for i, name in enumerate(names):
-            row = self.row(name)
-            if row is not None:
-                answer[i] = self.embedding[row]
-                continue
-            vectors = [unseen[p] if p in unseen else self.embedding[self._rows[p]] for p in self.parts(name)]
-            answer[i] = self.control + sum(vector - self.control for vector in vectors)
+            vectors = [known[piece] for piece in sorted(pieces[name])]  # so that their order changes no bit of the sum
+            answer[i] = vectors[0] if self.is_measured(name) else self.control + sum(v - self.control for v in vectors)
         return answer
 
     def strategy_of(self, name: str) -> str:
         """Strategies that place a perturbation, joined by the separator; ``"measured"`` for a measured part."""
-        if self.is_measured(name):
-            return "measured"
-        labels = ["measured" if self.is_measured(p) else self._strategy_of(p) for p in self.parts(name)]
+        labels = ["measured" if self.is_measured(p) else self._strategy_of(p) for p in self._pieces(name)]
         return self.separator.join(label or "none" for label in labels)
 
     def predict_effect(self, names: Sequence[str]) -> np.ndarray:
@@ -156,7 +150,7 @@ class PerturbationSpace:
         units = []
         for group in (names, self.names):
             known = self._rows_with_vectors(group, strategy)
-            unit = np.full((len(group), self._features(strategy)[1].shape[1]), np.nan)
+            unit = np.full((len(group), self._features(strategy).shape[1]), np.nan)
             if len(known):
                 vectors = self._evidence([group[i] for i in known], strategy).vectors
                 unit[known] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-300)
@@ -178,21 +172,36 @@ class PerturbationSpace:
         """Row of a measured perturbation, parts in any order; None if it was not measured."""
         if name in self._rows:
             return self._rows[name]
-        parts = self.parts(name)
-        return self._order_free.get(tuple(sorted(parts))) if len(parts) > 1 else None
+        return self._order_free.get(tuple(sorted(self.parts(name))))
 
     @cached_property
     def _order_free(self) -> dict[tuple[str, ...], int]:
         return {tuple(sorted(self.parts(name))): row for name, row in self._rows.items()}
 
-    def _strategy_of(self, part: str) -> str | None:
+    def _pieces(self, name: str) -> tuple[str, ...]:
+        """What is added up to place a perturbation: itself where it is known as a whole, else its parts."""
+        parts = self.parts(name)
+        if len(parts) == 1 or self.is_measured(name):
+            return (name,)
+        whole = self._strategy_of(name)
+        if whole is None:
+            return parts
+        needed = [self._strategy_of(part) for part in parts if not self.is_measured(part)]
+        last = max((self.ranking.index(strategy) for strategy in needed if strategy), default=0)
+        return (name,) if None in needed or self.ranking.index(whole) <= last else parts
+
+    def _strategy_of(self, piece: str) -> str | None:
         for strategy in self.ranking:
             if strategy in TABLE_STRATEGIES:
-                if self.user_vectors is not None and part in self.user_vectors.index:
+                if self._own.row(piece) is not None:
                     return strategy
-            elif part in self.genes.names or (strategy == "mean" and self.places_anything):
+            elif piece in self.genes.names or (strategy == "mean" and self.places_anything and self.parts(piece) == (piece,)):
                 return strategy
         return None
+
+    @cached_property
+    def _own(self) -> OwnVectors:
+        return OwnVectors(self.user_vectors, self.parts)
 
     def _embed_unseen(self, parts: list[str]) -> dict[str, np.ndarray]:
         chosen = {part: self._strategy_of(part) for part in parts}
@@ -228,41 +237,40 @@ class PerturbationSpace:
 
     def _rows_with_vectors(self, names: Sequence[str], strategy: str) -> np.ndarray:
         """Positions of the names all of whose parts have a vector."""
-        columns, first = self._columns(names, self._features(strategy)[0])
+        columns, first = self._columns(names, strategy)
         return np.flatnonzero(np.minimum.reduceat(columns, first) >= 0) if len(names) else np.empty(0, dtype=int)
 
     def _evidence(self, names: Sequence[str], strategy: str) -> Evidence:
         if strategy == "mean" or not names:
             return Evidence(np.zeros((len(names), 1)), np.full(len(names), UNCLUSTERED))
-        index, vectors = self._features(strategy)
-        columns, first = self._columns(names, index)
+        vectors = self._features(strategy)
+        columns, first = self._columns(names, strategy)
         summed = np.add.reduceat(vectors[columns], first)
         if strategy in TABLE_STRATEGIES:
             return Evidence(summed, np.full(len(names), UNCLUSTERED))
         is_single = np.diff(first, append=len(columns)) == 1
         return Evidence(summed, np.where(is_single, self.genes.clusters[columns[first]], UNCLUSTERED))
 
-    def _columns(self, names: Sequence[str], index: pd.Index) -> tuple[np.ndarray, np.ndarray]:
-        """Positions in an index of all parts of all names, -1 where absent, and where every name's parts begin."""
-        parts = [self.parts(name) for name in names]
-        first = np.cumsum([0, *(len(one) for one in parts[:-1])])
-        return index.get_indexer([part for one in parts for part in one]), first
+    def _columns(self, names: Sequence[str], strategy: str) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the vectors of all parts of all names, -1 where absent, and where every name's parts begin.
 
-    def _features(self, strategy: str) -> tuple[pd.Index, np.ndarray]:
-        if strategy not in TABLE_STRATEGIES:
-            return self.genes.names, self.genes.evidence
-        if self.user_vectors is None:
-            msg = f"Strategy {strategy!r} needs your own vectors: name them with `embedding_key` or `add_perturbations`."
-            raise ValueError(msg)
-        values = self.user_vectors.to_numpy(dtype=float)
-        spread = values.std(axis=0)
-        scaled = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
-        return self.user_vectors.index, scaled / np.sqrt(max(1, scaled.shape[1]))
+        A combination with a vector of its own has that, and not those of its parts.
+        """
+        is_own = strategy in TABLE_STRATEGIES
+        parts = [(name,) if is_own and self._own.row(name) is not None else self.parts(name) for name in names]
+        first = np.cumsum([0, *(len(one) for one in parts[:-1])])
+        flat = [part for one in parts for part in one]
+        if not is_own:
+            return self.genes.names.get_indexer(flat), first
+        rows = [self._own.row(part) for part in flat]
+        return np.array([-1 if row is None else row for row in rows], dtype=int), first
+
+    def _features(self, strategy: str) -> np.ndarray:
+        return self._own.evidence if strategy in TABLE_STRATEGIES else self.genes.evidence
 
     def _message(self, name: str) -> str:
-        known = [*self.names, *self.genes.names, *([] if self.user_vectors is None else self.user_vectors.index)]
-        close = difflib.get_close_matches(name, known, n=3)
-        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+        kinds = {"measured perturbation": self.names, "gene": self.genes.names, "vector of": self._own.names}
+        hint = meant_of(name, kinds)
         return (
             f"{name!r} was not measured, is not among the measured genes and has no vector of your own, so nothing places "
             f"it.{hint} Either give it a vector (`embedding_key` in `setup_anndata`, or `add_perturbations`), or keep its "

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from dbdiffusion._keys import REGISTRY
+from dbdiffusion.data import contexts_of
 from dbdiffusion.embedding import fit_effect_space
 from dbdiffusion.model._calibration import CalibrationMixin
 from dbdiffusion.model._generation import GenerationMixin, known_word
 from dbdiffusion.model._inference import InferenceMixin
 from dbdiffusion.model._perturbations import PerturbationMixin
-from dbdiffusion.model._screen import Screen, contexts_of
+from dbdiffusion.model._screen import Screen
 
 if TYPE_CHECKING:
     from scvi.model import SCVI as _Base

@@ -76,7 +76,7 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             space = self._fit_space([screen.names[i] for i in kept], screen.observed.subset(kept), genes)
             spaces.append({"vectors": genes.vectors, "ranking": space.ranking, "kept": kept})
             in_fold = np.isin(reader.codes, [reader.categories.index(name) for name in left_out])
-            outside = latents.subset(np.flatnonzero(~in_fold))
+            outside = latents.subset(np.flatnonzero(~in_fold & reader.cells.takes_part))
             self._fit_fold(
                 diffusion, space, outside, batch_size, max_epochs, plan_kwargs, accelerator, devices, enable_progress_bar
             )

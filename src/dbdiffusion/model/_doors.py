@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mudata import MuData
 
-from dbdiffusion.data import check_genes, check_kind, undone_if_it_fails
-from dbdiffusion.model._screen import check_has_cells, contexts_of, genes_of
+from dbdiffusion.data import check_genes, check_kind, contexts_of, undone_if_it_fails
+from dbdiffusion.model._screen import check_has_cells, genes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

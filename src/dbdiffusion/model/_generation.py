@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import scipy.sparse as sp
 from scvi import REGISTRY_KEYS
 
 from dbdiffusion.diffusion import steps_of
+from dbdiffusion.embedding import meant
 from dbdiffusion.model._generate import GenerationOptions, Generator
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class GenerationMixin(_Base):
         if context is not None or self.contexts:
             view = self.in_context(context)  # type: ignore[attr-defined]
             return view.generate(targets, n_cells, guidance_scale, n_steps, sampler, batch, seed, covariates=covariates)
-        names = _names_of(targets)
+        names = self._canonical(_names_of(targets))
         if n_cells < 1:
             msg = f"`n_cells` must be at least 1, got {n_cells!r}."
             raise ValueError(msg)
@@ -97,7 +97,8 @@ class GenerationMixin(_Base):
         table[screen.control] = self._as_condition(space.control[None])[0]
         blocks, obs = [], []
         for name in names:
-            counts, matched = generator.counts(table[name].to(self.device), n_cells, name)
+            seeded_by = space.separator.join(sorted(space.parts(name)))
+            counts, matched = generator.counts(table[name].to(self.device), n_cells, seeded_by)
             blocks.append(sp.csr_matrix(counts.astype(np.float32)))
             strategy = "control" if name == screen.control else space.strategy_of(name)
             library = screen.library[matched] * screen.depth_per_library
@@ -149,8 +150,7 @@ class GenerationMixin(_Base):
 def known_word(what: str, word: str | None, words: Sequence[str]) -> str:
     """The word, if it is one of them; else a ValueError that names them and close ones."""
     if word is None or word not in words:
-        close = difflib.get_close_matches(str(word), words, n=3)
-        msg = f"`{what}` must be one of {list(words[:10])}, got {word!r}." + (f" Did you mean {close}?" if close else "")
+        msg = f"`{what}` must be one of {list(words[:10])}, got {word!r}.{meant(str(word), words)}"
         raise ValueError(msg)
     return word
 

@@ -233,6 +233,7 @@ class InferenceMixin(_Base):
 
     def _target_names(self, targets: str | Sequence[str] | None) -> list[str]:
         names = self.perturbation_names if targets is None else [targets] if isinstance(targets, str) else list(targets)
+        names = self._canonical(names)
         control = self._screen().control
         if control in names:
             msg = f"Control {control!r} is what targets are compared with; leave it out of `targets`."

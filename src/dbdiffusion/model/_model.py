@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scvi.model import SCVI
 
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion.data import PerturbationField
+from dbdiffusion.data import PerturbationField, contexts_of
 from dbdiffusion.model._calibration import CalibrationMixin
 from dbdiffusion.model._context import ContextMixin
 from dbdiffusion.model._cross_fit import CrossFittingMixin
@@ -22,8 +22,8 @@ from dbdiffusion.model._pretrained import PretrainedMixin
 from dbdiffusion.model._query import QueryMixin
 from dbdiffusion.model._rna import RnaMixin
 from dbdiffusion.model._saving import SavingMixin
-from dbdiffusion.model._screen import contexts_of
 from dbdiffusion.model._setup import SetupMixin
+from dbdiffusion.model._target_cells import TargetCellsMixin
 from dbdiffusion.model._weights import WeightsMixin
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class DBDiffusion(  # type: ignore[override]
     ContextMixin,
     CrossFittingMixin,
     PerturbationMixin,
+    TargetCellsMixin,
     GenerationMixin,
     InferenceMixin,
     CalibrationMixin,

@@ -10,7 +10,7 @@ from mudata import MuData
 from dbdiffusion._compat import DATA_UUID
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, ScreenManager
-from dbdiffusion.model._setup import COLUMN_ARGUMENTS, anndata_fields
+from dbdiffusion.model._fields import COLUMN_ARGUMENTS, anndata_fields
 
 if TYPE_CHECKING:
     import pandas as pd

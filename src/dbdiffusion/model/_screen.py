@@ -11,8 +11,7 @@ import pandas as pd
 from scvi import REGISTRY_KEYS
 
 from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
-from dbdiffusion._keys import REGISTRY
-from dbdiffusion.data import PerturbationField, row_chunks
+from dbdiffusion.data import CellGroups, row_chunks
 from dbdiffusion.embedding import (
     GeneSpace,
     GroupMoments,
@@ -66,6 +65,8 @@ class Screen:
         Registry key to array (control cells, ...): batch, labels, covariates of control cells.
     n_axes
         Leading perturbations whose effects span the embedding; None means all. Those behind were measured later.
+    n_cells
+        (P,) cells of each, also those that enter no contrast; None in files of version 0.1.
     """
 
     names: tuple[str, ...]
@@ -78,6 +79,7 @@ class Screen:
     depth_per_library: float
     context: dict[str, np.ndarray]
     n_axes: int | None = None
+    n_cells: np.ndarray | None = None
 
     @cached_property
     def genes(self) -> GeneSpace:
@@ -106,13 +108,8 @@ class Screen:
             observed=self.observed.joined(later.observed.subset(rows)),
             vectors=self.vectors,
             n_axes=self.n_axes or len(self.names),
+            n_cells=None if self.n_cells is None or later.n_cells is None else np.append(self.n_cells, later.n_cells[rows]),
         )
-
-
-def contexts_of(registry: dict[str, Any]) -> list[str]:
-    """Names of the registered contexts, none without a ``context_key``."""
-    field = registry.get("field_registries", {}).get(REGISTRY.CONTEXT, {})
-    return [str(name) for name in field.get("state_registry", {}).get("categorical_mapping", ())]
 
 
 def genes_of(registry: dict[str, Any]) -> np.ndarray:
@@ -168,18 +165,10 @@ class ScreenReader:
         check_has_counts(None if manager is None else manager.adata)
         manager.validate(whole=True)
         self._manager: ScreenManager = manager
-        state = manager.get_state_registry(REGISTRY.PERTURBATION)
-        self.categories = [str(name) for name in state[PerturbationField.CATEGORICAL_MAPPING_KEY]]
-        self.control = state[PerturbationField.CONTROL]
-        self.separator = state[PerturbationField.SEPARATOR]
-        self.codes = manager.get_from_registry(REGISTRY.PERTURBATION).ravel().astype(int)
-        batch = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY).ravel().astype(int)
-        self.contexts = contexts_of(manager.registry)
-        self.context = np.zeros_like(batch)
-        if self.contexts:
-            self.context = manager.get_from_registry(REGISTRY.CONTEXT).ravel().astype(int)
-        self.n_batches = int(batch.max()) + 1
-        self.batch = self.context * self.n_batches + batch  # what effects are contrasted inside
+        self.cells = CellGroups(manager)
+        self.cells.check()
+        self.categories, self.codes, self.contexts = self.cells.categories, self.cells.codes, self.cells.contexts
+        self.control = self.cells.control
         self.counts = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
         self.library, self.depth_per_library = self._library()
 
@@ -195,28 +184,22 @@ class ScreenReader:
 
     def effects(self, context: str | None = None) -> tuple[tuple[str, ...], ObservedEffects]:
         """Names and observed effects of the perturbations with cells, in all contexts or one; the counts are read once."""
-        control = self.categories.index(self.control)
-        chosen = self._in_context(context)
-        n_strata = max(1, len(self.contexts)) * self.n_batches
-        strata = np.arange(n_strata)
-        if context is not None:
-            strata = self.contexts.index(context) * self.n_batches + np.arange(self.n_batches)
-        groups = np.arange(len(self.categories))[:, None] * n_strata + strata
+        control = self.cells.control_code
+        strata = self.cells.strata_of(context)
+        groups = np.arange(len(self.categories))[:, None] * self.cells.n_strata + strata
         observed = contrast_within_batches(self._moments.subset(groups.ravel()), len(strata), control)
-        rows = np.array([i for i in np.unique(self.codes[chosen]) if i != control], dtype=int)
-        self._check_batches(observed, rows)
+        rows = np.array([i for i in np.unique(self.codes[self._in_context(context)]) if i != control], dtype=int)
         return tuple(self.categories[i] for i in rows), observed.subset(rows)
 
     @cached_property
     def _moments(self) -> GroupMoments:
-        n_strata = max(1, len(self.contexts)) * self.n_batches
-        groups = self.codes * n_strata + self.batch
-        return grouped_moments(self._chunks(groups), len(self.categories) * n_strata, self.counts.shape[1])
+        n_groups = len(self.categories) * self.cells.n_strata
+        return grouped_moments(self._chunks(self.cells.groups), n_groups, self.counts.shape[1])
 
     def _in_context(self, context: str | None) -> np.ndarray:
         if context is None:
-            return np.ones(len(self.codes), dtype=bool)
-        return self.context == self.contexts.index(context)
+            return self.cells.takes_part
+        return self.cells.takes_part & (self.cells.context == self.contexts.index(context))
 
     def read(self, context: str | None = None, vectors: np.ndarray | None = None) -> Screen:
         """Effects, gene space, and library sizes and covariates of control, of all contexts or one.
@@ -230,40 +213,36 @@ class ScreenReader:
         """
         names, observed = self.effects(context)
         is_control = (self.codes == self.categories.index(self.control)) & self._in_context(context)
-        pool = np.flatnonzero(is_control & (self.library > 0))
-        if len(pool) == 0:
-            msg = f"No cell of control {self.control!r} has counts (or a size factor above 0); effects need such cells."
-            raise ValueError(msg)
+        pool = np.flatnonzero(is_control)
         return Screen(
             names=names,
             control=self.control,
-            separator=self.separator,
+            separator=self.cells.separator,
             var_names=self.var_names,
             observed=observed,
             vectors=self.gene_vectors() if vectors is None else vectors,
             library=self.library[pool],
             depth_per_library=self.depth_per_library,
             context={key: self._column(key)[pool] for key in _CONTEXT_KEYS if key in self._manager.data_registry},
+            n_cells=self.cells.table(context)["n_cells"].to_numpy(),
         )
 
     def perturbation_sizes(self, context: str | None = None) -> np.ndarray:
-        """Cells (P,) of every perturbation that has any, control not among them."""
-        codes = self.codes[self._in_context(context)]
-        sizes = np.delete(np.bincount(codes, minlength=len(self.categories)), self.categories.index(self.control))
-        return sizes[sizes > 0]
+        """Cells (P,) of every perturbation that enter its effect, control not among them."""
+        return self.cells.table(context)["n_cells_used"].to_numpy()
 
     def control_cells(self, context: str | None = None) -> tuple[sp.csr_matrix, np.ndarray]:
         """Log1p CP10K (control cells, G) of control cells and the codes of what they are contrasted inside."""
         rows = np.flatnonzero((self.codes == self.categories.index(self.control)) & self._in_context(context))
-        return log1p_cp10k(self.counts[rows], self.depth[rows]), self.batch[rows]
+        return log1p_cp10k(self.counts[rows], self.depth[rows]), self.cells.strata[rows]
 
     def gene_vectors(self, without: tuple[str, ...] = ()) -> np.ndarray:
         """Gene space (G, R), inside batches and contexts, of 20,000 cells at most, none of them of some perturbations."""
         excluded = [self.categories.index(name) for name in without]
-        rows = np.flatnonzero(~np.isin(self.codes, excluded))
+        rows = np.flatnonzero(~np.isin(self.codes, excluded) & self.cells.takes_part)
         if len(rows) > MAX_GENE_SPACE_CELLS:
             rows = np.sort(np.random.default_rng(0).choice(rows, MAX_GENE_SPACE_CELLS, replace=False))
-        vectors = gene_vectors(log1p_cp10k(self.counts[rows], self.depth[rows]), self.batch[rows])
+        vectors = gene_vectors(log1p_cp10k(self.counts[rows], self.depth[rows]), self.cells.strata[rows])
         return vectors.astype(np.float32).astype(float)
 
     def _library(self) -> tuple[np.ndarray, float]:
@@ -283,12 +262,3 @@ class ScreenReader:
 
     def _column(self, key: str) -> np.ndarray:
         return np.asarray(self._manager.get_from_registry(key)).reshape(len(self.codes), -1)
-
-    def _check_batches(self, observed: ObservedEffects, rows: np.ndarray) -> None:
-        lost = [self.categories[i] for i in rows if observed.n_cells[i] == 0]
-        if lost:
-            msg = (
-                f"Effects are contrasts inside batches, but {lost[:3]!r} share no batch with control {self.control!r}. "
-                "Drop those cells, or set up without `batch_key`."
-            )
-            raise ValueError(msg)
