@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,9 +73,27 @@ def check_columns(obs: pd.DataFrame, argument: str, columns: str | list[str] | N
         values = column_of(obs, argument, column)
         if argument in _NUMBERS:
             _check_numbers(values, argument, column)
-        elif values.isna().any():
+        else:
+            _check_categories(values, argument, column)
+        if values.isna().any():
             msg = f"obs[{column!r}] (`{argument}`) has missing values. Name them, or drop those cells."
             raise ValueError(msg)
+
+
+def _check_categories(values: pd.Series, argument: str, column: str) -> None:
+    """Categories are sorted and written as text, so they must be text, or numbers."""
+    kinds = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else values
+    if kinds.dtype != object and (pd.api.types.is_numeric_dtype(kinds.dtype) or pd.api.types.is_string_dtype(kinds.dtype)):
+        return
+    types = {type(value) for value in kinds.dropna()} if kinds.dtype == object else {kinds.dtype.type}
+    numbers = [issubclass(one, Number | np.bool_) and not issubclass(one, np.timedelta64) for one in types]
+    if all(issubclass(one, str) for one in types) or all(numbers):
+        return
+    msg = (
+        f"obs[{column!r}] (`{argument}`) must hold text, or numbers, got {sorted(one.__name__ for one in types)}. Make it "
+        f"text: `adata.obs[{column!r}] = adata.obs[{column!r}].astype(str)`."
+    )
+    raise ValueError(msg)
 
 
 def _check_numbers(values: pd.Series, argument: str, column: str) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scvi.data.fields import BaseAnnDataField
 
 N_BLOCKS, BLOCK = 16, 256  # of cells that are looked at where a model is only asked, not trained
+USERS = (REGISTRY_KEYS.SIZE_FACTOR_KEY, REGISTRY_KEYS.OBSERVED_LIB_SIZE)  # columns that are read where the user keeps them
 AGAIN = "Set the cells up again and build a model of them, or put back what was there."
 
 
@@ -32,6 +33,7 @@ class ScreenManager(AnnDataManager):
     """
 
     _kept: dict[tuple[str | None, str, str], Any]
+    _codes: set[tuple[str | None, str, str]]
     _totals: np.ndarray | None
     _cells: pd.Index
 
@@ -122,19 +124,20 @@ class ScreenManager(AnnDataManager):
     def _remember(self) -> None:
         """Keep the registered values of every cell; counts by their totals, they are too many."""
         self._cells = self.adata.obs_names
-        self._kept = {}
-        for location in self.data_registry.values():
+        self._kept, self._codes = {}, set()
+        for key, location in self.data_registry.items():
             place = (location.get("mod_key"), location["attr_name"], location["attr_key"])
-            if place[1] == "obs" or (place[1] == "obsm" and place[2].startswith(OWN)):
+            is_own = str(place[2]).startswith(f"{OWN}_{key}") and key not in USERS
+            if place[1] == "obs" or (place[1] == "obsm" and is_own):
                 self._kept[place] = _mapping(self.adata, place)[place[2]].copy()
+                self._codes |= {place} if is_own else set()
 
     def _follow_cells(self) -> None:
         """Where cells were dropped or sorted in place, take the remembered values of those that are there."""
         now = self.adata.obs_names
         if now.equals(self._cells):
             return
-        codes = [place for place in self._kept if place[2].startswith(OWN) and place[1] == "obs"]
-        if len(now) == len(self._cells) and all(self._holds(place) for place in codes):
+        if len(now) == len(self._cells) and all(self._holds(place) for place in self._codes if place[1] == "obs"):
             self._cells = now  # only their names changed
             return
         rows = self._cells.get_indexer(now) if self._cells.is_unique else np.array([-1])
@@ -156,7 +159,7 @@ class ScreenManager(AnnDataManager):
         if self._holds(place):
             return
         mapping, key = _mapping(self.adata, place), place[2]
-        if not key.startswith(OWN):
+        if place not in self._codes:
             msg = f"obs[{key!r}] was changed in place after the set-up, but a model reads it. {AGAIN}"
             raise ValueError(msg)
         mapping[key] = value.set_axis(self.adata.obs_names if place[0] is None else self.adata.mod[place[0]].obs_names)

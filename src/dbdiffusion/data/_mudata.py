@@ -62,6 +62,7 @@ class MuDataPerturbationField(BaseAnnDataField):
     attr_key = property(lambda self: self._field.attr_key)  # type: ignore[assignment]
     mod_key = property(lambda self: self._mod_key)  # type: ignore[assignment]
     is_empty = property(lambda _self: False)  # type: ignore[assignment]
+    adata_field = property(lambda self: self._field)
 
     def validate_field(self, mdata: MuData) -> None:
         """Check that the column is there."""
@@ -118,8 +119,9 @@ class MuDataPerturbationField(BaseAnnDataField):
         )
         if calls.isna().any():
             msg = (
-                f"No guide was called in {int(calls.isna().sum())} of {len(calls)} cells, so they have no perturbation. Drop "
-                f"them: `calls = dbdiffusion.data.call_perturbations(mdata[{rule.modality!r}], ...)`, then "
+                f"No guide was called in {int(calls.isna().sum())} of {len(calls)} cells, so they have no perturbation. Ask "
+                f"for less than `min_guide_counts` {rule.min_counts} and `min_guide_share` {rule.min_share:g}, or drop them: "
+                f"`calls = dbdiffusion.data.call_perturbations(mdata[{rule.modality!r}], ...)`, then "
                 "`mdata = mdata[calls.notna().to_numpy()].copy()`."
             )
             raise ValueError(msg)

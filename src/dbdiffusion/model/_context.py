@@ -103,7 +103,7 @@ class ContextMixin(_Base):
         if not self.contexts:
             msg = f"`context` must be set up (`context_key` in `setup_anndata` or `setup_mudata`) first, got {context!r}."
             raise ValueError(msg)
-        known_word("context", context, self.contexts)
+        context = known_word("context", None if context is None else str(context), self.contexts)
         self._require_diffusion()
         if not self._views:
             screens = {name: Screen.from_dict(values) for name, values in (self.context_screens_ or {}).items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,8 @@ def in_each_context(method: Any) -> Any:
     def answer(self: Any, *args: Any, context: str | list[str] | None = None, **options: Any) -> pd.DataFrame:
         if context is None and not self.contexts:
             return method(self, *args, **options)
-        names = self.contexts if context is None else [context] if isinstance(context, str) else list(context)
+        is_one = isinstance(context, str) or not isinstance(context, Iterable)  # numbers name contexts too
+        names = self.contexts if context is None else [str(name) for name in ([context] if is_one else context)]
         tables = [method(self.in_context(name), *args, **options).assign(context=name) for name in names]
         table = pd.concat(tables, ignore_index=True)
         table.attrs = {**tables[0].attrs, "context": list(names), "weights": {

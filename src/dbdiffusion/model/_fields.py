@@ -45,13 +45,14 @@ def anndata_fields(
 ) -> list[Any]:
     """Fields of an AnnData, by the arguments of ``setup_anndata``."""
     context = [] if context_key is None else [CategoricalObsField(REGISTRY.CONTEXT, context_key)]
-    return [
+    fields = [
         *context,
         LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=True),
         *(field(key, covariates[name], **options) for name, key, field, options in _COVARIATES),
         PerturbationField(perturbation_key, control, combination_sep),
         UserVectorsField(embedding_key, perturbation_key, control, combination_sep),
     ]
+    return _beside(fields, [perturbation_key, context_key, *covariates.values()])
 
 
 def mudata_perturbations(located: dict[str, str | None], arguments: dict[str, Any]) -> MuDataPerturbationField:
@@ -72,7 +73,7 @@ def mudata_fields(
     columns = [*_COVARIATES]
     if arguments["context_key"] is not None:
         columns.insert(0, ("context_key", REGISTRY.CONTEXT, CategoricalObsField, {}))
-    return [
+    fields = [
         MuDataWrapper(LayerField)(
             REGISTRY_KEYS.X_KEY, arguments["rna_layer"], mod_key=rna, mod_required=True, is_count_data=True
         ),
@@ -83,3 +84,14 @@ def mudata_fields(
         perturbations,
         MuDataUserVectorsField(arguments["embedding_key"], perturbations, str(rna)),
     ]
+    return _beside(fields, [arguments[name] for name in ("perturbation_key", *COLUMN_ARGUMENTS)])
+
+
+def _beside(fields: list[Any], named: list[Any]) -> list[Any]:
+    """The fields, their codes written beside the columns that the user named, whatever those are called."""
+    taken = {name for one in named for name in ([one] if isinstance(one, str) else one or [])}
+    for field in fields:
+        inner = getattr(field, "adata_field", field)
+        while isinstance(inner, CategoricalObsField) and inner._attr_key in taken:
+            inner._attr_key += "_"
+    return fields

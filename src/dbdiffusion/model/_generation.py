@@ -70,8 +70,8 @@ class GenerationMixin(_Base):
         -------
         AnnData
             Counts in X (cells, G) as CSR; ``obs`` has the perturbation under the registered key, ``strategy`` (how it was
-            placed) and ``library_size`` (of the matched control cell: divide by it for CP10K); ``uns["dbdiffusion"]`` holds
-            seed, guidance, sampler and version.
+            placed) and ``library_size`` (of the matched control cell: divide by it for CP10K), with ``dbdiffusion_`` before
+            the one that is the registered key; ``uns["dbdiffusion"]`` holds seed, guidance, sampler and version.
 
         Raises
         ------
@@ -102,9 +102,11 @@ class GenerationMixin(_Base):
             blocks.append(sp.csr_matrix(counts.astype(np.float32)))
             strategy = "control" if name == screen.control else space.strategy_of(name)
             library = screen.library[matched] * screen.depth_per_library
-            obs.append(pd.DataFrame({self._perturbation_key: name, "strategy": strategy, "library_size": library}))
+            own = {"strategy": strategy, "library_size": library}
+            beside = {f"dbdiffusion_{key}" if key == self._perturbation_key else key: value for key, value in own.items()}
+            obs.append(pd.DataFrame({self._perturbation_key: name, **beside}))
         frame = pd.concat(obs, ignore_index=True).set_axis([f"generated{i}" for i in range(n_cells * len(names))], axis=0)
-        for column in (self._perturbation_key, "strategy"):
+        for column in frame.columns[:2]:  # perturbation and strategy
             frame[column] = frame[column].astype("category")
         cells = ad.AnnData(sp.vstack(blocks, format="csr"), obs=frame, var=pd.DataFrame(index=screen.var_names))
         cells.uns["dbdiffusion"] = self._provenance(

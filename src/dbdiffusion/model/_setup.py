@@ -181,6 +181,9 @@ class SetupMixin(_Base):
         setup_method_args = cls._get_setup_method_args(**locals())
         arguments = setup_method_args["setup_args"]
         check_kind(mdata, is_mudata=True)
+        if modalities is not None and not isinstance(modalities, dict):
+            msg = f"`modalities` must be a dict of arguments and modalities, got {modalities!r} ({type(modalities).__name__})."
+            raise TypeError(msg)
         located = cls._create_modalities_attr_dict(modalities or {"rna_layer": "rna"}, setup_method_args)
         if located["rna_layer"] is None:
             msg = "`modalities` must say where the counts are: `modalities={'rna_layer': 'rna', ...}`."
