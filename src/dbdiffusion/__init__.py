@@ -3,9 +3,10 @@
 import rich.pretty  # noqa: F401  scvi-tools 1.4.2 uses it without importing it
 
 from dbdiffusion import data, metrics, plotting
+from dbdiffusion.data import ScreenWarning
 from dbdiffusion.inference import to_cell_eval, to_pertpy
 from dbdiffusion.model import DBDiffusion
 from dbdiffusion.simulate import simulate_screen
 
 __version__ = "0.1.0"
-__all__ = ["DBDiffusion", "data", "metrics", "plotting", "simulate_screen", "to_cell_eval", "to_pertpy"]
+__all__ = ["DBDiffusion", "ScreenWarning", "data", "metrics", "plotting", "simulate_screen", "to_cell_eval", "to_pertpy"]

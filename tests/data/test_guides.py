@@ -77,3 +77,27 @@ def test_what_cannot_be_is_said(change, options, error, match):
     change(screen)
     with pytest.raises(error, match=match):
         call_perturbations(screen, **options)
+
+
+@pytest.mark.parametrize("kind", [bool, np.float16, np.uint8, np.float32])
+def test_an_assignment_of_guides_is_not_taken_for_counts(kind):
+    screen = guides([[0, 1, 0, 1, 0], [1, 0, 0, 0, 0]])
+    screen.X = screen.X.astype(kind)
+    with pytest.raises(ValueError, match=r"matrix of 0 and 1.*min_guide_counts=1"):
+        call_perturbations(screen)
+    assert call_perturbations(screen, min_counts=1).tolist() == ["A+B", "control"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("min_counts", "3"), ("min_counts", None), ("min_share", "x"), ("min_counts", True)]
+)
+def test_thresholds_are_numbers(option, value):
+    with pytest.raises(TypeError, match=f"min_guide_{option[4:]}"):
+        call_perturbations(guides([[9, 0, 0, 0, 0]]), **{option: value})
+
+
+def test_a_matrix_of_text_is_refused():
+    screen = guides([[9, 0, 0, 0, 0]])
+    screen.layers["words"] = screen.X.astype(str)
+    with pytest.raises(ValueError, match="numbers"):
+        call_perturbations(screen, layer="words")

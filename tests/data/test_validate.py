@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from dbdiffusion.data import check_counts, check_perturbations, check_vectors, row_chunks
+from dbdiffusion.data import check_counts, row_chunks
 
-N, G, E = 7, 5, 3
+N, G = 7, 5
 
 
 def counts(dtype=np.float32):
@@ -103,104 +103,23 @@ def test_chunks_make_up_the_matrix(chunk):
     np.testing.assert_array_equal(sp.vstack(blocks).toarray(), matrix.toarray())
 
 
-def obs(column):
-    return pd.DataFrame({"perturbation": column, "batch": "x"})
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix, sp.csc_matrix])
+def test_totals_of_all_cells_or_of_some(kind):
+    matrix = counts()
+    np.testing.assert_array_equal(check_counts(screen(kind(matrix)), None), matrix.sum(axis=1))
+    some = check_counts(screen(kind(matrix)), None, [slice(1, 3), slice(5, 6)])
+    np.testing.assert_array_equal(some, matrix.sum(axis=1)[[1, 2, 5]])
 
 
-@pytest.mark.parametrize("kind", [list, pd.Categorical])
-def test_a_column_in_the_convention_is_accepted(kind):
-    frame = obs(kind(["control", "A", "control", "B", "A+B"]))
-    before = frame.copy()
-    check_perturbations(frame, "perturbation", "control")
-    pd.testing.assert_frame_equal(frame, before)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.uint8, np.int16])
+def test_totals_are_summed_in_double_precision(dtype):
+    matrix = np.full((3, 2000), 200, dtype=dtype)
+    adata = ad.AnnData(matrix, var=pd.DataFrame(index=[f"g{i}" for i in range(2000)]))
+    totals = check_counts(adata, None)
+    assert totals.dtype == np.float64
+    assert totals.tolist() == [400_000.0] * 3
 
 
-def test_names_that_are_numbers_are_accepted():
-    check_perturbations(obs([0, 0, 5, 7]), "perturbation", "0")
-
-
-def test_a_missing_column_is_named_with_a_close_one():
-    with pytest.raises(KeyError, match=r"'pertubation' is not in adata\.obs.*Did you mean 'perturbation'"):
-        check_perturbations(obs(["control", "control", "A"]), "pertubation", "control")
-    with pytest.raises(KeyError, match="'guide'") as caught:
-        check_perturbations(obs(["control", "control", "A"]), "guide", "control")
-    assert "Did you mean" not in str(caught.value)
-
-
-@pytest.mark.parametrize("missing", [None, np.nan, "", "  "])
-def test_missing_names_are_refused(missing):
-    with pytest.raises(ValueError, match="missing or empty"):
-        check_perturbations(obs(["control", "control", "A", missing]), "perturbation", "control")
-
-
-def test_an_absent_control_is_named_with_a_close_one():
-    with pytest.raises(ValueError, match=r"`control` 'Control'.*'control'.*setup_anndata"):
-        check_perturbations(obs(["control", "control", "A"]), "perturbation", "Control")
-    with pytest.raises(ValueError, match=r"'xyz'.*'control'"):
-        check_perturbations(obs(["control", "control", "A"]), "perturbation", "xyz")
-
-
-def test_an_unused_category_is_no_control():
-    column = pd.Categorical(["A", "B", "B"], categories=["A", "B", "control"])
-    with pytest.raises(ValueError, match="control"):
-        check_perturbations(obs(column), "perturbation", "control")
-
-
-def test_one_control_cell_is_too_few():
-    with pytest.raises(ValueError, match=r"At least 2 control cells.*got 1"):
-        check_perturbations(obs(["control", "A", "A"]), "perturbation", "control")
-
-
-@pytest.mark.parametrize("kind", [list, lambda c: pd.Categorical(c, categories=["control", "A"])])
-def test_control_alone_is_too_little(kind):
-    with pytest.raises(ValueError, match="At least one perturbation beside control 'control'"):
-        check_perturbations(obs(kind(["control"] * 3)), "perturbation", "control")
-
-
-def table(**changes):
-    frame = pd.DataFrame(np.random.default_rng(0).standard_normal((N, E)), index=[f"GENE{i}" for i in range(N)])
-    return frame.assign(**changes)
-
-
-def test_vectors_come_back_as_numbers_under_names():
-    frame = table()
-    frame[1] = frame[1].astype(str)
-    frame.index = range(N)
-    answer = check_vectors(frame, "here")
-    assert answer.to_numpy().dtype == np.float64
-    assert list(answer.index) == [str(i) for i in range(N)]
-    np.testing.assert_allclose(answer.to_numpy(), table().to_numpy())
-
-
-@pytest.mark.parametrize("other", [np.ones((2, 2)), {"A": [1.0]}, None])
-def test_vectors_must_be_a_frame(other):
-    with pytest.raises(TypeError, match=rf"here must be a DataFrame.*{type(other).__name__}"):
-        check_vectors(other, "here")
-
-
-@pytest.mark.parametrize("empty", [table().iloc[:0], table().iloc[:, :0]])
-def test_an_empty_table_is_refused(empty):
-    with pytest.raises(ValueError, match="here is empty"):
-        check_vectors(empty, "here")
-
-
-def test_repeated_names_are_refused():
-    frame = table()
-    frame.index = ["A", "A", *frame.index[2:]]
-    with pytest.raises(ValueError, match=r"'A'.*more than once"):
-        check_vectors(frame, "here")
-
-
-def test_names_that_become_equal_as_text_are_refused():
-    frame = table()
-    frame.index = [1, "1", *frame.index[2:]]
-    with pytest.raises(ValueError, match=r"'1'.*more than once"):
-        check_vectors(frame, "here")
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, "text"])
-def test_values_that_are_no_numbers_are_refused(bad):
-    frame = table().astype(object)
-    frame.iloc[4, 1] = bad
-    with pytest.raises(ValueError, match=r"finite numbers.*'GENE4'"):
-        check_vectors(frame, "here")
+def test_complex_numbers_are_no_counts():
+    with pytest.raises(ValueError, match="complex"):
+        check_counts(screen(counts(np.complex64)), None)

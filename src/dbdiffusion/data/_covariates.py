@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+from dbdiffusion.screen import meant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +38,26 @@ def check_texts(optional: Mapping[str, Any], **required: Any) -> None:
             raise TypeError(msg)
 
 
+def column_of(obs: pd.DataFrame, argument: str, column: str) -> pd.Series:
+    """The column that an argument names.
+
+    Raises
+    ------
+    KeyError
+        If it is missing; close names are suggested.
+    ValueError
+        If it is there more than once.
+    """
+    if column not in obs:
+        known = sorted(str(name) for name in obs.columns if not str(name).startswith("_scvi"))
+        msg = f"`{argument}` {column!r} is not in adata.obs, which has {known}.{meant(column, known)}"
+        raise KeyError(msg)
+    if (obs.columns == column).sum() > 1:
+        msg = f"`{argument}` {column!r} is in adata.obs more than once; keep one column of that name."
+        raise ValueError(msg)
+    return obs[column]
+
+
 def check_columns(obs: pd.DataFrame, argument: str, columns: str | list[str] | None) -> None:
     """Raise unless the columns that an argument names are there and can be used.
 
@@ -44,20 +66,34 @@ def check_columns(obs: pd.DataFrame, argument: str, columns: str | list[str] | N
     KeyError
         If a column is missing; close names are suggested.
     ValueError
-        On missing values; on values that are no finite numbers where numbers are needed; on size factors not above 0.
+        If it is there more than once; on missing values; on values that are no finite numbers where numbers are needed; on
+        size factors not above 0.
     """
     for column in [columns] if isinstance(columns, str) else columns or []:
-        if column not in obs:
-            close = difflib.get_close_matches(column, [str(name) for name in obs.columns], n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            known = sorted(str(name) for name in obs.columns if not str(name).startswith("_scvi"))
-            msg = f"`{argument}` {column!r} is not in obs, which has {known}.{hint}"
-            raise KeyError(msg)
+        values = column_of(obs, argument, column)
         if argument in _NUMBERS:
-            _check_numbers(obs[column], argument, column)
-        elif obs[column].isna().any():
+            _check_numbers(values, argument, column)
+        else:
+            _check_categories(values, argument, column)
+        if values.isna().any():
             msg = f"obs[{column!r}] (`{argument}`) has missing values. Name them, or drop those cells."
             raise ValueError(msg)
+
+
+def _check_categories(values: pd.Series, argument: str, column: str) -> None:
+    """Categories are sorted and written as text, so they must be text, or numbers."""
+    kinds = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else values
+    if kinds.dtype != object and (pd.api.types.is_numeric_dtype(kinds.dtype) or pd.api.types.is_string_dtype(kinds.dtype)):
+        return
+    types = {type(value) for value in kinds.dropna()} if kinds.dtype == object else {kinds.dtype.type}
+    numbers = [issubclass(one, Number | np.bool_) and not issubclass(one, np.timedelta64) for one in types]
+    if all(issubclass(one, str) for one in types) or all(numbers):
+        return
+    msg = (
+        f"obs[{column!r}] (`{argument}`) must hold text, or numbers, got {sorted(one.__name__ for one in types)}. Make it "
+        f"text: `adata.obs[{column!r}] = adata.obs[{column!r}].astype(str)`."
+    )
+    raise ValueError(msg)
 
 
 def _check_numbers(values: pd.Series, argument: str, column: str) -> None:
@@ -76,7 +112,7 @@ def check_contexts(contexts: pd.Series, perturbations: pd.Series, context_key: s
     Parameters
     ----------
     contexts, perturbations
-        Of the same cells in the same order; a MuData may keep them in different modalities.
+        Of the same cells in the same order; a MuData may keep them in different modalities. Perturbations by their one name.
     context_key, control
         As set up, for the message and to tell control cells.
 

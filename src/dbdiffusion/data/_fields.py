@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,9 @@ import rich.table
 from scvi.data.fields import BaseAnnDataField, CategoricalObsField
 
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion.data._validate import check_perturbations, check_vectors
+from dbdiffusion.data._labels import canonical_labels, codes_of, labels_in, perturbations_in
+from dbdiffusion.data._vectors import aligned_vectors, check_vectors
+from dbdiffusion.screen import NameRule, meant
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 class PerturbationField(CategoricalObsField):
     """Codes of ``obs[perturbation_key]``; the state also names control, the separator, and what has cells.
+
+    Labels that mean the same perturbation get one code, see :class:`~dbdiffusion.embedding.NameRule`.
 
     Parameters
     ----------
@@ -37,12 +40,14 @@ class PerturbationField(CategoricalObsField):
     def __init__(self, attr_key: str, control: str, separator: str) -> None:
         super().__init__(REGISTRY.PERTURBATION, attr_key)
         self._extra = {self.CONTROL: control, self.SEPARATOR: separator}
+        self.genes: pd.Index | None = None  # where they are not the var_names of what holds the column
 
     def register_field(self, adata: AnnData) -> dict:
         """Check the column, write the codes."""
-        check_perturbations(adata.obs, self._original_attr_key, self._extra[self.CONTROL])
-        names = sorted(set(self._names(adata)))
-        return {**self._write_codes(adata, names), **self._extra, self.WITH_CELLS: names}
+        rule = self._rule(self._extra, adata)
+        found = perturbations_in(adata.obs, self._original_attr_key, rule)
+        names = sorted(set(found))
+        return {**self._write_codes(adata, found, names), **self._extra, self.WITH_CELLS: names}
 
     def transfer_field(
         self, state_registry: dict, adata_target: AnnData, extend_categories: bool = False, **_kwargs: Any
@@ -50,27 +55,28 @@ class PerturbationField(CategoricalObsField):
         """Write the codes of the source registry for other cells; new perturbations, if allowed, get codes after the old."""
         self.validate_field(adata_target)
         known = [str(name) for name in state_registry[self.CATEGORICAL_MAPPING_KEY]]
-        new = sorted(set(self._names(adata_target)).difference(known))
+        kept = {key: state_registry[key] for key in self._extra}
+        labels = labels_in(adata_target.obs, self._original_attr_key)
+        found = canonical_labels(labels, self._rule(kept, adata_target), known)
+        new = sorted(set(found).difference(known))
         if new and not extend_categories:
-            close = difflib.get_close_matches(new[0], known, n=3)
-            hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
             msg = (
-                f"Perturbation {new[0]!r} in obs[{self._original_attr_key!r}] was not registered.{hint} New measured "
-                "perturbations come in by `DBDiffusion.load_query_data`."
+                f"Perturbation {new[0]!r} in obs[{self._original_attr_key!r}] was not registered.{meant(new[0], known)} New "
+                "measured perturbations come in by `DBDiffusion.load_query_data`."
             )
             raise ValueError(msg)
-        kept = {key: state_registry[key] for key in self._extra}
         return {
-            **self._write_codes(adata_target, [*known, *new]),
+            **self._write_codes(adata_target, found, [*known, *new]),
             **kept,
             self.WITH_CELLS: [*state_registry[self.WITH_CELLS], *new],
         }
 
-    def _names(self, adata: AnnData) -> np.ndarray:
-        return adata.obs[self._original_attr_key].astype(str).to_numpy(dtype=object)
+    def _rule(self, state: dict, adata: AnnData) -> NameRule:
+        genes = adata.var_names if self.genes is None else self.genes
+        return NameRule(state[self.CONTROL], state[self.SEPARATOR], genes)
 
-    def _write_codes(self, adata: AnnData, names: list[str]) -> dict:
-        adata.obs[self.attr_key] = pd.Index(names, dtype=object).get_indexer(self._names(adata)).astype(np.int64)
+    def _write_codes(self, adata: AnnData, found: pd.Series, names: list[str]) -> dict:
+        adata.obs[self.attr_key] = codes_of(found, names)
         return {self.CATEGORICAL_MAPPING_KEY: np.array(names, dtype=object), self.ORIGINAL_ATTR_KEY: self._original_attr_key}
 
     def view_state_registry(self, state_registry: dict) -> rich.table.Table | None:
@@ -88,17 +94,18 @@ class UserVectorsField(BaseAnnDataField):
     ----------
     attr_key
         Key of a DataFrame in ``uns``, or None.
-    perturbation_key
-        Column of ``obs``; some of its perturbations, or the genes, must be in the table's index.
+    perturbation_key, control, separator
+        Of :class:`PerturbationField`; some of its perturbations, or the genes, must be in the table's index.
     """
 
     NAMES = "names"
     VECTORS = "vectors"
+    COLUMNS = "columns"
     SOURCE = "source_key"
 
-    def __init__(self, attr_key: str | None, perturbation_key: str) -> None:
+    def __init__(self, attr_key: str | None, perturbation_key: str, control: str, separator: str) -> None:
         self._attr_key = attr_key
-        self._perturbation_key = perturbation_key
+        self._perturbation_key, self._control, self._separator = perturbation_key, control, separator
 
     registry_key = property(lambda self: REGISTRY.EMBEDDING)  # type: ignore[assignment]
     attr_name = property(lambda self: "uns")  # type: ignore[assignment]
@@ -118,15 +125,19 @@ class UserVectorsField(BaseAnnDataField):
     def register_field(self, adata: AnnData) -> dict:
         """Copy the table into the state."""
         super().register_field(adata)
-        table = check_vectors(adata.uns[self.attr_key], f"adata.uns[{self.attr_key!r}]")
-        known = set(adata.obs[self._perturbation_key].astype(str)) | set(adata.var_names)
-        if not known.intersection(table.index):
+        rule = self._rule(adata)
+        table = check_vectors(adata.uns[self.attr_key], f"adata.uns[{self.attr_key!r}]", rule)
+        labels = set(adata.obs[self._perturbation_key].astype(str))
+        known = {rule.key(label) for label in labels} | {(part,) for label in labels for part in rule.parts(label)}
+        if not any(rule.key(name) in known or name in adata.var_names for name in table.index):
             msg = (
                 f"The index of adata.uns[{self.attr_key!r}] must name perturbations or genes, but none of "
                 f"{list(table.index[:3])!r}… is one. Is the table transposed, or in another nomenclature?"
             )
             raise ValueError(msg)
-        return {self.NAMES: table.index.to_numpy(dtype=str), self.VECTORS: table.to_numpy(), self.SOURCE: self.attr_key}
+        columns = table.columns.to_numpy(dtype=str)
+        names = table.index.to_numpy(dtype=str)
+        return {self.NAMES: names, self.VECTORS: table.to_numpy(), self.COLUMNS: columns, self.SOURCE: self.attr_key}
 
     def transfer_field(
         self, state_registry: dict, adata_target: AnnData, extend_categories: bool = False, **_kwargs: Any
@@ -134,15 +145,18 @@ class UserVectorsField(BaseAnnDataField):
         """The table of the source, and, if it may be extended, the rows that other cells bring; they need not bring any."""
         if not extend_categories or self.attr_key not in adata_target.uns:
             return dict(state_registry)
-        brought = check_vectors(adata_target.uns[self.attr_key], f"uns[{self.attr_key!r}]")
+        where = f"adata.uns[{self.attr_key!r}]"
+        rule = self._rule(adata_target)
+        brought = check_vectors(adata_target.uns[self.attr_key], where, rule)
         known = np.asarray(state_registry[self.VECTORS])
-        n_columns = known.shape[1]
-        if brought.shape[1] != n_columns:
-            msg = f"uns[{self.attr_key!r}] must have the {n_columns} columns of the registered table, got {brought.shape[1]}."
-            raise ValueError(msg)
-        brought = brought[~brought.index.isin(state_registry[self.NAMES])]
+        brought = aligned_vectors(brought, state_registry.get(self.COLUMNS), known.shape[1], where)
+        keys = {rule.key(name) for name in state_registry[self.NAMES]}
+        brought = brought[[rule.key(name) not in keys for name in brought.index]]
         names = np.concatenate([state_registry[self.NAMES], brought.index.to_numpy(dtype=str)])
         return {**state_registry, self.NAMES: names, self.VECTORS: np.concatenate([known, brought.to_numpy()])}
+
+    def _rule(self, adata: AnnData) -> NameRule:
+        return NameRule(self._control, self._separator, adata.var_names)
 
     def get_summary_stats(self, state_registry: dict) -> dict:
         """How many vectors."""
@@ -165,4 +179,5 @@ def vectors_from_state(state_registry: dict) -> pd.DataFrame | None:
     """The user's vectors as a frame, or None where there are none."""
     if not state_registry:
         return None
-    return pd.DataFrame(state_registry[UserVectorsField.VECTORS], index=state_registry[UserVectorsField.NAMES])
+    vectors, names = state_registry[UserVectorsField.VECTORS], state_registry[UserVectorsField.NAMES]
+    return pd.DataFrame(vectors, index=names, columns=state_registry.get(UserVectorsField.COLUMNS))

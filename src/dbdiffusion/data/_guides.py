@@ -49,7 +49,8 @@ def call_perturbations(
     KeyError
         If the column or the layer is missing.
     ValueError
-        If counts are negative or not finite, a target is missing or holds the separator, or a threshold is out of range.
+        If counts are negative or not finite, or 0 and 1 where more are asked for, a target is missing or holds the separator,
+        or a threshold is out of range.
 
     Examples
     --------
@@ -67,6 +68,7 @@ def call_perturbations(
     counts = _counts(guides, layer)
     totals = np.asarray(counts.sum(axis=1)).ravel()
     called = counts.tocoo()
+    _check_reached(called.data, min_counts)
     kept = (called.data >= min_counts) & (called.data >= min_share * totals[called.row])
     names: list[set[str]] = [set() for _ in range(guides.n_obs)]
     for cell, guide in zip(called.row[kept], called.col[kept], strict=True):
@@ -102,7 +104,12 @@ def _counts(guides: AnnData, layer: str | None) -> sp.csr_matrix:
     if layer is not None and layer not in guides.layers:
         msg = f"`guide_layer` {layer!r} is not in the guides' layers, which has {sorted(guides.layers)}."
         raise KeyError(msg)
-    counts = sp.csr_matrix(guides.X if layer is None else guides.layers[layer])
+    values = guides.X if layer is None else guides.layers[layer]
+    if values is None or (not np.issubdtype(values.dtype, np.number) and values.dtype != bool):
+        where = "X" if layer is None else f"layer {layer!r}"
+        msg = f"The guides' {where} must hold numbers, got {getattr(values, 'dtype', None)}."
+        raise ValueError(msg)
+    counts = sp.csr_matrix(values, dtype=np.float64)
     counts.sum_duplicates()
     if not np.isfinite(counts.data).all() or (counts.data < 0).any():
         msg = "Counts of guides must be finite and not negative."
@@ -110,8 +117,21 @@ def _counts(guides: AnnData, layer: str | None) -> sp.csr_matrix:
     return counts
 
 
+def _check_reached(values: np.ndarray, min_counts: int) -> None:
+    if min_counts > 1 and values.max(initial=0) == 1:
+        msg = (
+            f"The guides are a matrix of 0 and 1, which assigns guides to cells, so none has `min_guide_counts` {min_counts} "
+            "counts. Give `min_guide_counts=1` (in `call_perturbations`, `min_counts=1`)."
+        )
+        raise ValueError(msg)
+
+
 def _check_thresholds(min_counts: int, min_share: float) -> None:
-    if min_counts < 1:
+    for name, value in (("min_guide_counts", min_counts), ("min_guide_share", min_share)):
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            msg = f"`{name}` must be a number, got {value!r} ({type(value).__name__})."
+            raise TypeError(msg)
+    if not min_counts >= 1:
         msg = f"`min_guide_counts` must be at least 1, got {min_counts!r}."
         raise ValueError(msg)
     if not 0 <= min_share <= 1:

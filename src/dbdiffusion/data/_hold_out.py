@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dbdiffusion.data._labels import labels_in
+from dbdiffusion.screen import NameRule, meant
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -11,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def hold_out(
-    adata: AnnData, perturbations: str | Sequence[str], perturbation_key: str = "perturbation"
+    adata: AnnData,
+    perturbations: str | Sequence[str],
+    perturbation_key: str = "perturbation",
+    control: str = "control",
+    combination_sep: str = "+",
 ) -> tuple[AnnData, AnnData]:
     """Split a screen into the cells to train on and the cells of held-out perturbations.
 
@@ -20,9 +27,10 @@ def hold_out(
     adata
         A screen; it is not changed.
     perturbations
-        Names to hold out.
-    perturbation_key
-        Column of ``obs``.
+        Names to hold out. All cells of a perturbation go, however its name is written: ``"A+B"`` and ``"B+A"``, ``"A"`` and
+        ``"A+ctrl"``.
+    perturbation_key, control, combination_sep
+        As in :meth:`DBDiffusion.setup_anndata`.
 
     Returns
     -------
@@ -44,14 +52,14 @@ def hold_out(
     (False, True)
     """
     perturbations = [perturbations] if isinstance(perturbations, str) else list(perturbations)
-    column = adata.obs[perturbation_key].astype(str)
-    unknown = [name for name in perturbations if name not in set(column)]
+    rule = NameRule(control, combination_sep, adata.var_names)
+    labels = labels_in(adata.obs, perturbation_key)
+    keys = {label: rule.key(label) for label in labels.unique()}
+    unknown = [name for name in perturbations if rule.key(name) not in set(keys.values())]
     if unknown:
-        import difflib
-
-        close = difflib.get_close_matches(unknown[0], sorted(set(column)), n=3)
-        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+        hint = meant(unknown[0], sorted(keys))
         msg = f"{unknown[0]!r} has no cells in adata.obs[{perturbation_key!r}], so it cannot be held out.{hint}"
         raise KeyError(msg)
-    out = column.isin(list(perturbations)).to_numpy()
+    wanted = {rule.key(name) for name in perturbations}
+    out = labels.isin([label for label, key in keys.items() if key in wanted]).to_numpy()
     return adata[~out].copy(), adata[out].copy()

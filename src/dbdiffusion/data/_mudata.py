@@ -12,7 +12,8 @@ from scvi.data.fields import BaseAnnDataField
 
 from dbdiffusion.data._fields import PerturbationField, UserVectorsField
 from dbdiffusion.data._guides import call_perturbations
-from dbdiffusion.data._validate import check_perturbations
+from dbdiffusion.data._labels import labels_in, perturbations_in
+from dbdiffusion.screen import NameRule
 
 if TYPE_CHECKING:
     import rich.table
@@ -44,11 +45,15 @@ class MuDataPerturbationField(BaseAnnDataField):
         Modality whose ``obs`` has the column; None means MuData's.
     rule
         Makes the calls; the column is then not read.
+    rna
+        Modality whose ``var_names`` are the genes.
     """
 
-    def __init__(self, attr_key: str, control: str, separator: str, mod_key: str | None, rule: GuideRule | None) -> None:
+    def __init__(
+        self, attr_key: str, control: str, separator: str, mod_key: str | None, rule: GuideRule | None, rna: str
+    ) -> None:
         super().__init__()
-        self._rule, self._control, self._separator = rule, control, separator
+        self._rule, self._control, self._separator, self._rna = rule, control, separator, rna
         self._mod_key = None if rule else mod_key
         self._field = PerturbationField(CALLS if rule else attr_key, control, separator)
 
@@ -57,6 +62,7 @@ class MuDataPerturbationField(BaseAnnDataField):
     attr_key = property(lambda self: self._field.attr_key)  # type: ignore[assignment]
     mod_key = property(lambda self: self._mod_key)  # type: ignore[assignment]
     is_empty = property(lambda _self: False)  # type: ignore[assignment]
+    adata_field = property(lambda self: self._field)
 
     def validate_field(self, mdata: MuData) -> None:
         """Check that the column is there."""
@@ -79,13 +85,24 @@ class MuDataPerturbationField(BaseAnnDataField):
         return self._field.view_state_registry(state_registry)
 
     def names(self, mdata: MuData) -> pd.Series:
-        """The perturbation of every cell, checked; made anew where a rule makes it. Nothing is written."""
+        """The one name of the perturbation of every cell; made anew where a rule makes it. Nothing is written."""
+        return perturbations_in(*self._column(mdata), self.name_rule(mdata))
+
+    def labels(self, mdata: MuData) -> pd.Series:
+        """The same as it is written."""
+        return labels_in(*self._column(mdata))
+
+    def name_rule(self, mdata: MuData) -> NameRule:
+        """How labels are read."""
+        return NameRule(self._control, self._separator, mdata.mod[self._rna].var_names)
+
+    def _column(self, mdata: MuData) -> tuple[pd.DataFrame, str]:
         key = self._field._original_attr_key
         obs = self._holder(mdata).obs if self._rule is None else pd.DataFrame({key: self._calls(mdata, self._rule)})
-        check_perturbations(obs, key, self._control)
-        return obs[key]
+        return obs, key
 
     def _holder(self, mdata: MuData) -> AnnData | MuData:
+        self._field.genes = mdata.mod[self._rna].var_names
         if self._rule is not None:
             mdata.obs[CALLS] = self._calls(mdata, self._rule).to_numpy()
         return mdata if self._mod_key is None else mdata.mod[self._mod_key]
@@ -102,8 +119,9 @@ class MuDataPerturbationField(BaseAnnDataField):
         )
         if calls.isna().any():
             msg = (
-                f"No guide was called in {int(calls.isna().sum())} of {len(calls)} cells, so they have no perturbation. Drop "
-                f"them: `calls = dbdiffusion.data.call_perturbations(mdata[{rule.modality!r}], ...)`, then "
+                f"No guide was called in {int(calls.isna().sum())} of {len(calls)} cells, so they have no perturbation. Ask "
+                f"for less than `min_guide_counts` {rule.min_counts} and `min_guide_share` {rule.min_share:g}, or drop them: "
+                f"`calls = dbdiffusion.data.call_perturbations(mdata[{rule.modality!r}], ...)`, then "
                 "`mdata = mdata[calls.notna().to_numpy()].copy()`."
             )
             raise ValueError(msg)
@@ -124,8 +142,11 @@ class MuDataUserVectorsField(UserVectorsField):
     """
 
     def __init__(self, attr_key: str | None, perturbation_field: MuDataPerturbationField, rna: str) -> None:
-        super().__init__(attr_key, "perturbation")
+        super().__init__(attr_key, "perturbation", perturbation_field._control, perturbation_field._separator)
         self._perturbations, self._rna = perturbation_field, rna
+
+    def _rule(self, data: Any) -> NameRule:
+        return super()._rule(data.mod[self._rna] if hasattr(data, "mod") else data)
 
     def register_field(self, mdata: MuData) -> dict:
         """Copy the table into the state."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
 
@@ -21,8 +19,22 @@ def row_chunks(matrix: object, chunk: int = 8192) -> Iterator[np.ndarray | sp.sp
         yield matrix[start : start + chunk]  # type: ignore[index]
 
 
-def check_counts(adata: AnnData, layer: str | None) -> None:
+def check_counts(adata: AnnData, layer: str | None, rows: Sequence[slice] | None = None) -> np.ndarray:
     """Raise unless the counts are finite, non-negative integers and the genes' names unique.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes.
+    layer
+        Layer with the counts, if they are not in X.
+    rows
+        Blocks of cells to look at; None means all.
+
+    Returns
+    -------
+    ndarray
+        Total counts of those cells, summed in float64 whatever the type of the counts.
 
     Raises
     ------
@@ -51,13 +63,25 @@ def check_counts(adata: AnnData, layer: str | None) -> None:
             "`adata.X = scipy.sparse.csr_matrix(adata.X)`."
         )
         raise ValueError(msg)
-    for rows in row_chunks(counts):
-        _check_values(np.asarray(rows.data if sp.issparse(rows) else rows))
+    if sp.issparse(counts) and counts.format == "csc":  # rows of it are slow to cut out
+        counts = counts.tocsr()
+    blocks = row_chunks(counts) if rows is None else (counts[block] for block in rows)
+    totals = [_checked_totals(block) for block in blocks]
+    return np.concatenate(totals) if totals else np.empty(0)
+
+
+def _checked_totals(rows: np.ndarray | sp.spmatrix) -> np.ndarray:
+    if not sp.issparse(rows):
+        rows = np.asarray(rows)
+    _check_values(np.asarray(rows.data) if sp.issparse(rows) else rows)
+    return np.asarray(rows.sum(axis=1, dtype=np.float64), dtype=np.float64).ravel()
 
 
 def _check_values(values: np.ndarray) -> None:
     if not np.issubdtype(values.dtype, np.number):
         problem: str | None = f"of type {values.dtype}"
+    elif np.issubdtype(values.dtype, np.complexfloating):
+        problem = "complex"
     elif not np.isfinite(values).all():
         problem = "NaN or infinite"
     elif (values < 0).any():
@@ -68,73 +92,6 @@ def _check_values(values: np.ndarray) -> None:
         return
     msg = (
         f"Counts must be finite, non-negative integers (raw UMIs), but some are {problem}. Normalised values cannot be used; "
-        "name the layer with raw counts: `setup_anndata(adata, layer=...)`."
+        "name the layer with raw counts, `setup_anndata(adata, layer=...)`, and leave it as it is as long as a model needs it."
     )
     raise ValueError(msg)
-
-
-def check_perturbations(obs: pd.DataFrame, perturbation_key: str, control: str) -> None:
-    """Raise unless the column holds control, at least two cells of it, and some perturbation.
-
-    Raises
-    ------
-    KeyError
-        If the column is missing.
-    ValueError
-        On missing or empty values, control absent or with fewer than two cells, or no perturbation beside it.
-    """
-    if perturbation_key not in obs:
-        close = difflib.get_close_matches(perturbation_key, [str(column) for column in obs.columns], n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        msg = f"`perturbation_key` {perturbation_key!r} is not in adata.obs, which has {sorted(map(str, obs.columns))}.{hint}"
-        raise KeyError(msg)
-    column = obs[perturbation_key]
-    if column.isna().any() or (column.astype(str).str.strip() == "").any():
-        msg = (
-            f"adata.obs[{perturbation_key!r}] must name a perturbation for every cell, but some are missing or empty. "
-            "Drop those cells, or call them what they are."
-        )
-        raise ValueError(msg)
-    sizes = column.astype(str).value_counts()
-    if control not in sizes.index:
-        close = difflib.get_close_matches(control, list(sizes.index), n=3) or list(sizes.index[:3])
-        msg = (
-            f"`control` {control!r} is not in adata.obs[{perturbation_key!r}]; it has {close!r}, among others. "
-            "Name the unperturbed cells: `setup_anndata(adata, control=...)`."
-        )
-        raise ValueError(msg)
-    if sizes[control] < 2:
-        msg = f"At least 2 control cells are needed for a variance, got {sizes[control]} of {control!r}."
-        raise ValueError(msg)
-    if len(sizes) < 2:
-        msg = f"At least one perturbation beside control {control!r} is needed, but every cell is control."
-        raise ValueError(msg)
-
-
-def check_vectors(table: object, where: str) -> pd.DataFrame:
-    """A user's vectors as a float64 frame, or a worded error.
-
-    Raises
-    ------
-    TypeError
-        If it is no DataFrame.
-    ValueError
-        On an empty table, duplicate names, or values that are not finite numbers.
-    """
-    if not isinstance(table, pd.DataFrame):
-        msg = f"{where} must be a DataFrame (index = perturbations or genes, columns = dimensions), got {type(table).__name__}."
-        raise TypeError(msg)
-    if table.shape[0] == 0 or table.shape[1] == 0:
-        msg = f"{where} is empty (shape {table.shape}); it needs a row per perturbation or gene and a column per dimension."
-        raise ValueError(msg)
-    index = table.index.astype(str)
-    if index.has_duplicates:
-        repeated = list(index[index.duplicated()][:3])
-        msg = f"{where} has {repeated!r} more than once in its index; keep one row a name."
-        raise ValueError(msg)
-    numeric = table.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    bad = ~np.isfinite(numeric).all(axis=1)
-    if bad.any():
-        msg = f"{where} must hold finite numbers only, but {list(table.index[bad][:3])!r} has others. Fill or drop those rows."
-        raise ValueError(msg)
-    return pd.DataFrame(numeric, index=index, columns=[str(column) for column in table.columns])

@@ -2,7 +2,6 @@
 
 from dbdiffusion.embedding._effect_space import EffectSpace, fit_effect_space
 from dbdiffusion.embedding._left_out import LeftOutSpaces, one_gene_space
-from dbdiffusion.embedding._names import parts_of
 from dbdiffusion.embedding._reference_sets import REFERENCE_SETS, reference_weights
 from dbdiffusion.embedding._select import score_strategies
 from dbdiffusion.embedding._space import ALL_STRATEGIES, PerturbationSpace, fit_space
@@ -16,7 +15,6 @@ __all__ = [
     "fit_effect_space",
     "fit_space",
     "one_gene_space",
-    "parts_of",
     "reference_weights",
     "score_strategies",
 ]

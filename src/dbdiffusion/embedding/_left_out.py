@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dbdiffusion.embedding._effect_space import EffectSpace, fit_effect_space
-from dbdiffusion.embedding._names import parts_of
 from dbdiffusion.embedding._select import score_strategies
 from dbdiffusion.embedding._space import PerturbationSpace, fit_space
-from dbdiffusion.screen import Fold, GeneSpace, LeftOut, ObservedEffects, Screen, SpaceWithout
+from dbdiffusion.screen import Fold, GeneSpace, LeftOut, ObservedEffects, Screen, SpaceWithout, split_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +105,7 @@ class LeftOutSpaces:
         """
         rng = np.random.default_rng(seed)
         singles = [
-            name for name in self.screen.names if parts_of(name, self.screen.separator, self.screen.genes.names) == (name,)
+            name for name in self.screen.names if split_name(name, self.screen.separator, self.screen.genes.names) == (name,)
         ]
         genes = _dealt_out(self.screen.genes.names, singles, rng)
         table = self.user_vectors

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dbdiffusion.embedding._effect_space import EffectSpace, fit_effect_space
-from dbdiffusion.embedding._names import not_placed, parts_of
+from dbdiffusion.embedding._refusals import not_placed, too_few
 from dbdiffusion.embedding._strategies import STRATEGIES, UNCLUSTERED, Evidence, locate_cluster
+from dbdiffusion.embedding._vectors import OwnVectors
+from dbdiffusion.screen import split_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +76,7 @@ class PerturbationSpace:
 
     def parts(self, name: str) -> tuple[str, ...]:
         """Parts of a combination; a name that stands for itself is its only part."""
-        return parts_of(name, self.separator, self.genes.names)
+        return split_name(name, self.separator, self.genes.names)
 
     def is_measured(self, name: str) -> bool:
         """Whether the perturbation, its parts in any order, has a row of its own."""
@@ -82,9 +84,7 @@ class PerturbationSpace:
 
     def can_embed(self, name: str) -> bool:
         """Whether :meth:`embed` has an answer."""
-        if self.is_measured(name):
-            return True
-        return all(self.is_measured(part) or self._strategy_of(part) is not None for part in self.parts(name))
+        return all(self.is_measured(piece) or self._strategy_of(piece) is not None for piece in self._pieces(name))
 
     def check_placed(self, names: Sequence[str]) -> None:
         """Raise as :meth:`embed` would, without the work.
@@ -96,39 +96,32 @@ class PerturbationSpace:
         ValueError
             If the strategy that would place a part has too little to learn from.
         """
-        for part in sorted({p for name in names if not self.is_measured(name) for p in self.parts(name)}):
-            strategy = "measured" if self.is_measured(part) else self._strategy_of(part)
-            if strategy is None:
-                known_names = [*self.names, *self.genes.names, *([] if self.user_vectors is None else self.user_vectors.index)]
-                raise KeyError(not_placed(part, known_names))
-            if strategy not in ("measured", "mean") and not self.can_learn(strategy):
-                raise ValueError(_too_few(strategy, len(self._rows_with_vectors(self.names, strategy))))
+        for piece in sorted({piece for name in names for piece in self._pieces(name) if not self.is_measured(piece)}):
+            if self._strategy_of(piece) is None:
+                raise self._refusal(piece)
 
     def embed(self, names: Sequence[str]) -> np.ndarray:
         """Embeddings (n, E): measured ones as measured, unseen ones by strategy, combinations as the sum of parts.
+
+        A combination with a vector of its own is placed by it where a table strategy ranks before what its parts need.
 
         Raises
         ------
         KeyError
             If a part is neither measured, nor a measured gene, nor in the user's vectors.
         """
-        parts = {p for name in names if not self.is_measured(name) for p in self.parts(name) if not self.is_measured(p)}
-        unseen = self._embed_unseen(sorted(parts))
+        pieces = {name: self._pieces(name) for name in names}
+        unseen = self._embed_unseen(sorted({p for some in pieces.values() for p in some if not self.is_measured(p)}))
+        known = {p: unseen[p] if p in unseen else self.embedding[self.row(p)] for some in pieces.values() for p in some}
         answer = np.empty((len(names), self.embedding.shape[1]))
         for i, name in enumerate(names):
-            row = self.row(name)
-            if row is not None:
-                answer[i] = self.embedding[row]
-                continue
-            vectors = [unseen[p] if p in unseen else self.embedding[self._rows[p]] for p in self.parts(name)]
-            answer[i] = self.control + sum(vector - self.control for vector in vectors)
+            vectors = [known[piece] for piece in sorted(pieces[name])]  # so that their order changes no bit of the sum
+            answer[i] = vectors[0] if self.is_measured(name) else self.control + sum(v - self.control for v in vectors)
         return answer
 
     def strategy_of(self, name: str) -> str:
         """Strategies that place a perturbation, joined by the separator; ``"measured"`` for a measured part."""
-        if self.is_measured(name):
-            return "measured"
-        labels = ["measured" if self.is_measured(p) else self._strategy_of(p) for p in self.parts(name)]
+        labels = ["measured" if self.is_measured(p) else self._strategy_of(p) for p in self._pieces(name)]
         return self.separator.join(label or "none" for label in labels)
 
     def predict_effect(self, names: Sequence[str]) -> np.ndarray:
@@ -154,7 +147,7 @@ class PerturbationSpace:
         units = []
         for group in (names, self.names):
             known = self._rows_with_vectors(group, strategy)
-            unit = np.full((len(group), self._features(strategy)[1].shape[1]), np.nan)
+            unit = np.full((len(group), self._features(strategy).shape[1]), np.nan)
             if len(known):
                 vectors = self._evidence([group[i] for i in known], strategy).vectors
                 unit[known] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-300)
@@ -176,31 +169,44 @@ class PerturbationSpace:
         """Row of a measured perturbation, parts in any order; None if it was not measured."""
         if name in self._rows:
             return self._rows[name]
-        parts = self.parts(name)
-        return self._order_free.get(tuple(sorted(parts))) if len(parts) > 1 else None
+        return self._order_free.get(tuple(sorted(self.parts(name))))
 
     @cached_property
     def _order_free(self) -> dict[tuple[str, ...], int]:
         return {tuple(sorted(self.parts(name))): row for name, row in self._rows.items()}
 
-    def _strategy_of(self, part: str) -> str | None:
-        """The first strategy that knows something of a name and has enough measured ones to learn from."""
-        return next((s for s in self.ranking if self._knows(part, s) and self.can_learn(s)), None)
+    def _pieces(self, name: str) -> tuple[str, ...]:
+        """What is added up to place a perturbation: itself where it is known as a whole, else its parts."""
+        parts = self.parts(name)
+        if len(parts) == 1 or self.is_measured(name):
+            return (name,)
+        whole = self._strategy_of(name)
+        if whole is None:
+            return parts
+        needed = [self._strategy_of(part) for part in parts if not self.is_measured(part)]
+        last = max((self.ranking.index(strategy) for strategy in needed if strategy), default=0)
+        return (name,) if None in needed or self.ranking.index(whole) <= last else parts
 
-    def _knows(self, part: str, strategy: str) -> bool:
-        in_table = self.user_vectors is not None and part in self.user_vectors.index
+    def _strategy_of(self, piece: str) -> str | None:
+        """The first strategy that knows something of a name and has enough measured ones to learn from."""
+        return next((s for s in self.ranking if self._knows(piece, s) and self.can_learn(s)), None)
+
+    def _knows(self, piece: str, strategy: str) -> bool:
+        in_table = self._own.row(piece) is not None
         if strategy in TABLE_STRATEGIES:
             return in_table
-        return part in self.genes.names or (strategy == "mean" and (in_table or self.places_anything))
+        is_single = self.parts(piece) == (piece,)
+        return piece in self.genes.names or (strategy == "mean" and is_single and (in_table or self.places_anything))
+
+    @cached_property
+    def _own(self) -> OwnVectors:
+        return OwnVectors(self.user_vectors, self.parts)
 
     def _embed_unseen(self, parts: list[str]) -> dict[str, np.ndarray]:
         chosen = {part: self._strategy_of(part) for part in parts}
         for part, strategy in chosen.items():
             if strategy is None:
-                for learned in (s for s in self.ranking if self._knows(part, s)):
-                    self._known(learned)  # raises: too few to learn from
-                known_names = [*self.names, *self.genes.names, *([] if self.user_vectors is None else self.user_vectors.index)]
-                raise KeyError(not_placed(part, known_names))
+                raise self._refusal(part)
         answer: dict[str, np.ndarray] = {}
         for strategy in sorted({s for s in chosen.values() if s is not None}):
             members = [part for part in parts if chosen[part] == strategy]
@@ -218,7 +224,7 @@ class PerturbationSpace:
             return rows, Evidence(np.zeros((len(rows), 1)), np.full(len(rows), UNCLUSTERED))
         rows = self._rows_with_vectors(self.names, strategy)
         if len(rows) < MIN_KNOWN:
-            raise ValueError(_too_few(strategy, len(rows)))
+            raise too_few(strategy, len(rows), MIN_KNOWN)
         return rows, self._evidence([self.names[i] for i in rows], strategy)
 
     def can_learn(self, strategy: str) -> bool:
@@ -233,43 +239,42 @@ class PerturbationSpace:
 
     def _rows_with_vectors(self, names: Sequence[str], strategy: str) -> np.ndarray:
         """Positions of the names all of whose parts have a vector."""
-        columns, first = self._columns(names, self._features(strategy)[0])
+        columns, first = self._columns(names, strategy)
         return np.flatnonzero(np.minimum.reduceat(columns, first) >= 0) if len(names) else np.empty(0, dtype=int)
 
     def _evidence(self, names: Sequence[str], strategy: str) -> Evidence:
         if strategy == "mean" or not names:
             return Evidence(np.zeros((len(names), 1)), np.full(len(names), UNCLUSTERED))
-        index, vectors = self._features(strategy)
-        columns, first = self._columns(names, index)
+        vectors = self._features(strategy)
+        columns, first = self._columns(names, strategy)
         summed = np.add.reduceat(vectors[columns], first)
         if strategy in TABLE_STRATEGIES:
             return Evidence(summed, np.full(len(names), UNCLUSTERED))
         is_single = np.diff(first, append=len(columns)) == 1
         return Evidence(summed, np.where(is_single, self.genes.clusters[columns[first]], UNCLUSTERED))
 
-    def _columns(self, names: Sequence[str], index: pd.Index) -> tuple[np.ndarray, np.ndarray]:
-        """Positions in an index of all parts of all names, -1 where absent, and where every name's parts begin."""
-        parts = [self.parts(name) for name in names]
+    def _columns(self, names: Sequence[str], strategy: str) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the vectors of all parts of all names, -1 where absent, and where every name's parts begin.
+
+        A combination with a vector of its own has that, and not those of its parts.
+        """
+        is_own = strategy in TABLE_STRATEGIES
+        parts = [(name,) if is_own and self._own.row(name) is not None else self.parts(name) for name in names]
         first = np.cumsum([0, *(len(one) for one in parts[:-1])])
-        return index.get_indexer([part for one in parts for part in one]), first
+        flat = [part for one in parts for part in one]
+        if not is_own:
+            return self.genes.names.get_indexer(flat), first
+        rows = [self._own.row(part) for part in flat]
+        return np.array([-1 if row is None else row for row in rows], dtype=int), first
 
-    def _features(self, strategy: str) -> tuple[pd.Index, np.ndarray]:
-        if strategy not in TABLE_STRATEGIES:
-            return self.genes.names, self.genes.evidence
-        if self.user_vectors is None:
-            msg = f"Strategy {strategy!r} needs your own vectors: name them with `embedding_key` or `add_perturbations`."
-            raise ValueError(msg)
-        values = self.user_vectors.to_numpy(dtype=float)
-        spread = values.std(axis=0)
-        scaled = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
-        return self.user_vectors.index, scaled / np.sqrt(max(1, scaled.shape[1]))
+    def _features(self, strategy: str) -> np.ndarray:
+        return self._own.evidence if strategy in TABLE_STRATEGIES else self.genes.evidence
 
-
-def _too_few(strategy: str, n: int) -> str:
-    return (
-        f"Strategy {strategy!r} needs at least {MIN_KNOWN} measured perturbations with a vector, got {n}. Give vectors for the "
-        "measured perturbations (`embedding_key`), or use strategy 'mean'."
-    )
+    def _refusal(self, name: str) -> Exception:
+        known = next((s for s in self.ranking if self._knows(name, s)), None)
+        if known is not None:
+            return too_few(known, len(self._rows_with_vectors(self.names, known)), MIN_KNOWN)
+        return not_placed(name, self.names, self.genes.names, self._own.names)
 
 
 def fit_space(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from dbdiffusion.data import ScreenWarning, perturbations_in
 from dbdiffusion.metrics import coverage, mean_squared_error, pearson, precision_recall, two_sided_pit
+from dbdiffusion.screen import NameRule
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -44,9 +47,8 @@ class HeldOut:
 
 def observe(model: DBDiffusion, cells: AnnData, setup: dict[str, Any], seed: int) -> HeldOut:
     """Observed effects of the perturbations in ``cells``, which holds control cells too."""
-    model.setup_anndata(cells, **setup)
-    observed = model.observed_effects(cells)
-    sizes = cells.obs[setup["perturbation_key"]].astype(str).value_counts()
+    observed = _observed(model, cells, setup)
+    sizes = _names_in(cells, setup).value_counts()
     names = list(observed["target"].unique())
     return HeldOut(observed, {name: int(sizes[name]) for name in names}, split_half_ceiling(model, cells, setup, seed))
 
@@ -58,7 +60,7 @@ def split_half_ceiling(model: DBDiffusion, cells: AnnData, setup: dict[str, Any]
     2r / (1 + r) the reliability of the whole (Spearman-Brown). NaN with fewer than four cells, 0 if r is negative.
     """
     rng = np.random.default_rng(seed)
-    column = cells.obs[setup["perturbation_key"]].astype(str).to_numpy()
+    column = _names_in(cells, setup).to_numpy()
     half = np.zeros(cells.n_obs, dtype=int)
     is_split = np.zeros(cells.n_obs, dtype=bool)
     for name in np.unique(column):
@@ -72,13 +74,24 @@ def split_half_ceiling(model: DBDiffusion, cells: AnnData, setup: dict[str, Any]
     effects = []
     for side in (0, 1):
         part = cells[is_split & (half == side)].copy()
-        model.setup_anndata(part, **setup)
-        effects.append(model.observed_effects(part).pivot(index="target", columns="variable", values="effect"))
+        effects.append(_observed(model, part, setup).pivot(index="target", columns="variable", values="effect"))
     first, second = (effect.reindex(index=names) for effect in effects)
     r = pearson(first.to_numpy(), second[first.columns].to_numpy())
     return {
         name: float(np.sqrt(max(2 * x / (1 + x), 0))) if np.isfinite(x) else np.nan for name, x in zip(names, r, strict=True)
     }
+
+
+def _observed(model: DBDiffusion, cells: AnnData, setup: dict[str, Any]) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScreenWarning)  # all of it was said of the whole screen
+        model.setup_anndata(cells, **setup)
+    return model.observed_effects(cells)
+
+
+def _names_in(cells: AnnData, setup: dict[str, Any]) -> pd.Series:
+    rule = NameRule(setup["control"], setup.get("combination_sep", "+"), cells.var_names)
+    return perturbations_in(cells.obs, setup["perturbation_key"], rule)
 
 
 def score_targets(model: DBDiffusion, effects: pd.DataFrame, held_out: HeldOut | None) -> list[dict[str, Any]]:

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from dbdiffusion._keys import REGISTRY
+from dbdiffusion.data import contexts_of
 from dbdiffusion.embedding import fit_effect_space
 from dbdiffusion.model._calibration import CalibrationMixin
 from dbdiffusion.model._generation import GenerationMixin, known_word
 from dbdiffusion.model._inference import InferenceMixin
 from dbdiffusion.model._perturbations import PerturbationMixin
-from dbdiffusion.model._screen import contexts_of
 from dbdiffusion.screen import Screen
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class ContextMixin(_Base):
         if not self.contexts:
             msg = f"`context` must be set up (`context_key` in `setup_anndata` or `setup_mudata`) first, got {context!r}."
             raise ValueError(msg)
-        known_word("context", context, self.contexts)
+        context = known_word("context", None if context is None else str(context), self.contexts)
         self._require_diffusion()
         if not self._views:
             screens = {name: Screen.from_dict(values) for name, values in (self.context_screens_ or {}).items()}

@@ -109,7 +109,7 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             if space is None:
                 continue
             is_out = np.isin(reader.codes, [reader.categories.index(name) for name in fold.excluded])
-            outside = latents.subset(np.flatnonzero(~is_out))
+            outside = latents.subset(np.flatnonzero(~is_out & reader.cells.takes_part))
             self._fit_fold(
                 diffusion, space, outside, batch_size, max_epochs, plan_kwargs, accelerator, devices, enable_progress_bar
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -14,6 +13,7 @@ from scvi import REGISTRY_KEYS
 from dbdiffusion.diffusion import steps_of
 from dbdiffusion.model._generate import GenerationOptions, Generator
 from dbdiffusion.model._targets import TargetsMixin, target_names
+from dbdiffusion.screen import meant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,8 +67,8 @@ class GenerationMixin(TargetsMixin):
         -------
         AnnData
             Counts in X (cells, G) as CSR; ``obs`` has the perturbation under the registered key, ``strategy`` (how it was
-            placed) and ``library_size`` (of the matched control cell: divide by it for CP10K); ``uns["dbdiffusion"]`` holds
-            seed, guidance, sampler and version.
+            placed) and ``library_size`` (of the matched control cell: divide by it for CP10K), with ``dbdiffusion_`` before
+            the one that is the registered key; ``uns["dbdiffusion"]`` holds seed, guidance, sampler and version.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class GenerationMixin(TargetsMixin):
         if context is not None or self.contexts:
             view = self.in_context(context)  # type: ignore[attr-defined]
             return view.generate(targets, n_cells, guidance_scale, n_steps, sampler, batch, seed, covariates=covariates)
-        names = target_names(targets)
+        names = self._canonical(target_names(targets))
         if n_cells < 1:
             msg = f"`n_cells` must be at least 1, got {n_cells!r}."
             raise ValueError(msg)
@@ -94,13 +94,16 @@ class GenerationMixin(TargetsMixin):
         table[screen.control] = self._as_condition(space.control[None])[0]
         blocks, obs = [], []
         for name in names:
-            counts, matched = generator.counts(table[name].to(self.device), n_cells, name)
+            seeded_by = space.separator.join(sorted(space.parts(name)))
+            counts, matched = generator.counts(table[name].to(self.device), n_cells, seeded_by)
             blocks.append(sp.csr_matrix(counts.astype(np.float32)))
             strategy = "control" if name == screen.control else space.strategy_of(name)
             library = screen.library[matched] * screen.depth_per_library
-            obs.append(pd.DataFrame({self._perturbation_key: name, "strategy": strategy, "library_size": library}))
+            own = {"strategy": strategy, "library_size": library}
+            beside = {f"dbdiffusion_{key}" if key == self._perturbation_key else key: value for key, value in own.items()}
+            obs.append(pd.DataFrame({self._perturbation_key: name, **beside}))
         frame = pd.concat(obs, ignore_index=True).set_axis([f"generated{i}" for i in range(n_cells * len(names))], axis=0)
-        for column in (self._perturbation_key, "strategy"):
+        for column in frame.columns[:2]:  # perturbation and strategy
             frame[column] = frame[column].astype("category")
         cells = ad.AnnData(sp.vstack(blocks, format="csr"), obs=frame, var=pd.DataFrame(index=screen.var_names))
         cells.uns["dbdiffusion"] = self._provenance(
@@ -146,8 +149,7 @@ class GenerationMixin(TargetsMixin):
 def known_word(what: str, word: str | None, words: Sequence[str]) -> str:
     """The word, if it is one of them; else a ValueError that names them and close ones."""
     if word is None or word not in words:
-        close = difflib.get_close_matches(str(word), words, n=3)
-        msg = f"`{what}` must be one of {list(words[:10])}, got {word!r}." + (f" Did you mean {close}?" if close else "")
+        msg = f"`{what}` must be one of {list(words[:10])}, got {word!r}.{meant(str(word), words)}"
         raise ValueError(msg)
     return word
 

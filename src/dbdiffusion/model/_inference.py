@@ -186,8 +186,8 @@ class InferenceMixin(_Base):
             The table of :meth:`differential_expression_ppi`, genes in the order of ``var_names``; with contexts, one after the
             other and a column ``context``.
         """
-        manager = self.adata_manager if adata is None else self._get_most_recent_anndata_manager(adata, required=True)
-        reader = ScreenReader(manager)
+        contexts = self.contexts if self._context_name is None else (self._context_name,)
+        reader = ScreenReader(self._manager_of(adata, contexts))
         if not self.contexts:
             return _observed_table(reader, self._context_name, confidence)
         tables = [_observed_table(reader, name, confidence).assign(context=name) for name in self.contexts]
@@ -234,7 +234,7 @@ class InferenceMixin(_Base):
         return table
 
     def _target_names(self, targets: str | Sequence[str] | None) -> list[str]:
-        names = self.perturbation_names if targets is None else target_names(targets)
+        names = self.perturbation_names if targets is None else self._canonical(target_names(targets))
         check_not_control(names, self._screen().control)
         return list(dict.fromkeys(names))
 

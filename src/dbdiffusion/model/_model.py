@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from scvi.model import SCVI
 
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion.data import PerturbationField
+from dbdiffusion.data import PerturbationField, contexts_of
 from dbdiffusion.model._calibration import CalibrationMixin
 from dbdiffusion.model._context import ContextMixin
 from dbdiffusion.model._cross_fit import CrossFittingMixin
+from dbdiffusion.model._doors import DoorMixin
 from dbdiffusion.model._generation import GenerationMixin
 from dbdiffusion.model._hub import HubMixin
 from dbdiffusion.model._inference import InferenceMixin
@@ -21,8 +22,8 @@ from dbdiffusion.model._pretrained import PretrainedMixin
 from dbdiffusion.model._query import QueryMixin
 from dbdiffusion.model._rna import RnaMixin
 from dbdiffusion.model._saving import SavingMixin
-from dbdiffusion.model._screen import contexts_of
 from dbdiffusion.model._setup import SetupMixin
+from dbdiffusion.model._target_cells import TargetCellsMixin
 from dbdiffusion.model._weights import WeightsMixin
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ class DBDiffusion(  # type: ignore[override]
     WeightsMixin,
     HubMixin,
     RnaMixin,
+    DoorMixin,
     MinifiedMixin,
     PretrainedMixin,
     QueryMixin,
     ContextMixin,
     CrossFittingMixin,
     PerturbationMixin,
+    TargetCellsMixin,
     GenerationMixin,
     InferenceMixin,
     CalibrationMixin,

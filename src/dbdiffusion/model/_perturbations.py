@@ -9,8 +9,10 @@ import pandas as pd
 import torch
 
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion.data import PerturbationField, check_vectors, vectors_from_state
+from dbdiffusion.data import PerturbationField, aligned_vectors, check_vectors, say, vectors_from_state
 from dbdiffusion.embedding import ALL_STRATEGIES, LeftOutSpaces, fit_space, one_gene_space
+from dbdiffusion.model._screen import genes_of
+from dbdiffusion.screen import NameRule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,11 +80,11 @@ class PerturbationMixin(_Base):
 
     def strategy_of(self, name: str) -> str:
         """How a perturbation is placed: ``"measured"``, or its strategies, one a part."""
-        return self._space().strategy_of(name)
+        return self._space().strategy_of(self._canonical([name])[0])
 
     def parts_of(self, name: str) -> tuple[str, ...]:
         """Parts of a combination; a single perturbation is its only part."""
-        return self._space().parts(name)
+        return self._space().parts(self._canonical([name])[0])
 
     def baseline_effects(self, name: str) -> dict[str, np.ndarray]:
         """Simple predictions (G,) of an unseen perturbation, from measured ones alone.
@@ -91,6 +93,7 @@ class PerturbationMixin(_Base):
         combination of measured parts the sum of their effects); the mean again where gene space cannot place it.
         """
         observed, space = self._screen().observed, self._space()
+        name = self._canonical([name])[0]
         mean = observed.effect.mean(axis=0)
         ridge = space.with_ranking(("ridge",))
         unseen = name if not space.is_measured(name) else None
@@ -119,28 +122,50 @@ class PerturbationMixin(_Base):
         KeyError
             If nothing places a name (stage two must be trained for this check).
         """
+        names = self._canonical(names)
         known = set(self.perturbation_names)
         repeated = [name for name in names if name in known]
-        if repeated:
+        if repeated or len(set(names)) < len(names):
+            repeated = repeated or [name for name in names if names.count(name) > 1]
             msg = f"{repeated[:3]!r} are registered already; add only new names."
             raise ValueError(msg)
         vectors = self.added_vectors_
         if embeddings is not None:
-            vectors = _stacked(self._user_vectors(), check_vectors(embeddings, "`embeddings`"))
+            rule = self._name_rule()
+            vectors = _stacked(self._user_vectors(), check_vectors(embeddings, "`embeddings`", rule), rule)
         before = self.added_vectors_, self._cached_left_out
         self.added_vectors_ = vectors
         if embeddings is not None:
             self._cached_left_out = None
         if self.is_diffusion_trained_:
-            space = self._space() if embeddings is None else self._space_of(self._screen())
             try:
-                space.embed(list(names))
-            except KeyError:
+                space = self._space() if embeddings is None else self._space_of(self._screen())
+                space.embed(names)
+            except BaseException:
                 self.added_vectors_, self._cached_left_out = before
                 raise
         if embeddings is not None:
             self._forget_space()
         self.added_perturbations_ = [*self.added_perturbations_, *names]
+
+    def _name_rule(self) -> NameRule:
+        state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
+        genes = pd.Index(genes_of(self.registry_))
+        return NameRule(state[PerturbationField.CONTROL], state[PerturbationField.SEPARATOR], genes)
+
+    def _canonical(self, names: Sequence[str]) -> list[str]:
+        """The one name of each perturbation: as it is registered, else without control and repeats, as it is written first."""
+        names = [names] if isinstance(names, str) else list(names)
+        rule = self._name_rule()
+        if not any(rule.separator and rule.separator in str(name) for name in names):
+            return [str(name) for name in names]
+        known = {rule.key(name): name for name in reversed([rule.control, *self.perturbation_names])}
+        repeated = [name for name in names if rule.repeats(name) and rule.clean(name) != rule.control]
+        if repeated:
+            first = repeated[0]
+            say(f"{first!r} is read as {rule.clean(first)!r}: a part counts once, and a double dose needs a name of its own.")
+        exact = set(known.values())
+        return [str(name) if name in exact else known.setdefault(rule.key(name), rule.clean(name)) for name in names]
 
     def _space(self) -> PerturbationSpace:
         if self._cached_space is None:
@@ -204,11 +229,10 @@ class PerturbationMixin(_Base):
         return vectors_from_state(state)
 
 
-def _stacked(before: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
+def _stacked(before: pd.DataFrame | None, new: pd.DataFrame, rule: NameRule) -> pd.DataFrame:
     if before is None:
         return new
-    if before.shape[1] != new.shape[1]:
-        msg = f"`embeddings` must have the {before.shape[1]} columns of the registered table, got {new.shape[1]}."
-        raise ValueError(msg)
-    new = new.set_axis(before.columns, axis=1)
-    return pd.concat([before[~before.index.isin(new.index)], new])
+    columns = None if isinstance(before.columns, pd.RangeIndex) else list(before.columns)
+    new = aligned_vectors(new, columns, before.shape[1], "`embeddings`").set_axis(before.columns, axis=1)
+    keys = {rule.key(name) for name in new.index}
+    return pd.concat([before[[rule.key(name) not in keys for name in before.index]], new])

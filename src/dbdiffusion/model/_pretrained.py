@@ -9,6 +9,7 @@ from scvi.model import SCVI
 from scvi.module import VAE
 
 from dbdiffusion._compat import minified_type
+from dbdiffusion.data import check_kind
 
 if TYPE_CHECKING:
     from typing import Self
@@ -123,6 +124,7 @@ def _data_of(scvi_model: SCVI, adata: AnnData | None) -> AnnData:
     if adata is None:
         msg = "`scvi_model` was loaded without data; give the cells: `from_scvi_model(scvi_model, adata=...)`."
         raise ValueError(msg)
+    check_kind(adata)
     if minified_type(adata) is not None:
         msg = "The AnnData of `scvi_model` is minified, but effects are read from counts. Give the whole one: `adata=...`."
         raise ValueError(msg)

@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from mudata import MuData
-from scvi import REGISTRY_KEYS
+
+from dbdiffusion.data import check_genes, check_kind, check_modalities
+from dbdiffusion.model._screen import genes_of
 
 if TYPE_CHECKING:
     from typing import Self
 
+    import pandas as pd
     from anndata import AnnData
     from scvi.model import SCVI as _Base
 else:
     _Base = object
+
+PREPARE = "Run `DBDiffusion.prepare_query_anndata(adata, reference_model)` first, which pads and sorts."
 
 
 class QueryMixin(_Base):
@@ -75,7 +79,9 @@ class QueryMixin(_Base):
         if reference.contexts:
             msg = "A model with contexts cannot be taken to new cells yet; train one on all cells together."
             raise NotImplementedError(msg)
-        _check_genes(adata, reference)
+        check_kind(adata, is_mudata="modalities" in reference.registry_["setup_args"])
+        if not kwargs.get("inplace_subset_query_vars"):
+            check_genes(_genes_in(adata, reference), genes_of(reference.registry_), PREPARE)
         model = super().load_query_data(
             adata,
             reference_model,
@@ -103,22 +109,12 @@ class QueryMixin(_Base):
             self.screen_ = self._cached_screen.to_dict()
 
 
-def _check_genes(adata: AnnData, reference: Any) -> None:
-    known = np.asarray(
-        reference.registry_["field_registries"][REGISTRY_KEYS.X_KEY]["state_registry"]["column_names"], dtype=str
-    )
+def _genes_in(adata: AnnData | MuData, reference: Any) -> pd.Index:
     rna = (reference.registry_["setup_args"].get("modalities") or {"rna_layer": "rna"})["rna_layer"]
-    brought = np.asarray((adata.mod[rna] if isinstance(adata, MuData) else adata).var_names, dtype=str)
-    if not np.array_equal(known, brought):
-        absent = [name for name in known if name not in set(brought)]
-        found = (
-            f"{len(absent)} of them are absent, as {absent[:3]}" if absent else "they are in another order, or there are more"
-        )
-        msg = (
-            f"The new cells must have the reference's {len(known)} genes in its order, but {found}. Run "
-            "`DBDiffusion.prepare_query_anndata(adata, reference_model)` first, which pads and sorts."
-        )
-        raise ValueError(msg)
+    if not isinstance(adata, MuData):
+        return adata.var_names
+    check_modalities(adata, {rna})
+    return adata.mod[rna].var_names
 
 
 def _sizes(model: Any) -> dict[str, tuple[int, ...]]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from anndata import AnnData
 from mudata import MuData
-from scvi.data import AnnDataManager
 
+from dbdiffusion._compat import DATA_UUID
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion.data import PerturbationField
-from dbdiffusion.model._setup import COLUMN_ARGUMENTS, anndata_fields
+from dbdiffusion.data import PerturbationField, ScreenManager
+from dbdiffusion.model._fields import COLUMN_ARGUMENTS, anndata_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,8 @@ class RnaMixin(_Base):
     _rna_of_mudata: dict[str, tuple[MuData, AnnData]]
 
     def _validate_anndata(self, adata: AnnData | MuData | None = None, copy_if_view: bool = True) -> AnnData:
+        if adata is not None and any(adata is rna for _, rna in self._rna_of_mudata.values()):
+            return adata  # scvi-tools asks again with what it was given
         data = super()._validate_anndata(adata, copy_if_view)
         return self._rna(data) if isinstance(data, MuData) else data
 
@@ -41,10 +43,10 @@ class RnaMixin(_Base):
         self.registry_.setdefault("setup_method_name", method)
 
     def _rna(self, mdata: MuData) -> AnnData:
-        """The RNA, registered for this model with the codes of the MuData; made once a MuData."""
-        key = mdata.uns["_scvi_uuid"]
+        """The RNA, registered for this model with the codes of the MuData; made once, and again if its cells changed."""
+        key = mdata.uns[DATA_UUID]
         source, rna = self._rna_of_mudata.get(key, (None, None))
-        if source is not mdata or self.get_anndata_manager(rna) is None:
+        if source is not mdata or not rna.obs_names.equals(mdata.obs_names) or self.get_anndata_manager(rna) is None:
             rna = self._register_rna(mdata)
             self._rna_of_mudata = {key: (mdata, rna)}
         return rna
@@ -58,7 +60,7 @@ class RnaMixin(_Base):
         copied = AnnData(counts, obs=self._obs_of(mdata, arguments, located), var=rna.var[[]])
         kept = (*COLUMN_ARGUMENTS, "perturbation_key", "control", "combination_sep")
         setup_args = {"layer": None, "embedding_key": None, **{name: arguments.get(name) for name in kept}}
-        manager = AnnDataManager(
+        manager = ScreenManager(
             fields=anndata_fields(**setup_args),
             setup_method_args={
                 "model_name": type(self).__name__,

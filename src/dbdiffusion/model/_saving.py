@@ -11,6 +11,7 @@ import pandas as pd
 from scvi.model import SCVI
 
 from dbdiffusion._compat import download
+from dbdiffusion.data import check_kind
 from dbdiffusion.model._files import whole_files
 from dbdiffusion.model._seal import check_companion, check_whole, seal
 
@@ -114,6 +115,8 @@ class SavingMixin(_Base):
             If the file is missing, cut off or changed, or is another model's, or the cells do not fit. A checkpoint is looked
             through before anything of it is used.
         """
+        if adata is not None and adata is not False:
+            check_kind(adata, is_mudata=None)
         file = Path(dir_path) / _name_of(prefix)
         if backup_url is not None and not file.is_file():
             _fetch(backup_url, file)

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scvi import REGISTRY_KEYS
-from scvi.data import AnnDataManager
-from scvi.data.fields import (
-    CategoricalJointObsField,
-    CategoricalObsField,
-    LayerField,
-    MuDataWrapper,
-    NumericalJointObsField,
-    NumericalObsField,
-)
-
-from dbdiffusion._compat import minified_type
+from dbdiffusion._compat import DATA_UUID, assign_uuid, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import (
-    GuideRule,
-    MuDataPerturbationField,
-    MuDataUserVectorsField,
-    PerturbationField,
-    UserVectorsField,
+    CellGroups,
+    ScreenManager,
     check_columns,
     check_contexts,
-    check_counts,
+    check_kind,
     check_modalities,
-    check_perturbations,
     check_texts,
+    labels_in,
+    perturbations_in,
+    say_suspicions,
+    undone_if_it_fails,
 )
+from dbdiffusion.model._fields import COLUMN_ARGUMENTS, anndata_fields, mudata_fields, mudata_perturbations
+from dbdiffusion.screen import NameRule
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,15 +28,6 @@ if TYPE_CHECKING:
     from scvi.model import SCVI as _Base
 else:
     _Base = object
-
-_COVARIATES: tuple[tuple[str, str, Any, dict[str, bool]], ...] = (
-    ("batch_key", REGISTRY_KEYS.BATCH_KEY, CategoricalObsField, {}),
-    ("labels_key", REGISTRY_KEYS.LABELS_KEY, CategoricalObsField, {}),
-    ("size_factor_key", REGISTRY_KEYS.SIZE_FACTOR_KEY, NumericalObsField, {"required": False}),
-    ("categorical_covariate_keys", REGISTRY_KEYS.CAT_COVS_KEY, CategoricalJointObsField, {}),
-    ("continuous_covariate_keys", REGISTRY_KEYS.CONT_COVS_KEY, NumericalJointObsField, {}),
-)
-COLUMN_ARGUMENTS = (*(name for name, *_ in _COVARIATES), "context_key")
 
 
 class SetupMixin(_Base):
@@ -112,19 +94,20 @@ class SetupMixin(_Base):
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         arguments = setup_method_args["setup_args"]
+        check_kind(adata)
         _check_arguments(arguments)
-        check_counts(adata, layer)
-        check_perturbations(adata.obs, perturbation_key, control)
+        rule = NameRule(control, combination_sep, adata.var_names)
+        perturbations = perturbations_in(adata.obs, perturbation_key, rule)
         for name in COLUMN_ARGUMENTS:
             check_columns(adata.obs, name, arguments[name])
         if context_key is not None:
-            check_contexts(adata.obs[context_key], adata.obs[perturbation_key], context_key, control)
+            check_contexts(adata.obs[context_key], perturbations, context_key, control)
         fields = anndata_fields(**arguments)
         if minified_type(adata) is not None:
             fields += cls._get_fields_for_adata_minification(minified_type(adata))
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
-        manager.register_fields(adata, **kwargs)
-        cls.register_manager(manager)
+        if _is_news(kwargs):
+            say_suspicions(labels_in(adata.obs, perturbation_key), rule, adata.var, _names_in(adata.uns, embedding_key))
+        cls._register(adata, ScreenManager(fields=fields, setup_method_args=setup_method_args), kwargs)
 
     @classmethod
     def setup_mudata(
@@ -197,24 +180,43 @@ class SetupMixin(_Base):
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         arguments = setup_method_args["setup_args"]
+        check_kind(mdata, is_mudata=True)
+        if modalities is not None and not isinstance(modalities, dict):
+            msg = f"`modalities` must be a dict of arguments and modalities, got {modalities!r} ({type(modalities).__name__})."
+            raise TypeError(msg)
         located = cls._create_modalities_attr_dict(modalities or {"rna_layer": "rna"}, setup_method_args)
         if located["rna_layer"] is None:
             msg = "`modalities` must say where the counts are: `modalities={'rna_layer': 'rna', ...}`."
             raise ValueError(msg)
         _check_arguments(arguments)
         check_modalities(mdata, {name for name in located.values() if name is not None})
-        check_counts(mdata.mod[located["rna_layer"]], rna_layer)
         holders = {name: mdata if located[name] is None else mdata.mod[located[name]] for name in COLUMN_ARGUMENTS}
         for name, holder in holders.items():
             check_columns(holder.obs, name, arguments[name])
-        perturbations = _mudata_perturbations(located, arguments)
+        perturbations = mudata_perturbations(located, arguments)
         if context_key is not None:
             contexts = holders["context_key"].obs[context_key]
             check_contexts(contexts, perturbations.names(mdata), context_key, control)
         fields = mudata_fields(located, perturbations, arguments)
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
-        manager.register_fields(mdata, **kwargs)
-        cls.register_manager(manager)
+        if _is_news(kwargs):
+            rna = mdata.mod[located["rna_layer"]]
+            vectors = _names_in(mdata.uns, embedding_key)
+            say_suspicions(perturbations.labels(mdata), perturbations.name_rule(mdata), rna.var, vectors)
+        cls._register(mdata, ScreenManager(fields=fields, setup_method_args=setup_method_args), kwargs)
+
+    @classmethod
+    def _register(cls, data: AnnData | MuData, manager: ScreenManager, transfer: dict[str, Any]) -> None:
+        """Register all or nothing; a copy of a registered AnnData gets an identity of its own."""
+        with undone_if_it_fails(data):
+            original = cls._setup_adata_manager_store.get(data.uns.get(DATA_UUID))
+            if original is not None and original.adata is not data:
+                assign_uuid(data, overwrite=True)
+            manager.register_fields(data, **transfer)
+            if _is_news(transfer) and manager.totals is not None:
+                groups = CellGroups(manager)
+                groups.check()
+                groups.say_what_is_lost()
+            cls.register_manager(manager)
 
     @classmethod
     def setup_annbatch(cls, *_args: Any, **_kwargs: Any) -> None:
@@ -229,59 +231,18 @@ class SetupMixin(_Base):
         raise NotImplementedError(msg)
 
 
+def _is_news(transfer: dict[str, Any]) -> bool:
+    """Whether these perturbations are set up for the first time, and not brought to a model that knows them."""
+    known = (transfer.get("source_registry") or {}).get("field_registries", {})
+    return REGISTRY.PERTURBATION not in known or bool(transfer.get("extend_categories"))
+
+
+def _names_in(uns: Any, key: str | None) -> list[str]:
+    table = uns.get(key) if key is not None else None
+    return [] if table is None else [str(name) for name in getattr(table, "index", ())]
+
+
 def _check_arguments(arguments: dict[str, Any]) -> None:
     texts = {name: arguments[name] for name in ("perturbation_key", "control", "combination_sep")}
     optional = ("layer", "rna_layer", "guide_layer", "guide_target_key", "embedding_key", *COLUMN_ARGUMENTS)
     check_texts({name: arguments[name] for name in optional if name in arguments}, **texts)
-
-
-def anndata_fields(
-    layer: str | None,
-    *,
-    perturbation_key: str,
-    control: str,
-    combination_sep: str,
-    embedding_key: str | None,
-    context_key: str | None = None,
-    **covariates: Any,
-) -> list[Any]:
-    """Fields of an AnnData, by the arguments of ``setup_anndata``."""
-    context = [] if context_key is None else [CategoricalObsField(REGISTRY.CONTEXT, context_key)]
-    return [
-        *context,
-        LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=True),
-        *(field(key, covariates[name], **options) for name, key, field, options in _COVARIATES),
-        PerturbationField(perturbation_key, control, combination_sep),
-        UserVectorsField(embedding_key, perturbation_key),
-    ]
-
-
-def _mudata_perturbations(located: dict[str, str | None], arguments: dict[str, Any]) -> MuDataPerturbationField:
-    guides, rule = located["guide_layer"], None
-    if guides is not None:
-        rule = GuideRule(
-            guides, *(arguments[name] for name in ("guide_target_key", "guide_layer", "min_guide_counts", "min_guide_share"))
-        )
-    key, control, separator = (arguments[name] for name in ("perturbation_key", "control", "combination_sep"))
-    return MuDataPerturbationField(key, control, separator, located["perturbation_key"], rule)
-
-
-def mudata_fields(
-    located: dict[str, str | None], perturbations: MuDataPerturbationField, arguments: dict[str, Any]
-) -> list[Any]:
-    """Fields of a MuData, by the arguments of ``setup_mudata`` and the modalities that hold them."""
-    rna = located["rna_layer"]
-    columns = [*_COVARIATES]
-    if arguments["context_key"] is not None:
-        columns.insert(0, ("context_key", REGISTRY.CONTEXT, CategoricalObsField, {}))
-    return [
-        MuDataWrapper(LayerField)(
-            REGISTRY_KEYS.X_KEY, arguments["rna_layer"], mod_key=rna, mod_required=True, is_count_data=True
-        ),
-        *(
-            MuDataWrapper(field)(key, arguments[name], mod_key=located[name], **options)
-            for name, key, field, options in columns
-        ),
-        perturbations,
-        MuDataUserVectorsField(arguments["embedding_key"], perturbations, str(rna)),
-    ]

@@ -11,6 +11,7 @@ import torch
 from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.embedding import fit_space
+from dbdiffusion.model._doors import used_cells
 from dbdiffusion.model._interruption import saying
 from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_part, standardised, steps_per_epoch
 from dbdiffusion.model._precision import keeping_single_precision
@@ -96,6 +97,7 @@ class TwoStageTrainingMixin(_Base):
             If the AnnData is minified.
         """
         check_has_counts(self.adata)
+        self.adata_manager.validate(whole=True)
         if max_epochs is None:
             max_epochs = int(np.clip(round(VAE_STEPS * batch_size / (0.9 * self.adata.n_obs)), 10, 400))
         warmup = {"n_epochs_kl_warmup": max(1, min(50, max_epochs // 3)), "lr": 2e-3}
@@ -164,10 +166,9 @@ class TwoStageTrainingMixin(_Base):
         self._require_vae()
         check_has_cells(self.adata)
         warm_start = self._warm_start(warm_start)
-        if self.train_indices is None:  # a checkpoint of stage one knows no split
-            self.train_indices = np.arange(self.adata.n_obs)
-            self.validation_indices = self.test_indices = np.empty(0, dtype=int)
         screen, context_screens = self._read_screens()
+        self._fit_split()
+        counted = [used_cells(self.adata_manager, part) for part in (self.train_indices, self.validation_indices)]
         latents = self._encode()
         views = self._views_of(context_screens, screen.left_out) if context_screens else {}
         if views:
@@ -179,9 +180,9 @@ class TwoStageTrainingMixin(_Base):
         self._forget_stage_two()
         if not warm_start:
             self.module.diffusion.reset()
-            fit_linear_part(self.module.diffusion, latents.subset(self.train_indices), conditions, origin)
+            fit_linear_part(self.module.diffusion, latents.subset(counted[0]), conditions, origin)
         latents = standardised(latents, self.module.diffusion, conditions)
-        data = LatentDataModule(latents, self.train_indices, self.validation_indices, batch_size)
+        data = LatentDataModule(latents, counted[0], counted[1], batch_size)
         max_epochs = max_epochs or epochs_for(data)
         plan = DiffusionPlan(
             self.module.diffusion, conditions, max_epochs * steps_per_epoch(data), **(plan_kwargs or {}), module=self.module

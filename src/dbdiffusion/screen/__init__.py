@@ -11,27 +11,45 @@ from dbdiffusion.screen._effects import (
 )
 from dbdiffusion.screen._folds import Fold, LeftOut, SpaceWithout, network_folds, perturbation_folds, spaces_needed
 from dbdiffusion.screen._gene_space import GeneSpace, gene_vectors, gene_vectors_without
+from dbdiffusion.screen._names import (
+    CONTROL_WORDS,
+    NameRule,
+    canonical_names,
+    close_names,
+    folded_name,
+    meant,
+    meant_of,
+    split_name,
+)
 from dbdiffusion.screen._null import null_contrasts
 from dbdiffusion.screen._screen import Screen
 
 __all__ = [
+    "CONTROL_WORDS",
     "Fold",
     "GeneSpace",
     "GroupMoments",
     "LeftOut",
+    "NameRule",
     "ObservedEffects",
     "Screen",
     "SpaceWithout",
+    "canonical_names",
+    "close_names",
     "contrast_within_batches",
+    "folded_name",
     "gene_vectors",
     "gene_vectors_without",
     "grouped_moments",
     "log1p_cp10k",
     "louvain_clusters",
+    "meant",
+    "meant_of",
     "network_folds",
     "norm_cv",
     "null_contrasts",
     "perturbation_folds",
     "spaces_needed",
+    "split_name",
     "unit",
 ]

@@ -41,6 +41,8 @@ class Screen:
         Registry key to array (control cells, ...): batch, labels, covariates of control cells.
     n_axes
         Leading perturbations whose effects span the embedding; None means all. Those behind were measured later.
+    n_cells
+        (P,) cells of each, also those that enter no contrast; None in files of version 0.1.
     left_out
         What the screen looks like without each of its folds; None for one that was saved before there were any.
     """
@@ -55,6 +57,7 @@ class Screen:
     depth_per_library: float
     context: dict[str, np.ndarray]
     n_axes: int | None = None
+    n_cells: np.ndarray | None = None
     left_out: LeftOut | None = None
 
     @cached_property
@@ -90,5 +93,6 @@ class Screen:
             observed=self.observed.joined(later.observed.subset(rows)),
             vectors=self.vectors,
             n_axes=self.n_axes or len(self.names),
+            n_cells=None if self.n_cells is None or later.n_cells is None else np.append(self.n_cells, later.n_cells[rows]),
             left_out=left_out,
         )
