@@ -129,7 +129,8 @@ def summarise(rows: list[dict]) -> pd.DataFrame:
         for kind in STRATEGIES:
             table[f"{kind} believed"] = part[f"{kind} believed"].mean()
             table[f"{kind} realised"] = error_ratio(part[f"{kind} error"].to_numpy(), part["realised mean"].to_numpy())[0]
-        tables[name] = table | part[["placebo weight", "placebo error", "seconds"]].mean().to_dict()
+        last = part.reindex(columns=["placebo weight", "placebo error", "seconds"])
+        tables[name] = table | last.mean().to_dict()
     return pd.DataFrame(tables).T
 
 

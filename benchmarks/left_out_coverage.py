@@ -4,9 +4,8 @@
     python benchmarks/left_out_coverage.py --n-control-cells 100 --effect-size 0.1 0.2 0.35 --n-perturbations 20
 
 No network: the predictors are ridge and nearest neighbours in gene space, so a screen takes seconds and every perturbation
-counts, where ``coverage.py`` can afford a dozen. Each is predicted without its own effect (its cells stay in gene space, as in
-``model.calibration()``, so squared errors are a few per cent optimistic), its interval made from what the others tell
-(:func:`dbdiffusion.inference.leave_one_out`), and compared with its true effects. ``mse/zero`` is the mean over screens of
+counts, where ``coverage.py`` can afford a dozen. Each is predicted without its fold, its interval made from what the others
+tell (:func:`dbdiffusion.inference.leave_one_out`), and compared with its true effects. ``mse/zero`` is the mean over screens of
 squared errors over those of "no effect", ``worst`` the largest: with few control cells and weak effects there is little to
 say, and nothing must be the answer.
 """
@@ -21,32 +20,18 @@ import pandas as pd
 from _results import write
 from _scores import LEVELS
 from _screens import arguments, seeds_of, simulated
+from evidence import Believed
 
-from dbdiffusion import DBDiffusion
-from dbdiffusion.embedding import fit_space, norm_cv
-from dbdiffusion.inference import References, fit_rectifier, leave_one_out
+from dbdiffusion.inference import fit_rectifier, leave_one_out
 from dbdiffusion.metrics import two_sided_pit
-from dbdiffusion.model._screen import ScreenReader
-
-PREDICTORS = ("ridge", "knn")
 
 
 def trial(alignment: float, n_perturbations: int, effect_size: float, seed: int, n_control_cells: int) -> list[dict]:
     """One screen; a row a perturbation."""
     simulation = simulated(alignment, n_perturbations, seed, effect_size=effect_size, n_control_cells=n_control_cells)
-    DBDiffusion.setup_anndata(simulation.train, **simulation.setup)
-    screen = ScreenReader(DBDiffusion(simulation.train, n_latent=2).adata_manager).read()
-    space = fit_space(screen.names, screen.observed, screen.genes, 32, PREDICTORS)
-    predicted = {
-        kind: np.concatenate([space.leave_out(n).with_ranking((kind,)).predict_effect([n]) for n in screen.names])
-        for kind in PREDICTORS
-    }
-    observed = screen.observed
-    own = tuple(space.own_genes(name) for name in screen.names)
-    control = observed.control_variance.mean(axis=0)
-    references = References(
-        observed.effect, observed.variance, control, predicted, own, control_norm_cv=norm_cv(control, screen.vectors)
-    )
+    believed = Believed.of(simulation.train, simulation.setup)
+    screen, references = believed.spaces.screen, believed.references
+    own = references.own_genes
     rectifier = fit_rectifier(references)
     estimate = leave_one_out(rectifier, references.without_own_genes())
     truth = simulation.reference.loc[list(screen.names)].to_numpy()

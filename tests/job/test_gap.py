@@ -26,7 +26,7 @@ def situation(realised, believed, rng, se=0.05):
     view = SimpleNamespace(
         parts_of=lambda name: (name,),
         baseline_effects=lambda name: {"mean": mean[TARGETS.index(name)]},
-        control_variance=np.full(G, CONTROL),
+        control_variance=lambda: np.full(G, CONTROL),
     )
     evidence = pd.DataFrame({"relative_to_mean": [believed], "relative_to_mean_se": [se]}, index=["single"])
     return view, effects, HeldOut(held, dict.fromkeys(TARGETS, 20), {}), SimpleNamespace(evidence=evidence)

@@ -84,7 +84,7 @@ def _realised(view: Any, effects: pd.DataFrame, held_out: HeldOut, names: list[s
     predicted = table.to_numpy()
     mean = np.stack([view.baseline_effects(name)["mean"] for name in names])
     own = np.stack([np.isin(genes, view.parts_of(name)) for name in names])
-    control = view.control_variance
+    control = view.control_variance()
     weight = effects.attrs.get("rectifier_mean", {}).get(kind, {}).get("control_weight", 0.0)
     observed, predicted, mean, variance = (np.where(own, 0, x) for x in (observed, predicted, mean, variance))
     errors = [

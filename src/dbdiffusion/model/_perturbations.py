@@ -100,7 +100,6 @@ class PerturbationMixin(_Base):
         known = unseen is not None and space.can_learn("ridge") and ridge.can_embed(unseen)
         return {"mean": mean, "zero": np.zeros_like(mean), "ridge": ridge.predict_effect([name])[0] if known else mean}
 
-    @property
     def control_variance(self) -> np.ndarray:
         """Sampling variance (G,) of the control mean, which all observed effects share. Needs stage two."""
         return self._screen().observed.control_variance.mean(axis=0)

@@ -72,7 +72,7 @@ class ObservedEffects:
     @property
     def has_variance(self) -> np.ndarray:
         """(P,) whether the variance of a perturbation's cells is known; that of a single cell is not."""
-        return np.asarray((self.df > 0).all(axis=1))
+        return (self.df.reshape(len(self.df), -1) > 0).all(axis=1)  # (P,) in screens of early versions
 
     def mean_noise(self) -> np.ndarray:
         """(G,) mean sampling variance of the effects of perturbations whose variance is known; zero if none is."""
