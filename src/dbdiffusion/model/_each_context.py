@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -38,11 +39,13 @@ def in_each_context(method: Any) -> Any:
 
 
 def _context_names(context: Any) -> list[str]:
-    names = [context] if isinstance(context, str) else list(context) if isinstance(context, Iterable) else []
-    if not names or not all(isinstance(name, str) for name in names):
+    """Names as they are registered: a number names a context too."""
+    listed = [context] if isinstance(context, str) or not isinstance(context, Iterable) else list(context)
+    plain = (str, int, float, np.generic)
+    if not listed or not all(isinstance(name, plain) for name in listed):
         msg = f"`context` must be the name of a context or a list of names, at least one, got {context!r}."
         raise ValueError(msg)
-    return [str(name) for name in names]
+    return [str(name) for name in listed]
 
 
 def asks_for_context(method: Any) -> Any:
