@@ -1,6 +1,7 @@
 import pandas as pd
 
 from dbdiffusion.job._calibration import Checked
+from dbdiffusion.job._gap import COLUMNS as GAP
 from dbdiffusion.job._report import cells_to_map, draw_plots, write_report
 
 TARGET = {"target": "A", "mse": 1.0, "mse_mean_baseline": 2.0, "coverage_95": 0.9}
@@ -10,14 +11,18 @@ SCORES = {"mean": {"mse": 0.5}}
 def summary_of(targets, contexts, embedding_scores):
     screen = {"n_cells": 10, "n_genes": 3, "n_perturbations": 2, "contexts": contexts, "source": "simulated"}
     run = {"seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.0}}
-    return {**run, "targets": targets, "screen": screen, "embedding_scores": embedding_scores}
+    predicted = [target["target"] for target in targets]
+    return {**run, "targets": targets, "screen": screen, "embedding_scores": embedding_scores, "predicted": predicted}
 
 
 def test_report_says_how_good_and_names_the_plots(tmp_path):
     summary = summary_of([TARGET], [], SCORES)
     checked = Checked(None, None, ("The screen is too small.",))
-    write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["A"]), [("volcano.png", "A plot.")], {None: checked})
+    gap = pd.DataFrame([[5, 0.9, 0.02, 1.3, 0.05, True]], index=["single"], columns=list(GAP))
+    plots = [("volcano.png", "A plot.")]
+    write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["A"]), plots, {None: checked}, {None: gap})
     text = (tmp_path / "report.md").read_text()
+    assert "promised 0.90 (se 0.02) times the mean's squared error" in text
     assert "0.50 times that of the mean" in text
     assert "90.0% of the" in text
     assert "![A plot.](volcano.png)" in text
@@ -29,7 +34,7 @@ def test_scores_are_told_apart_by_context(tmp_path):
     scores = [{**TARGET, "context": "early"}, {**TARGET, "context": "late", "mse": 3.0}]
     summary = summary_of(scores, ["early", "late"], dict.fromkeys(("early", "late"), SCORES))
     checked = {name: Checked(None, None, ()) for name in ("early", "late")}
-    write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["A"]), [], checked)
+    write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["A"]), [], checked, {})
     text = (tmp_path / "report.md").read_text()
     assert "1 of the measured perturbations, in 2 contexts" in text
     assert "1.00 times that of the mean" in text

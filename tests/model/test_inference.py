@@ -74,7 +74,7 @@ def test_interval_and_p_value_agree(trained, unseen):
 def test_weights_and_options_are_told(trained, unseen):
     attrs = trained.predict_effects(unseen).attrs
     assert "generated" in attrs["weights"]["single"]
-    assert set(attrs["rectifier_mean"]["single"]) == {"rho", "reference_set"}
+    assert set(attrs["rectifier_mean"]["single"]) == {"rho", "reference_set", "control_weight", "n_placed"}
     assert attrs["scale"].startswith("mean log1p CP10K")
 
 
@@ -107,7 +107,7 @@ def test_mean_interval_is_narrower(trained, unseen):
         ({"reference_set": "friends"}, "reference_set"),
         ({"lam": -1.0}, "lam"),
         ({"targets": ["control"]}, "Control"),
-        ({"targets": []}, "empty"),
+        ({"targets": []}, "at least one"),
     ],
 )
 def test_impossible_options_are_refused(trained, unseen, options, match):

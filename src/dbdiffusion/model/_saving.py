@@ -128,6 +128,8 @@ class SavingMixin(_Base):
         try:
             return super().load(str(dir_path), adata, accelerator=accelerator, device=device, prefix=prefix, **kwargs)
         except UNREADABLE as error:
+            if isinstance(error, TypeError) and "AnnData" in str(error):
+                raise  # of the cells, not of the file
             msg = f"{str(file)!r} cannot be loaded as a {cls.__name__}: {type(error).__name__}: {error}"
             raise ValueError(msg) from error
 

@@ -72,7 +72,8 @@ class ObservedEffects:
     @property
     def has_variance(self) -> np.ndarray:
         """(P,) whether the variance of a perturbation's cells is known; that of a single cell is not."""
-        return (self.df.reshape(len(self.df), -1) > 0).all(axis=1)  # (P,) in screens of early versions
+        df = self.df if self.df.ndim > 1 else self.df[:, None]  # (P,) in screens of early versions
+        return np.asarray((df > 0).all(axis=1))
 
     def mean_noise(self) -> np.ndarray:
         """(G,) mean sampling variance of the effects of perturbations whose variance is known; zero if none is."""
