@@ -29,18 +29,40 @@ def test_they_are_small():
 def test_a_checkpoint_of_any_version_predicts_what_it_predicted(folder, kind):
     expected = json.loads((folder / "expected.json").read_text())
     model = LOADERS[kind](folder, None)
-    with pytest.warns(UserWarning, match="leave_out_folds"):  # it has no folds, and says so
+    with pytest.warns(UserWarning, match="`model.leave_out_folds\\(\\)` mends that"):
         table = model.predict_effects(expected["names"])
     assert np.allclose(table["effect"], expected["effects"], rtol=1e-3, atol=1e-4)
     assert model.generate(expected["names"], n_cells=2).n_obs == 4
+    assert np.isfinite(model.embedding_scores()["relative_to_mean"]).all()
+
+
+def checkpoint_screen():
+    return tiny_screen(n_genes=20, n_perturbations=5, n_cells_per_perturbation=12, n_control_cells=30)
+
+
+@pytest.mark.parametrize("kind", sorted(LOADERS))
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_its_evidence_is_mended_by_its_cells(folder, kind):
+    expected = json.loads((folder / "expected.json").read_text())
+    model = LOADERS[kind](folder, checkpoint_screen())
+    measured = model.predict_effects(expected["names"][0])["effect"]
+    space = model._space()
+    model.leave_out_folds()
+    table = model.predict_effects(expected["names"])  # a warning would be an error
+    assert np.array_equal(table["effect"][: len(measured)], measured)
+    assert np.isfinite(table["effect"]).all()
+    for name in ("mean", "gene_scale", "components"):
+        assert np.array_equal(getattr(model._space().effects, name), getattr(space.effects, name))
+    assert set(model.reference_predictions(n_cells=16)["target"]) == set(model.perturbation_names)
+    folds = model._screen().left_out.folds
+    assert sorted(name for fold in folds for name in fold.scored) == sorted(model.perturbation_names)
 
 
 @pytest.mark.parametrize("kind", sorted(LOADERS))
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_a_checkpoint_of_any_version_goes_on_with_cells(folder, kind):
     expected = json.loads((folder / "expected.json").read_text())
-    adata = tiny_screen(n_genes=20, n_perturbations=5, n_cells_per_perturbation=12, n_control_cells=30)
-    model = LOADERS[kind](folder, adata)
+    model = LOADERS[kind](folder, checkpoint_screen())
     assert np.allclose(model.get_latent_representation().mean(axis=0), expected["latent"], rtol=1e-3, atol=1e-4)
     model.train_diffusion(max_epochs=1, warm_start=True, **QUIET)
     assert np.isfinite(model.predict_effects(expected["names"])["effect"]).all()

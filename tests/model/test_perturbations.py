@@ -9,9 +9,10 @@ from dbdiffusion import DBDiffusion
 @pytest.fixture(scope="module")
 def with_vectors():
     adata = tiny_screen()
-    names = sorted(set(adata.obs["perturbation"].astype(str)) - {"control"})
-    rng = np.random.default_rng(0)
-    adata.uns["vectors"] = pd.DataFrame(rng.standard_normal((len(names) + 1, 4)), index=[*names, "outsider"])
+    effects = adata.uns["true_effects"]
+    left, singular, _ = np.linalg.svd(effects.to_numpy(), full_matrices=False)
+    vectors = np.vstack([left[:, :4] * singular[:4], np.random.default_rng(0).standard_normal(4)])
+    adata.uns["vectors"] = pd.DataFrame(vectors, index=[*effects.index, "outsider"])  # that tell what there is to know
     DBDiffusion.setup_anndata(adata, embedding_key="vectors")
     return train_quickly(tiny_model(adata), 2, 2)
 

@@ -56,9 +56,15 @@ def test_folds_depend_on_names_and_seed_and_not_on_their_order():
 @pytest.mark.parametrize("n_networks", [2, 3, 5, 8])
 def test_there_are_no_more_folds_than_networks(n_networks):
     folds = network_folds(PARTS, n_networks)
-    assert len(folds) == n_networks
-    assert sorted(name for fold in folds for name in fold.scored) == sorted(PARTS)
-    assert len(network_folds(names_of(23), n_networks)) == n_networks
+    assert len(folds) == len(network_folds(names_of(23), n_networks)) == n_networks
+    scored = [name for fold in folds for name in fold.scored]
+    assert sorted(scored) == sorted(PARTS if n_networks > 2 else names_of(23))
+
+
+@pytest.mark.parametrize("n_networks", [2, 3, 5, 8])
+def test_no_network_leaves_out_everything(n_networks):
+    for fold in network_folds(PARTS, n_networks):
+        assert {name for name in PARTS if "+" not in name} - set(fold.excluded)
 
 
 def test_a_folds_strategies_are_judged_on_other_folds_without_either():

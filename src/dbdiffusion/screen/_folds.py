@@ -76,14 +76,16 @@ def perturbation_folds(
 
 
 def network_folds(parts: Mapping[str, tuple[str, ...]], n_networks: int, seed: int = 0) -> tuple[Fold, ...]:
-    """Folds, one a network; where there are combinations a third of the networks, one at least, leaves those out.
+    """Folds, one a network; of three networks or more a third leaves combinations out, where there are any.
+
+    Two are needed for single perturbations, or nothing would be left to learn from.
 
     Examples
     --------
     >>> [fold.scored for fold in network_folds({"A": ("A",), "B": ("B",), "A+B": ("A", "B")}, 3)]
     [('A',), ('B',), ('A+B',)]
     """
-    n_combined = max(1, n_networks // 3) if any(len(own) > 1 for own in parts.values()) else 0
+    n_combined = n_networks // 3 if any(len(own) > 1 for own in parts.values()) else 0
     return perturbation_folds(parts, (n_networks - n_combined, n_combined), seed)
 
 
