@@ -10,7 +10,8 @@ SCORES = {"mean": {"mse": 0.5}}
 def summary_of(targets, contexts, embedding_scores):
     screen = {"n_cells": 10, "n_genes": 3, "n_perturbations": 2, "contexts": contexts, "source": "simulated"}
     run = {"seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.0}}
-    return {**run, "targets": targets, "screen": screen, "embedding_scores": embedding_scores}
+    found = {"predicted": ["A"], "embedding_scores": embedding_scores}
+    return {**run, "targets": targets, "screen": screen, **found}
 
 
 def test_report_says_how_good_and_names_the_plots(tmp_path):

@@ -7,6 +7,7 @@ measured embeddings (K, E), and the evidence of T targets, and returns the targe
 from __future__ import annotations
 
 import random
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 UNCLUSTERED = -1
+_ONE_RANDOM_STATE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,12 @@ def leiden_clusters(vectors: np.ndarray, n_neighbors: int = 15, resolution: floa
         return np.zeros(n, dtype=int)
     adjacency = kneighbors_graph(_unit(vectors), k).tocoo()
     graph = igraph.Graph(n, list(zip(adjacency.row, adjacency.col, strict=True))).simplify()
-    state = random.getstate()
-    random.seed(seed)  # igraph draws from the generator of the standard library
-    try:
-        partition = graph.community_leiden(objective_function="modularity", resolution=resolution, n_iterations=-1)
-    finally:
-        random.setstate(state)
+    with _ONE_RANDOM_STATE:  # igraph has one for all threads
+        igraph.set_random_number_generator(random.Random(seed))
+        try:
+            partition = graph.community_leiden(objective_function="modularity", resolution=resolution, n_iterations=-1)
+        finally:
+            igraph.set_random_number_generator(random)  # its own at first: the standard library's
     return np.asarray(partition.membership)
 
 

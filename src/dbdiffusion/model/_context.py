@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.embedding import fit_effect_space
 from dbdiffusion.model._calibration import CalibrationMixin
+from dbdiffusion.model._each_context import context_name
 from dbdiffusion.model._generation import GenerationMixin, known_word
 from dbdiffusion.model._inference import InferenceMixin
 from dbdiffusion.model._perturbations import PerturbationMixin
 from dbdiffusion.model._screen import Screen, contexts_of
+from dbdiffusion.model._threads import one_at_a_time
 
 if TYPE_CHECKING:
     from scvi.model import SCVI as _Base
@@ -25,28 +28,46 @@ else:
     _Base = object
 
 
+@dataclass
+class InContext:
+    """What a model knows of one of its contexts, until it is trained again or places perturbations in another way.
+
+    Parameters
+    ----------
+    screen, space
+        Of the context.
+    pools
+        Predictions of its references, kept for the next question.
+    """
+
+    screen: Screen
+    space: PerturbationSpace
+    pools: dict = field(default_factory=dict)
+
+
+@one_at_a_time(lambda view: view._model)
 class ContextView(InferenceMixin, CalibrationMixin, GenerationMixin):
     """A model seen from inside one context: the same methods, effects against the control cells of the context.
+
+    It holds nothing of its own, so a view that is kept answers as the model does now.
 
     Parameters
     ----------
     model
-        With contexts, both stages trained.
+        With contexts.
     context
         Name.
-    screen, space
-        Of the context.
     """
 
     contexts: tuple[str, ...] = ()
 
-    def __init__(self, model: Any, context: str, screen: Screen, space: PerturbationSpace) -> None:
-        self._model, self._context_screen, self._context_space = model, screen, space
-        self._context_name = context
-        self._pools: dict = {}
+    def __init__(self, model: Any, context: str) -> None:
+        self._model, self._context_name = model, context
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_model"], name)
+        if name == "_model" or name.startswith("__"):  # not there yet while it is copied
+            raise AttributeError(name)
+        return getattr(self._model, name)
 
     embedding_scores = PerturbationMixin.embedding_scores
     perturbation_embeddings = PerturbationMixin.perturbation_embeddings
@@ -55,11 +76,18 @@ class ContextView(InferenceMixin, CalibrationMixin, GenerationMixin):
     baseline_effects = PerturbationMixin.baseline_effects
 
     def _screen(self) -> Screen:
-        self._model._require_diffusion()
-        return self._context_screen
+        return self._model._known_in(self._context_name).screen
 
     def _space(self) -> PerturbationSpace:
-        return self._context_space
+        return self._model._known_in(self._context_name).space
+
+    @property
+    def _pools(self) -> dict:
+        return self._model._known_in(self._context_name).pools
+
+    @_pools.setter
+    def _pools(self, pools: dict) -> None:
+        self._model._known_in(self._context_name).pools = pools
 
     def _as_condition(self, embedding: np.ndarray) -> Tensor:
         condition = self._model._as_condition(embedding)
@@ -70,7 +98,7 @@ class ContextView(InferenceMixin, CalibrationMixin, GenerationMixin):
 class ContextMixin(_Base):
     """Contexts of a model."""
 
-    _views: dict[str, ContextView]
+    _views: dict[str, InContext]
     context_screens_: dict[str, dict] | None
 
     @property
@@ -89,8 +117,8 @@ class ContextMixin(_Base):
         Returns
         -------
         ContextView
-            Has ``generate``, ``predict_effects``, ``differential_expression_ppi``, ``calibration`` and the other methods of
-            inference.
+            Always of the model as it is, also when that is trained again. Has ``generate``, ``predict_effects``,
+            ``differential_expression_ppi``, ``calibration`` and the other methods of inference.
 
         Raises
         ------
@@ -99,6 +127,11 @@ class ContextMixin(_Base):
         RuntimeError
             If a stage is not trained.
         """
+        context = context_name(context)
+        self._known_in(context)
+        return ContextView(self, context)
+
+    def _known_in(self, context: str) -> InContext:
         if not self.contexts:
             msg = f"`context` must be set up (`context_key` in `setup_anndata` or `setup_mudata`) first, got {context!r}."
             raise ValueError(msg)
@@ -109,20 +142,23 @@ class ContextMixin(_Base):
             self._views = self._views_of(screens)
         return self._views[context]
 
-    def _views_of(self, screens: dict[str, Screen]) -> dict[str, ContextView]:
-        """Views whose spaces share the principal components of all contexts' effects."""
+    def _views_of(self, screens: dict[str, Screen]) -> dict[str, InContext]:
+        """Contexts whose spaces share the principal components of all contexts' effects."""
         effect = np.concatenate([screen.observed.effect for screen in screens.values()])
         variances = [screen.observed.variance + screen.observed.control_variance for screen in screens.values()]
         axes = fit_effect_space(effect, np.concatenate(variances), self.module.n_embedding)
         return {
-            name: ContextView(self, name, screen, self._fit_space(screen.names, screen.observed, screen.genes, axes=axes))
+            name: InContext(screen, self._fit_space(screen.names, screen.observed, screen.genes, axes=axes))
             for name, screen in screens.items()
         }
 
-    def _context_conditions(self, views: dict[str, ContextView]) -> tuple[Tensor, Tensor]:
+    def _context_conditions(self, views: dict[str, InContext]) -> tuple[Tensor, Tensor]:
         """Conditions (codes x contexts, E + contexts), perturbation codes running slowest, and control's without a context."""
-        by_context = [PerturbationMixin._conditions(view, view._space())[0] for view in views.values()]
-        origin = self._as_condition(next(iter(views.values()))._space().control[None])[0]
+        by_context = [
+            PerturbationMixin._conditions(ContextView(self, name), known.space)[0]  # type: ignore[arg-type]
+            for name, known in views.items()
+        ]
+        origin = self._as_condition(next(iter(views.values())).space.control[None])[0]
         return torch.stack(by_context, dim=1).flatten(0, 1), origin
 
     def _in_contexts(self, latents: Latents) -> Latents:
