@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dbdiffusion.inference._left_out_fit import left_out_fit
 from dbdiffusion.inference._references import mean_of_others
 from dbdiffusion.metrics import error_ratio
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from dbdiffusion.inference._rectifier import Rectifier
     from dbdiffusion.inference._references import References
 
@@ -117,6 +117,6 @@ def _evidence(references: References, predicted: np.ndarray, control_weight: flo
     effect = references.effect
     errors = [
         squared_errors(effect, values, references.variance, references.control_variance, weight)
-        for values, weight in ((predicted, control_weight), (mean_of_others(effect, None), 1.0), (0 * effect, 0.0))
+        for values, weight in ((predicted, control_weight), (mean_of_others(effect, None), 1.0), (np.zeros_like(effect), 0.0))
     ]
     return Evidence(*errors)
