@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from tiny import screen_of_effects
 
-from dbdiffusion.embedding import LeftOutSpaces, fit_effect_space, one_gene_space, parts_of
+from dbdiffusion.embedding import LeftOutSpaces, fit_effect_space, one_gene_space
 from dbdiffusion.inference import References, placebo_evidence
 from dbdiffusion.screen import GeneSpace, LeftOut, SpaceWithout, perturbation_folds, spaces_needed
 
@@ -30,7 +30,7 @@ def simulated(*, aligned=True, n_singles=40, n_pairs=0, seed=0, noise=0.3):
 
 
 def with_folds(screen):
-    parts = {name: parts_of(name, "+", GENES) for name in screen.names}
+    parts = {name: tuple(name.split("+")) for name in screen.names}
     folds = perturbation_folds(parts, 5)
     excluded, inner = spaces_needed(folds, parts)
     spaces = tuple(SpaceWithout(names, screen.vectors, np.full(G, 0.012)) for names in excluded)
