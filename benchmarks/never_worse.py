@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from _held_out import combinations_of_norman
 from _results import write
 from _scores import score
 from _screens import (
@@ -89,7 +90,8 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
     for seed in seeds_of(options):
-        for screen in screens_of(options, seed):
+        screens = [combinations_of_norman(seed)] if options.screen == "norman-doubles" else screens_of(options, seed)
+        for screen in screens:
             for held_out in folds_of(screen, options, seed):
                 for network_seed in network_seeds_of(options, seed):
                     rows += [row | {"seed": seed} for row in trial(screen, held_out, network_seed, options)]

@@ -202,19 +202,29 @@ def test_any_screen_trains_or_is_refused_in_words(screen):
 
 
 KNOWN = st.sampled_from(["GENE01", "GENE02", "GENE01+GENE02", "GENE01++GENE02", "+".join(["GENE01"] * 4)])
-TARGETS = st.lists(KNOWN | ANY_NAME, max_size=3) | st.none() | st.integers() | st.text(max_size=5)
+HOLDERS = st.sampled_from(
+    [list, tuple, set, iter, np.array, pd.Series, pd.Index, lambda names: [names], lambda names: np.str_(names[0])]
+)
+TARGETS = st.lists(KNOWN | ANY_NAME, max_size=3) | st.none() | st.integers() | st.text(max_size=5) | st.just([1]) | st.binary()
 
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     TARGETS,
     st.dictionaries(
-        st.sampled_from(["confidence", "n_cells", "guidance_scale", "n_steps", "lfc_threshold", "seed"]),
-        st.sampled_from([-1, 0, 0.5, 1, 2, float("nan"), float("inf"), None, "a word"]),
+        st.sampled_from(
+            ["confidence", "n_cells", "guidance_scale", "n_steps", "lfc_threshold", "seed", "lam", "fdr", "sampler"]
+        ),
+        st.sampled_from([-1, 0, 0.5, 1, 2, 3.0, 1e38, float("nan"), float("inf"), None, "a word", True, np.int64(3), [2], {}]),
         max_size=1,
     ),
+    HOLDERS,
 )  # fmt: skip
-def test_any_target_is_answered_or_refused_in_words(dressed, targets, options):
+def test_any_target_is_answered_or_refused_in_words(dressed, targets, options, hold):
+    if isinstance(targets, list) and targets:
+        targets = hold(targets)
+    with result_or_worded_error():
+        dressed.check_targets(targets)
     with result_or_worded_error():
         table = dressed.differential_expression_ppi(targets, **{"n_cells": 4, "n_steps": 2, **options})
         assert set(table["status"]) <= {"measured", "unseen"}

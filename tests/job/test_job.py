@@ -254,12 +254,13 @@ def test_a_context_with_too_little_left_to_learn_from_is_named(timed_file, tmp_p
     assert "these keep fewer: {'late': 1}" in capsys.readouterr().err
 
 
+SMALL = {"n_genes": 24, "n_perturbations": 7, "n_combinations": 2, "n_cells_per_perturbation": 10, "n_control_cells": 30}
 ODD = {0: "drug $x$", 1: r"a$\frac$|b"}
 
 
 def test_odd_names_both_orders_a_layer_and_a_foreign_table_do_not_lose_the_results(tmp_path):
     """Names with what plots and tables read as signs, X without counts, and an array where the simulator has its truth."""
-    adata = tiny_screen(n_combinations=3)
+    adata = tiny_screen(**SMALL)
     column = adata.obs["perturbation"].astype(str).to_numpy(dtype=object)
     names = sorted(set(column) - {"control"})
     double = next(name for name in names if "+" in name)
@@ -283,15 +284,16 @@ def test_odd_names_both_orders_a_layer_and_a_foreign_table_do_not_lose_the_resul
     assert r"a$\frac$\|b" in text
 
 
-def test_a_job_that_fails_at_its_end_has_written_its_tables_and_the_model(file, names, tmp_path, monkeypatch, capsys):
+def test_a_job_that_fails_at_its_end_has_written_its_tables_and_the_model(tmp_path, monkeypatch, capsys):
     from dbdiffusion import DBDiffusion
 
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Figure, "savefig", full)
+    tiny_screen(**SMALL).write_h5ad(tmp_path / "screen.h5ad")
     out = tmp_path / "results"
-    command = ["--h5ad", str(file), "--hold-out", names[0], "--out", str(out), *FAST]
+    command = ["--h5ad", str(tmp_path / "screen.h5ad"), "--hold-out-n", "1", "--out", str(out), *FAST]
     assert main(command) == 1
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(said) == 1
@@ -299,7 +301,7 @@ def test_a_job_that_fails_at_its_end_has_written_its_tables_and_the_model(file, 
     assert "effects.csv" in said[0]
     expected = {"effects.csv", "differential_expression.csv", "model", "report.md", "summary.json", "generated.h5ad"}
     assert {path.name for path in out.iterdir()} == expected
-    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "screen.h5ad"]
     assert json.loads((out / "summary.json").read_text())["finished"] is False
     assert DBDiffusion.load(out / "model", adata=False).is_diffusion_trained_
     assert main(command) == 2

@@ -88,6 +88,37 @@ def test_saved_and_loaded_it_predicts_the_same(timed, hidden, tmp_path):
     pd.testing.assert_frame_equal(loaded.predict_effects(hidden, n_cells=64), timed.predict_effects(hidden, n_cells=64))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.set_strategy("mean"),
+        lambda model: model.train_diffusion(max_epochs=2, **QUIET),
+        lambda model: model.train(max_epochs=1, max_epochs_diffusion=1, **QUIET),
+        lambda model: model.add_perturbations(["NEW"], pd.DataFrame(np.eye(9), index=["NEW", *model.perturbation_names[:8]])),
+    ],
+)
+def test_a_kept_view_is_never_stale(small, change):
+    adata = small.copy()
+    DBDiffusion.setup_anndata(adata, batch_key="batch", context_key="time")
+    model = trained_with_a_seed(adata, 1)
+    target = next(g for g in adata.var_names if g not in model.perturbation_names)
+    kept = model.in_context(LATE)
+    before = kept.predict_effects(target, n_cells=16, lam=1.0)
+    change(model)
+    fresh = model.in_context(LATE)
+    pd.testing.assert_frame_equal(
+        kept.predict_effects(target, n_cells=16, lam=1.0), fresh.predict_effects(target, n_cells=16, lam=1.0)
+    )
+    assert kept.strategy_of(target) == fresh.strategy_of(target)
+    assert kept.perturbation_names == fresh.perturbation_names
+    assert np.array_equal(kept.generate(target, n_cells=9).X.toarray(), fresh.generate(target, n_cells=9).X.toarray())
+    if model.strategy == "auto" and "NEW" not in model.perturbation_names:
+        assert not np.allclose(kept.predict_effects(target, n_cells=16, lam=1.0)["effect"], before["effect"])
+    model.train_vae(max_epochs=1, **QUIET)
+    with pytest.raises(RuntimeError, match="train_diffusion"):
+        kept.predict_effects(target)
+
+
 def test_what_contexts_cannot_do_is_said(timed, hidden):
     with pytest.raises(ValueError, match="Did you mean"):
         timed.predict_effects(hidden, context="earl")
@@ -192,7 +223,7 @@ def test_contexts_of_a_mudata_that_cannot_be_used_are_named(small):
     mdata = as_mudata(small)
     with pytest.raises(KeyError, match="Did you mean 'time'"):
         DBDiffusion.setup_mudata(mdata, context_key="tine", modalities=located)
-    with pytest.raises(KeyError, match="`context_key` 'time' is not in obs"):
+    with pytest.raises(KeyError, match="`context_key` 'time' is not in adata.obs"):
         DBDiffusion.setup_mudata(mdata, context_key="time", modalities={**GUIDED, "context_key": "guide"})
     with pytest.raises(TypeError, match="`context_key` must be text or None"):
         DBDiffusion.setup_mudata(mdata, context_key=1, modalities=located)

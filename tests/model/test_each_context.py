@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -29,6 +30,28 @@ def test_a_table_for_every_context_or_those_named():
     assert table.attrs["weights"] == {"a": {"a": 2}, "b": {"b": 2}}
     assert Model(("a", "b")).table(1, context="b")["name"].tolist() == ["b"]
     assert Model(("a", "b", "c")).table(1, context=["c", "a"])["name"].tolist() == ["c", "a"]
+
+
+def test_a_context_may_be_a_number_or_of_numpys_types():
+    model = Model(("1", "2"))
+    assert model.table(1, context=2)["name"].tolist() == ["2"]
+    assert model.table(1, context=np.array([2, 1]))["name"].tolist() == ["2", "1"]
+    assert model.table(1, context=iter(["1"]))["name"].tolist() == ["1"]
+    for odd in ([], [None], 1.5, True, object()):
+        with pytest.raises(ValueError, match="`context` must be the name"):
+            model.table(1, context=odd)
+
+
+def test_what_can_be_read_once_is_read_for_every_context():
+    class Names(Model):
+        def in_context(self, name):
+            return Names((), name)
+
+        @in_each_context
+        def of(self, names):
+            return pd.DataFrame({"asked": list(names)})
+
+    assert Names(("a", "b")).of(iter("xy"))["asked"].tolist() == [*"xyxy"]
 
 
 def test_without_contexts_nothing_changes():

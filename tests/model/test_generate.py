@@ -49,7 +49,7 @@ def test_integrated_counts_agree_with_sampled_ones(trained, unseen, generator):
     effect = generator.effects(conditions, control, 1024)[0][0]
     means = []
     for condition, name in ((conditions[0], unseen[0]), (control, "control")):
-        counts, matched = generator.counts(condition, 4096, name)
+        counts, matched = (np.concatenate(blocks) for blocks in zip(*generator.counts(condition, 4096, name), strict=True))
         library = trained._screen().library[matched]
         means.append(np.log1p(1e4 * counts / library[:, None]))
     sampled = means[0].mean(0) - means[1].mean(0)

@@ -1,7 +1,9 @@
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 from tiny import tiny_model, tiny_screen, train_quickly
 
 from dbdiffusion import DBDiffusion
@@ -160,3 +162,74 @@ def test_covariates_are_the_ones_asked_for(covaried):
 def test_unknown_covariates_are_refused(covaried, covariates, match):
     with pytest.raises(ValueError, match=match):
         covaried.generate("control", 5, covariates=covariates)
+
+
+@pytest.mark.parametrize("legacy", [False, "1.25"])
+def test_seeds_and_names_mean_the_same_whatever_their_type(trained, unseen, legacy):
+    """Also under other options of numpy's prints."""
+    right = dense(trained.generate(unseen[0], n_cells=20, seed=3))
+    table = trained.predict_effects(unseen[0], seed=3, n_cells=16, lam=1.0)
+    with np.printoptions(legacy=legacy, precision=2):
+        for seed in (np.int64(3), np.uint8(3), np.float32(3), 3.0, np.array(3), torch.tensor(3)):
+            assert np.array_equal(dense(trained.generate(unseen[0], n_cells=np.int32(20), seed=seed)), right)
+            again = trained.predict_effects(np.str_(unseen[0]), seed=seed, n_cells=np.int64(16), lam=np.float64(1))
+            pd.testing.assert_frame_equal(again, table)
+            assert again.attrs["seed"] == 3
+            assert type(again.attrs["seed"]) is int
+        for names in (np.str_(unseen[0]), np.array(unseen[:1]), pd.Index(unseen[:1]), pd.Series(unseen[:1]), {unseen[0]}):
+            cells = trained.generate(names, n_cells=20, seed=3, batch=None)
+            assert np.array_equal(dense(cells), right)
+            assert cells.obs["perturbation"].tolist() == unseen[:1] * 20
+        batch = trained.generate(unseen[0], n_cells=5, batch=np.str_("batch1"))
+        assert np.array_equal(dense(batch), dense(trained.generate(unseen[0], n_cells=5, batch="batch1")))
+
+
+def test_cells_written_to_a_file_are_those_in_memory(trained, unseen, tmp_path):
+    names, options = ["control", *unseen], {"n_cells": 700, "n_steps": 4, "seed": 2}
+    memory = trained.generate(names, **options)
+    backed = trained.generate(names, path=tmp_path / "new" / "cells.h5ad", **options)
+    assert backed.isbacked
+    whole = ad.read_h5ad(tmp_path / "new" / "cells.h5ad")
+    for cells in (backed.to_memory(), whole):
+        assert np.array_equal(dense(cells), dense(memory))
+        assert cells.X.dtype == memory.X.dtype
+        pd.testing.assert_frame_equal(cells.obs, memory.obs)
+        assert list(cells.var_names) == list(memory.var_names)
+        assert dict(cells.uns["dbdiffusion"]) == memory.uns["dbdiffusion"]
+    backed.file.close()
+
+
+def test_a_file_of_cells_is_new_and_appears_whole(trained, unseen, tmp_path):
+    file = tmp_path / "cells.h5ad"
+    file.write_text("mine")
+    with pytest.raises(FileExistsError, match="name another file"):
+        trained.generate(unseen, n_cells=5, path=file)
+    assert file.read_text() == "mine"
+    with pytest.raises(KeyError, match="nothing places"):
+        trained.generate([unseen[0], "NOTAGENE"], n_cells=5, path=str(tmp_path / "other.h5ad"))
+    assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
+
+
+def test_cells_stream_into_the_result(trained, unseen):
+    """What Python holds at once is not much more than the result, and never all cells with their zeros."""
+    import tracemalloc
+
+    trained.generate(unseen[0], n_cells=5)
+    tracemalloc.start()
+    counts = trained.generate(unseen[0], n_cells=20_000, n_steps=2).X
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    size = sum(part.nbytes for part in (counts.data, counts.indices, counts.indptr))
+    names = 20_000 * 120  # bytes of the names and the table of cells
+    assert peak < 2 * size + names
+
+
+@pytest.mark.parametrize("key", ["strategy", "library_size", "x/y $z$"])
+def test_the_column_of_perturbations_may_have_any_name(key):
+    adata = tiny_screen(n_perturbations=4)
+    adata.obs[key] = adata.obs.pop("perturbation")
+    DBDiffusion.setup_anndata(adata, perturbation_key=key)
+    model = train_quickly(tiny_model(adata), 1, 1)
+    cells = model.generate(["control", model.perturbation_names[0]], n_cells=2)
+    assert cells.obs[key].tolist() == ["control"] * 2 + model.perturbation_names[:1] * 2
+    assert cells.obs.shape == (4, 3)

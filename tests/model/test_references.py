@@ -57,12 +57,12 @@ def with_other_cells(model, adata, folder):
     screen, contexts = other._read_screens()
     other.screen_, other._cached_screen = screen.to_dict(), screen
     if not model.contexts:
-        other._cached_space = other._space_of(screen, model._space().effects)
+        other._cached_space = other._space_of(screen, axes=model._space().effects)
         return [(model, other)]
-    views = other._views_of(contexts, screen.left_out)
-    for name, view in views.items():
-        view._context_space = view._space_of(view._screen(), model.in_context(name)._space().effects)
-    return [(model.in_context(name), view) for name, view in views.items()]
+    other._views = other._views_of(contexts, screen.left_out)
+    for name, known in other._views.items():
+        known.space = other._space_of(known.screen, known.left_out, model.in_context(name)._space().effects)
+    return [(model.in_context(name), other.in_context(name)) for name in contexts]
 
 
 def check_that_cells_have_no_part_in_their_prediction(model, name, fate, folder):

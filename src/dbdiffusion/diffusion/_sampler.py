@@ -67,10 +67,10 @@ def check_sampler(sampler: str, n_steps: int) -> None:
     --------
     >>> check_sampler("dpm++", 20)
     """
-    if sampler not in SAMPLERS:
+    if not isinstance(sampler, str) or sampler not in SAMPLERS:
         msg = f"`sampler` must be one of {sorted(SAMPLERS)}, got {sampler!r}."
         raise ValueError(msg)
-    if not 2 <= n_steps <= N_TRAIN_STEPS:
+    if not isinstance(n_steps, int | np.integer) or not 2 <= n_steps <= N_TRAIN_STEPS:
         msg = f"`n_steps` must lie between 2 and {N_TRAIN_STEPS}, got {n_steps!r}."
         raise ValueError(msg)
     if sampler in ("ddim", "ddpm") and N_TRAIN_STEPS % n_steps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+CONTEXT = "context"
 PERTPY_COLUMNS = ("variable", "log_fc", "p_value", "adj_p_value", "contrast")
 
 
@@ -19,7 +20,8 @@ def to_pertpy(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Sorted by p-value inside a contrast, rows without a p-value last.
+        Sorted by p-value inside a contrast, rows without a p-value last. Of a model with contexts, the contrast names the
+        context, so that plots keep them apart, and a column ``context`` comes last.
 
     Examples
     --------
@@ -36,7 +38,12 @@ def to_pertpy(table: pd.DataFrame) -> pd.DataFrame:
     >>> to_pertpy(table).columns.tolist()
     ['variable', 'log_fc', 'p_value', 'adj_p_value', 'contrast']
     """
-    return table[list(PERTPY_COLUMNS)].sort_values(["contrast", "p_value"], kind="stable", ignore_index=True)
+    columns = list(PERTPY_COLUMNS)
+    if CONTEXT in table:
+        context = table[CONTEXT].astype(str)
+        table = table.assign(contrast=table["contrast"] + " in " + context, context=context)
+        columns.append(CONTEXT)
+    return table[columns].sort_values(["contrast", "p_value"], kind="stable", ignore_index=True)
 
 
 def to_cell_eval(table: pd.DataFrame) -> pd.DataFrame:
@@ -45,13 +52,18 @@ def to_cell_eval(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table
-        From ``differential_expression_ppi``.
+        From ``differential_expression_ppi``, of one context at most: cell-eval has no column for it.
 
     Returns
     -------
     DataFrame
         ``target, reference, feature, target_mean, reference_mean, log2_fold_change, fold_change, p_value, fdr``; means are
         mean log1p CP10K.
+
+    Raises
+    ------
+    ValueError
+        If the table holds several contexts, whose rows would pass for each other's.
 
     Examples
     --------
@@ -70,6 +82,13 @@ def to_cell_eval(table: pd.DataFrame) -> pd.DataFrame:
     >>> to_cell_eval(table)[["target", "reference", "feature", "fold_change"]].to_numpy().tolist()
     [['A', 'control', 'g', 2.0]]
     """
+    contexts = list(table[CONTEXT].astype(str).unique()) if CONTEXT in table else []
+    if len(contexts) > 1:
+        msg = (
+            f"The table holds {len(contexts)} contexts, {contexts[:5]}, and cell-eval compares one at a time: "
+            f"`to_cell_eval(table[table['context'] == {contexts[0]!r}])`."
+        )
+        raise ValueError(msg)
     reference = [contrast[len(f"{target} vs ") :] for target, contrast in zip(table["target"], table["contrast"], strict=True)]
     return pd.DataFrame(
         {

@@ -11,6 +11,7 @@ of :math:`\beta_g` and :math:`\log \tau_g` are normal; all else is estimated by 
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ N_STEPS = 600
 MAX_VALUES = 2_000_000  # of a minibatch of genes, times references
 LEARNING_RATE = 0.03
 TOLERANCE = 5e-3  # nats a value
+_ONE_AT_A_TIME = threading.Lock()  # Pyro's parameters and torch's generator are those of all threads
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ def fit_hierarchical(references: References, n_steps: int = N_STEPS, seed: int =
     data = [_tensor(references.effect) / scale, _tensor(references.variance) / scale**2,
             torch.stack([_tensor(values) for values in references.predicted.values()]) / scale]  # fmt: skip
     batch = max(1, min(n_genes, MAX_VALUES // n))
-    with torch.random.fork_rng(devices=[]), pyro.get_param_store().scope():
+    with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]), pyro.get_param_store().scope():
         torch.manual_seed(seed)
         hierarchy = _Hierarchy(references, scale)
         schedule = {"lr": LEARNING_RATE, "lrd": 0.05 ** (1 / n_steps), "clip_norm": 10.0}

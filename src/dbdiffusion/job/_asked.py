@@ -10,7 +10,7 @@ import pandas as pd
 import scvi
 
 from dbdiffusion.data import hold_out, read_screen, simulate_screen
-from dbdiffusion.model import DBDiffusion
+from dbdiffusion.model import DBDiffusion, training_options, whole_number
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -60,6 +60,7 @@ def prepare(arguments: Namespace) -> Asked:
     ValueError
         For anything else that cannot be; the message says what and why.
     """
+    _check_numbers(arguments)
     screen = (
         simulate_screen(alignment=arguments.alignment, seed=arguments.seed)
         if arguments.h5ad is None
@@ -81,6 +82,15 @@ def prepare(arguments: Namespace) -> Asked:
     model.check_targets(targets)
     _check_unmeasured(rest, arguments)
     return Asked(model, rest, cells, setup, targets, None if model.contexts else _truth(screen))
+
+
+def _check_numbers(arguments: Namespace) -> None:
+    whole_number("seed", arguments.seed)
+    whole_number("n_cells", arguments.n_cells, 1)
+    training_options(arguments.max_epochs)
+    training_options(arguments.max_epochs_diffusion, epochs="max_epochs_diffusion")
+    if arguments.hold_out_n is not None:
+        whole_number("hold_out_n", arguments.hold_out_n)
 
 
 def _setup(arguments: Namespace) -> dict[str, Any]:

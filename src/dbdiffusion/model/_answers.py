@@ -25,6 +25,7 @@ from dbdiffusion.inference import (
     shrunk_null,
     welch_contrast,
 )
+from dbdiffusion.model._options import real_number, whole_number
 from dbdiffusion.model._reference_sets import restricted_sets
 from dbdiffusion.model._references import (
     GENERATED,
@@ -96,6 +97,11 @@ class Way:
     reference_set: str = "auto"
     lam: float | None = None
     n_cells: int = 512
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_cells", whole_number("n_cells", self.n_cells, 2))  # to average over
+        if self.lam is not None:
+            object.__setattr__(self, "lam", real_number("lam", self.lam, 0))
 
 
 def observed_estimate(observed: ObservedEffects) -> Estimate:
@@ -199,9 +205,11 @@ def pool_of(model: Any, way: Way) -> ReferencePool:
     if way.cross_fitting == "k_fold" and model.cross_fit_ is None:
         model.cross_fit()
     key = (way.cross_fitting, way.n_cells, way.options, model.strategy)
-    if key not in model._pools:
-        model._pools = {key: reference_pool(model, way.cross_fitting, way.options, way.n_cells)}
-    return model._pools[key]
+    pool = model._pools.get(key)
+    if pool is None:
+        pool = reference_pool(model, way.cross_fitting, way.options, way.n_cells)
+        model._pools = {key: pool}
+    return pool
 
 
 def _fit(model: Any, way: Way, pool: ReferencePool, members: np.ndarray) -> Rectifier | HierarchicalRectifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from dbdiffusion.model._answers import Way, observed_estimate, pool_of
 from dbdiffusion.model._each_context import asks_for_context
 from dbdiffusion.model._generate import GenerationOptions
 from dbdiffusion.model._inference import check_words
+from dbdiffusion.model._options import real_number, whole_number
 from dbdiffusion.model._placebo import placebo
 from dbdiffusion.model._references import references_of
 from dbdiffusion.model._screen import ScreenReader
@@ -184,6 +186,8 @@ class CalibrationMixin(_Base):
         ValueError
             If there are too few control cells, or a number is out of range.
         """
+        n_splits, seed = whole_number("n_splits", n_splits, 1), whole_number("seed", seed)
+        n_cells = None if n_cells is None else whole_number("n_cells", n_cells, 2)
         reader = ScreenReader(self.adata_manager)
         values, batch = reader.control_cells(self._context_name)
         if n_cells is None:
@@ -260,8 +264,7 @@ def _share(chosen: np.ndarray, counted: np.ndarray) -> np.ndarray:
 
 
 def _check_levels(levels: Sequence[float]) -> tuple[float, ...]:
-    levels = tuple(float(level) for level in levels)
-    if not levels or not all(0 < level < 1 for level in levels):
-        msg = f"`levels` must be numbers strictly between 0 and 1, got {levels!r}."
+    if isinstance(levels, str) or not isinstance(levels, Iterable) or not (listed := tuple(levels)):
+        msg = f"`levels` must be numbers strictly between 0 and 1, at least one, got {levels!r}."
         raise ValueError(msg)
-    return levels
+    return tuple(real_number("levels", level, 0, 1, strictly=True) for level in listed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,54 +12,67 @@ from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import contexts_of
 from dbdiffusion.embedding import fit_effect_space
 from dbdiffusion.model._calibration import CalibrationMixin
+from dbdiffusion.model._each_context import context_name
 from dbdiffusion.model._generation import GenerationMixin, known_word
 from dbdiffusion.model._inference import InferenceMixin
 from dbdiffusion.model._perturbations import PerturbationMixin
+from dbdiffusion.model._threads import one_at_a_time
 from dbdiffusion.screen import Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from scvi.model import SCVI as _Base
     from torch import Tensor
 
-    from dbdiffusion.embedding import EffectSpace, LeftOutSpaces, PerturbationSpace
+    from dbdiffusion.embedding import LeftOutSpaces, PerturbationSpace
     from dbdiffusion.model._latents import Latents
     from dbdiffusion.screen import LeftOut
 else:
     _Base = object
 
 
+@dataclass
+class InContext:
+    """What a model knows of one of its contexts, until it is trained again or places perturbations in another way.
+
+    Parameters
+    ----------
+    screen, space
+        Of the context.
+    left_out
+        The spaces without each fold, on the axes of all contexts.
+    pools
+        Predictions of its references, kept for the next question.
+    """
+
+    screen: Screen
+    space: PerturbationSpace
+    left_out: LeftOutSpaces
+    pools: dict = field(default_factory=dict)
+
+
+@one_at_a_time(lambda view: view._model)
 class ContextView(InferenceMixin, CalibrationMixin, GenerationMixin):
     """A model seen from inside one context: the same methods, effects against the control cells of the context.
+
+    It holds nothing of its own, so a view that is kept answers as the model does now.
 
     Parameters
     ----------
     model
-        With contexts, both stages trained.
+        With contexts.
     context
         Name.
-    screen
-        Of the context.
-    joint
-        Names and effects of all contexts, whose principal components are the axes.
-    axes
-        Those of all perturbations.
     """
 
     contexts: tuple[str, ...] = ()
-    _cached_left_out: LeftOutSpaces | None = None
 
-    def __init__(
-        self, model: Any, context: str, screen: Screen, joint: tuple[Sequence[str], np.ndarray], axes: EffectSpace
-    ) -> None:
-        self._model, self._context_screen, self._joint = model, screen, joint
-        self._context_name = context
-        self._pools: dict = {}
-        self._context_space = self._space_of(screen, axes)
+    def __init__(self, model: Any, context: str) -> None:
+        self._model, self._context_name = model, context
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_model"], name)
+        if name == "_model" or name.startswith("__"):  # not there yet while it is copied
+            raise AttributeError(name)
+        return getattr(self._model, name)
 
     embedding_scores = PerturbationMixin.embedding_scores
     perturbation_embeddings = PerturbationMixin.perturbation_embeddings
@@ -67,18 +80,24 @@ class ContextView(InferenceMixin, CalibrationMixin, GenerationMixin):
     parts_of = PerturbationMixin.parts_of
     baseline_effects = PerturbationMixin.baseline_effects
     control_variance = PerturbationMixin.control_variance
-    _space_of = PerturbationMixin._space_of
-    _left_out_spaces = PerturbationMixin._left_out_spaces
 
     def _screen(self) -> Screen:
-        self._model._require_diffusion()
-        return self._context_screen
+        return self._model._known_in(self._context_name).screen
 
     def _space(self) -> PerturbationSpace:
-        return self._context_space
+        return self._model._known_in(self._context_name).space
 
-    def _joint_effects(self) -> tuple[Sequence[str], np.ndarray]:
-        return self._joint
+    def _left_out_spaces(self, screen: Screen) -> LeftOutSpaces:
+        del screen  # the context's own
+        return self._model._known_in(self._context_name).left_out
+
+    @property
+    def _pools(self) -> dict:
+        return self._model._known_in(self._context_name).pools
+
+    @_pools.setter
+    def _pools(self, pools: dict) -> None:
+        self._model._known_in(self._context_name).pools = pools
 
     def _as_condition(self, embedding: np.ndarray) -> Tensor:
         condition = self._model._as_condition(embedding)
@@ -89,7 +108,7 @@ class ContextView(InferenceMixin, CalibrationMixin, GenerationMixin):
 class ContextMixin(_Base):
     """Contexts of a model."""
 
-    _views: dict[str, ContextView]
+    _views: dict[str, InContext]
     context_screens_: dict[str, dict] | None
 
     @property
@@ -108,8 +127,8 @@ class ContextMixin(_Base):
         Returns
         -------
         ContextView
-            Has ``generate``, ``predict_effects``, ``differential_expression_ppi``, ``calibration`` and the other methods of
-            inference.
+            Always of the model as it is, also when that is trained again. Has ``generate``, ``predict_effects``,
+            ``differential_expression_ppi``, ``calibration`` and the other methods of inference.
 
         Raises
         ------
@@ -118,6 +137,11 @@ class ContextMixin(_Base):
         RuntimeError
             If a stage is not trained.
         """
+        context = context_name(context)
+        self._known_in(context)
+        return ContextView(self, context)
+
+    def _known_in(self, context: str) -> InContext:
         if not self.contexts:
             msg = f"`context` must be set up (`context_key` in `setup_anndata` or `setup_mudata`) first, got {context!r}."
             raise ValueError(msg)
@@ -128,22 +152,28 @@ class ContextMixin(_Base):
             self._views = self._views_of(screens, self._screen().left_out)
         return self._views[context]
 
-    def _views_of(self, screens: dict[str, Screen], left_out: LeftOut | None) -> dict[str, ContextView]:
-        """Views whose spaces share the principal components of all contexts' effects, and gene space without each fold."""
+    def _views_of(self, screens: dict[str, Screen], left_out: LeftOut | None) -> dict[str, InContext]:
+        """Contexts whose spaces share the principal components of all contexts' effects, and gene space without each fold."""
         effect = np.concatenate([screen.observed.effect for screen in screens.values()])
         n_known = [int(screen.observed.has_variance.sum()) for screen in screens.values()]
         noises = [screen.observed.mean_noise() for screen in screens.values()]
         noise = np.average(noises, axis=0, weights=np.maximum(n_known, 1))
         joint = [name for screen in screens.values() for name in screen.names], effect
         axes = fit_effect_space(effect, noise, self.module.n_embedding)
-        return {
-            name: ContextView(self, name, replace(screen, left_out=left_out), joint, axes) for name, screen in screens.items()
-        }
+        views = {}
+        for name, own in screens.items():
+            screen = replace(own, left_out=left_out)
+            spaces = self._new_left_out_spaces(screen, joint)
+            views[name] = InContext(screen, self._space_of(screen, spaces, axes), spaces)
+        return views
 
-    def _context_conditions(self, views: dict[str, ContextView]) -> tuple[Tensor, Tensor]:
+    def _context_conditions(self, views: dict[str, InContext]) -> tuple[Tensor, Tensor]:
         """Conditions (codes x contexts, E + contexts), perturbation codes running slowest, and control's without a context."""
-        by_context = [PerturbationMixin._conditions(view, view._space())[0] for view in views.values()]
-        origin = self._as_condition(next(iter(views.values()))._space().control[None])[0]
+        by_context = [
+            PerturbationMixin._conditions(ContextView(self, name), known.space)[0]  # type: ignore[arg-type]
+            for name, known in views.items()
+        ]
+        origin = self._as_condition(next(iter(views.values())).space.control[None])[0]
         return torch.stack(by_context, dim=1).flatten(0, 1), origin
 
     def _in_contexts(self, latents: Latents) -> Latents:

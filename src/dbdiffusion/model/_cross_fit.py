@@ -12,6 +12,7 @@ from scvi.train import Trainer
 from dbdiffusion.embedding import LeftOutSpaces
 from dbdiffusion.model._interruption import saying
 from dbdiffusion.model._latents import LatentDataModule, fit_linear_part, standardised, steps_per_epoch
+from dbdiffusion.model._options import training_options, whole_number
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._stages import TwoStageTrainingMixin
 from dbdiffusion.model._training import DiffusionPlan, epochs_for
@@ -84,6 +85,8 @@ class CrossFittingMixin(TwoStageTrainingMixin):
         if self.contexts:
             msg = "Folds are not retrained in a model with contexts; use `cross_fitting='embedding'`, as calibrated and faster."
             raise ValueError(msg)
+        max_epochs, batch_size = training_options(max_epochs, batch_size, plan_kwargs)
+        seed = whole_number("seed", seed)
         screen = self._screen()
         reader = ScreenReader(self.adata_manager)
         latents = self._encode()

@@ -38,14 +38,27 @@ def in_each_context(method: Any) -> Any:
     return answer
 
 
+def context_name(context: Any) -> Any:
+    """The name of a context: plain text, also of a number, as a time may be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> context_name(np.int64(3)), context_name(np.str_("late"))
+    ('3', 'late')
+    """
+    is_name = isinstance(context, str | int | np.integer) and not isinstance(context, bool)
+    return str(context) if is_name else context
+
+
 def _context_names(context: Any) -> list[str]:
-    """Names as they are registered: a number names a context too."""
-    listed = [context] if isinstance(context, str) or not isinstance(context, Iterable) else list(context)
-    plain = (str, int, float, np.generic)
-    if not listed or not all(isinstance(name, plain) for name in listed):
+    alone = isinstance(context_name(context), str)
+    names = [context] if alone else list(context) if isinstance(context, Iterable) else []
+    names = [context_name(name) for name in names]
+    if not names or not all(isinstance(name, str) for name in names):
         msg = f"`context` must be the name of a context or a list of names, at least one, got {context!r}."
         raise ValueError(msg)
-    return [str(name) for name in listed]
+    return names
 
 
 def asks_for_context(method: Any) -> Any:

@@ -27,13 +27,29 @@ def write_whole(file: Path, content: bytes) -> None:
     ...     (Path(folder) / "a.txt").read_text()
     'text'
     """
+    with whole_file(file) as unfinished:
+        unfinished.write_bytes(content)
+
+
+@contextlib.contextmanager
+def whole_file(file: Path) -> Iterator[Path]:
+    """A file to write that takes the place of ``file`` when the block ends without an error.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with whole_file(Path(folder) / "a.txt") as unfinished:
+    ...         _ = unfinished.write_text("text")
+    ...     [file.name for file in Path(folder).iterdir()]
+    ['a.txt']
+    """
     unfinished = unfinished_name(file.parent, file.name)
     with heeding_sigterm():
         try:
-            with unfinished.open("wb") as handle:
-                handle.write(content)
-                handle.flush()
-                os.fsync(handle.fileno())
+            yield unfinished
+            _sync(unfinished)
             unfinished.replace(file)
         except BaseException:
             unfinished.unlink(missing_ok=True)

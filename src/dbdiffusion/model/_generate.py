@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from scvi import REGISTRY_KEYS
 
-from dbdiffusion.diffusion import draw_noise, steps_of
+from dbdiffusion.diffusion import SAMPLERS, draw_noise, steps_of
+from dbdiffusion.model._counts import sample_counts
 from dbdiffusion.model._expectation import expected_log1p
+from dbdiffusion.model._options import real_number, whole_number, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from dbdiffusion.model._module import DBDiffusionVAE
     from dbdiffusion.screen import Screen
 
+MOST_GUIDANCE = 100.0  # far above what makes sense; from about 1e19 on the latents overflow
 BLOCK = 512  # cells that share a noise generator: a cell depends on its block and, but for rounding, on no chunk
 ACTIVATIONS_AT_ONCE = 4 * 2**20  # bytes of a layer: more leave a CPU's cache, fewer pay more often for starting every operation
 AT_ONCE_ON_ACCELERATORS = 65_536  # latents
@@ -31,12 +34,12 @@ DECODED_AT_ONCE = 2**20  # values (cells x genes): fewer calls of the decoder, e
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """How cells are drawn; every field is a plain value.
+    """How cells are drawn; every field is a plain value, whatever type of number it was given as.
 
     Parameters
     ----------
     guidance_scale
-        1 is none.
+        1 is none; 100 at most.
     sampler, n_steps
         See :func:`~dbdiffusion.diffusion.sample`.
     batch
@@ -45,6 +48,11 @@ class GenerationOptions:
         Same seed, same cells.
     fixed
         Covariates that are the same for all cells: registry key, column, and code or value.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range, or no number.
     """
 
     guidance_scale: float = 1.0
@@ -55,10 +63,15 @@ class GenerationOptions:
     fixed: tuple[tuple[str, int, float], ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n_steps", steps_of(self.sampler, self.n_steps))  # recorded as it was used
-        if not 0 <= self.guidance_scale < float("inf"):
-            msg = f"`guidance_scale` must be finite and not negative (1 is none), got {self.guidance_scale!r}."
-            raise ValueError(msg)
+        plain = {
+            "sampler": word("sampler", self.sampler, tuple(sorted(SAMPLERS))),
+            "guidance_scale": real_number("guidance_scale", self.guidance_scale, 0, MOST_GUIDANCE),
+            "seed": whole_number("seed", self.seed),
+        }
+        n_steps = None if self.n_steps is None else whole_number("n_steps", self.n_steps)
+        plain["n_steps"] = steps_of(str(self.sampler), n_steps)  # recorded as it was used
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -96,18 +109,19 @@ class Generator:
         self._module, self._diffusion, self._screen, self._options = module, diffusion, screen, options
         self._device = diffusion.mean.device
 
-    @torch.no_grad()
-    def counts(self, condition: Tensor, n_cells: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Sampled counts (n_cells, G) under a condition (E,) and the control cells (n_cells,) they are matched to."""
-        blocks, cells = [], []
+    def counts(self, condition: Tensor, n_cells: int, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Blocks of sampled counts (B, G) under a condition (E,), and the control cells (B,) they are matched to."""
         for block in range(-(-n_cells // BLOCK)):
-            matched = self._control_cells(block)
-            z = self._latents(condition[None], self._noise(block))
-            with torch.random.fork_rng(devices=_cuda_devices(z)):
-                torch.manual_seed(_stable_seed(self._options.seed, "counts", name, block))
-                blocks.append(self._decode(z, self._matched(matched)).sample().cpu().numpy())
-            cells.append(matched)
-        return np.concatenate(blocks)[:n_cells], np.concatenate(cells)[:n_cells]
+            left = n_cells - block * BLOCK
+            counts, matched = self._block(condition, block, name)
+            yield counts[:left], matched[:left]
+
+    @torch.no_grad()
+    def _block(self, condition: Tensor, block: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+        matched = self._control_cells(block)
+        z = self._latents(condition[None], self._noise(block))
+        generator = torch.Generator(z.device).manual_seed(_stable_seed(self._options.seed, "counts", name, block))
+        return sample_counts(self._decode(z, self._matched(matched)), generator).cpu().numpy(), matched
 
     @torch.no_grad()
     def effects(
@@ -196,9 +210,6 @@ def latents_at_once(diffusion: LatentDiffusion) -> int:
     return max(1, ACTIVATIONS_AT_ONCE // (denoiser.network.n_hidden * bytes_per_number))
 
 
-def _stable_seed(*parts: object) -> int:
-    return zlib.crc32(repr(parts).encode())
-
-
-def _cuda_devices(tensor: Tensor) -> list[int]:
-    return [tensor.device.index or 0] if tensor.device.type == "cuda" else []
+def _stable_seed(*parts: int | str) -> int:
+    """Of plain numbers and text: numpy's have another ``repr``, which its print options change."""
+    return zlib.crc32(repr(tuple(str(part) if isinstance(part, str) else int(part) for part in parts)).encode())

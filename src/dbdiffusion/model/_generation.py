@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from scvi import REGISTRY_KEYS
 
 from dbdiffusion.diffusion import steps_of
+from dbdiffusion.model._cells import InMemory, on_disk
 from dbdiffusion.model._generate import GenerationOptions, Generator
+from dbdiffusion.model._options import whole_number
 from dbdiffusion.model._targets import TargetsMixin, target_names
 from dbdiffusion.screen import meant
 
@@ -37,6 +40,7 @@ class GenerationMixin(TargetsMixin):
         seed: int = 0,
         context: str | None = None,
         covariates: dict[str, Any] | None = None,
+        path: str | Path | None = None,
     ) -> AnnData:
         """Generate cells.
 
@@ -62,54 +66,68 @@ class GenerationMixin(TargetsMixin):
             To generate in; needed, and only possible, with a ``context_key``.
         covariates
             Registered covariate to the category or number that all cells get; the others are as control cells have them.
+        path
+            Of a new h5ad file to write the cells to as they are made: for more than memory holds. The same cells.
 
         Returns
         -------
         AnnData
-            Counts in X (cells, G) as CSR; ``obs`` has the perturbation under the registered key, ``strategy`` (how it was
-            placed) and ``library_size`` (of the matched control cell: divide by it for CP10K), with ``dbdiffusion_`` before
-            the one that is the registered key; ``uns["dbdiffusion"]`` holds seed, guidance, sampler and version.
+            In memory or, with ``path``, backed by the file. Counts in X (cells, G) as CSR; ``obs`` has the perturbation under
+            the registered key, ``strategy`` (how it was placed) and ``library_size`` (of the matched control cell: divide by it
+            for CP10K), with ``dbdiffusion_`` before the one that is the registered key; ``uns["dbdiffusion"]`` holds seed,
+            guidance, sampler and version.
 
         Raises
         ------
         RuntimeError
             If a stage is not trained; the message names it.
+        FileExistsError
+            If there is a file at ``path``.
         KeyError
             If nothing places a target.
         ValueError
-            If an option is out of range.
+            If an option is out of range, or the cells do not fit into memory.
         """
         if context is not None or self.contexts:
             view = self.in_context(context)  # type: ignore[attr-defined]
-            return view.generate(targets, n_cells, guidance_scale, n_steps, sampler, batch, seed, covariates=covariates)
+            way = (n_cells, guidance_scale, n_steps, sampler, batch, seed)
+            return view.generate(targets, *way, covariates=covariates, path=path)
         names = self._canonical(target_names(targets))
-        if n_cells < 1:
-            msg = f"`n_cells` must be at least 1, got {n_cells!r}."
-            raise ValueError(msg)
-        screen, space = self._screen(), self._space()
+        n_cells = whole_number("n_cells", n_cells, 1)
+        screen = self._screen()
         options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed, self._fixed(covariates))
+        if path is None:
+            return self._fill(InMemory(n_cells * len(names)), names, n_cells, options)
+        with on_disk(Path(path), len(screen.var_names)) as cells:
+            self._fill(cells, names, n_cells, options)
+        return ad.read_h5ad(path, backed="r")
+
+    def _fill(self, cells: Any, names: list[str], n_cells: int, options: GenerationOptions) -> Any:
+        """Cells of all targets, a block at a time; returns what holds them."""
+        screen, space = self._screen(), self._space()
         generator = Generator(self.module, self.module.diffusion, screen, options)
         unseen = [name for name in names if name != screen.control]
-        table = dict(zip(unseen, self._as_condition(space.embed(unseen)), strict=True))
-        table[screen.control] = self._as_condition(space.control[None])[0]
-        blocks, obs = [], []
+        conditions = dict(zip(unseen, self._as_condition(space.embed(unseen)), strict=True))
+        conditions[screen.control] = self._as_condition(space.control[None])[0]
+        libraries = []
         for name in names:
             seeded_by = space.separator.join(sorted(space.parts(name)))
-            counts, matched = generator.counts(table[name].to(self.device), n_cells, seeded_by)
-            blocks.append(sp.csr_matrix(counts.astype(np.float32)))
-            strategy = "control" if name == screen.control else space.strategy_of(name)
-            library = screen.library[matched] * screen.depth_per_library
-            own = {"strategy": strategy, "library_size": library}
-            beside = {f"dbdiffusion_{key}" if key == self._perturbation_key else key: value for key, value in own.items()}
-            obs.append(pd.DataFrame({self._perturbation_key: name, **beside}))
-        frame = pd.concat(obs, ignore_index=True).set_axis([f"generated{i}" for i in range(n_cells * len(names))], axis=0)
-        for column in frame.columns[:2]:  # perturbation and strategy
-            frame[column] = frame[column].astype("category")
-        cells = ad.AnnData(sp.vstack(blocks, format="csr"), obs=frame, var=pd.DataFrame(index=screen.var_names))
-        cells.uns["dbdiffusion"] = self._provenance(
-            seed=seed, guidance_scale=guidance_scale, n_steps=steps_of(sampler, n_steps), sampler=sampler
+            for counts, matched in generator.counts(conditions[name].to(self.device), n_cells, seeded_by):
+                cells.add(counts)
+                libraries.append(screen.library[matched] * screen.depth_per_library)
+        strategies = ["control" if name == screen.control else space.strategy_of(name) for name in names]
+        columns = {"strategy": _repeated(strategies, n_cells), "library_size": np.concatenate(libraries)}
+        key = self._perturbation_key  # which may have any name
+        beside = {f"dbdiffusion_{name}" if name == key else name: values for name, values in columns.items()}
+        columns = {key: _repeated(names, n_cells), **beside}
+        obs = pd.DataFrame(columns, index=[f"generated{i}" for i in range(n_cells * len(names))])
+        provenance = self._provenance(
+            seed=options.seed,
+            guidance_scale=options.guidance_scale,
+            n_steps=steps_of(options.sampler, options.n_steps),
+            sampler=options.sampler,
         )
-        return cells
+        return cells.finish(obs, pd.DataFrame(index=screen.var_names), {"dbdiffusion": provenance})
 
     @property
     def _perturbation_key(self) -> str:
@@ -125,6 +143,9 @@ class GenerationMixin(TargetsMixin):
         categorical = fields.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {}).get("mappings", {})
         continuous = list(fields.get(REGISTRY_KEYS.CONT_COVS_KEY, {}).get("state_registry", {}).get("columns", ()))
         fixed = []
+        if covariates is not None and not isinstance(covariates, Mapping):
+            msg = f"`covariates` must be a dictionary, registered covariate to category or number, got {covariates!r}."
+            raise ValueError(msg)
         for name, value in (covariates or {}).items():
             if name in categorical:
                 categories = [str(category) for category in categorical[name]]
@@ -152,6 +173,12 @@ def known_word(what: str, word: str | None, words: Sequence[str]) -> str:
         msg = f"`{what}` must be one of {list(words[:10])}, got {word!r}.{meant(str(word), words)}"
         raise ValueError(msg)
     return word
+
+
+def _repeated(words: list[str], n: int) -> pd.Categorical:
+    """Each word n times, as categories in the order of the alphabet."""
+    categories = sorted(set(words))
+    return pd.Categorical.from_codes(np.repeat([categories.index(word) for word in words], n), categories)
 
 
 def _as_number(value: Any) -> float:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dbdiffusion._keys import EFFECT_COLUMNS
 from dbdiffusion.embedding import REFERENCE_SETS
-from dbdiffusion.inference import Estimate, Rectifier, check_confidence, effects_table
+from dbdiffusion.inference import Estimate, Rectifier, effects_table
 from dbdiffusion.model._answers import (
     Answer,
     Way,
@@ -21,6 +21,7 @@ from dbdiffusion.model._answers import (
 )
 from dbdiffusion.model._each_context import in_each_context
 from dbdiffusion.model._generate import GenerationOptions
+from dbdiffusion.model._options import choice, real_number, word
 from dbdiffusion.model._references import CROSS_FITTING
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._targets import check_not_control, target_names
@@ -37,6 +38,7 @@ else:
 
 METHODS = ("cross_fit", "hierarchical", "paper")
 INTERVALS = ("prediction", "mean")
+FDR = ("target", "all")
 
 
 class InferenceMixin(_Base):
@@ -186,6 +188,7 @@ class InferenceMixin(_Base):
             The table of :meth:`differential_expression_ppi`, genes in the order of ``var_names``; with contexts, one after the
             other and a column ``context``.
         """
+        confidence = real_number("confidence", confidence, 0, 1, strictly=True)
         contexts = self.contexts if self._context_name is None else (self._context_name,)
         reader = ScreenReader(self._manager_of(adata, contexts))
         if not self.contexts:
@@ -197,7 +200,9 @@ class InferenceMixin(_Base):
         self, targets: str | Sequence[str] | None, way: Way, confidence: float, fdr: str, lfc_threshold: float, *, shrink: bool
     ) -> pd.DataFrame:
         check_words(way)
-        check_confidence(confidence)
+        confidence = real_number("confidence", confidence, 0, 1, strictly=True)
+        lfc_threshold = real_number("lfc_threshold", lfc_threshold, 0)
+        fdr, shrink = word("fdr", fdr, FDR), choice("shrink", shrink)
         screen, space = self._screen(), self._space()
         names = self._target_names(targets)
         unseen = [name for name in names if not space.is_measured(name)]
@@ -276,12 +281,4 @@ def check_words(way: Way) -> None:
         ("reference_set", way.reference_set, ("auto", *REFERENCE_SETS)),
     )
     for name, value, words in choices:
-        if value not in words:
-            msg = f"`{name}` must be one of {list(words)}, got {value!r}."
-            raise ValueError(msg)
-    if way.n_cells < 2:
-        msg = f"`n_cells` must be at least 2 to average over, got {way.n_cells!r}."
-        raise ValueError(msg)
-    if way.lam is not None and not 0 <= way.lam < np.inf:
-        msg = f"`lam` must be None or a number that is not negative, got {way.lam!r}."
-        raise ValueError(msg)
+        word(name, value, words)

@@ -10,6 +10,7 @@ from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, contexts_of
 from dbdiffusion.model._calibration import CalibrationMixin
 from dbdiffusion.model._context import ContextMixin
+from dbdiffusion.model._copies import CopyingMixin
 from dbdiffusion.model._cross_fit import CrossFittingMixin
 from dbdiffusion.model._doors import DoorMixin
 from dbdiffusion.model._generation import GenerationMixin
@@ -17,6 +18,7 @@ from dbdiffusion.model._hub import HubMixin
 from dbdiffusion.model._inference import InferenceMixin
 from dbdiffusion.model._minified import MinifiedMixin
 from dbdiffusion.model._module import DBDiffusionVAE
+from dbdiffusion.model._options import check_sizes_of_model
 from dbdiffusion.model._perturbations import PerturbationMixin
 from dbdiffusion.model._pretrained import PretrainedMixin
 from dbdiffusion.model._query import QueryMixin
@@ -24,6 +26,7 @@ from dbdiffusion.model._rna import RnaMixin
 from dbdiffusion.model._saving import SavingMixin
 from dbdiffusion.model._setup import SetupMixin
 from dbdiffusion.model._target_cells import TargetCellsMixin
+from dbdiffusion.model._threads import one_at_a_time
 from dbdiffusion.model._weights import WeightsMixin
 
 if TYPE_CHECKING:
@@ -32,7 +35,9 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@one_at_a_time(lambda model: model)
 class DBDiffusion(  # type: ignore[override]
+    CopyingMixin,
     SetupMixin,
     SavingMixin,
     WeightsMixin,
@@ -76,7 +81,7 @@ class DBDiffusion(  # type: ignore[override]
     Raises
     ------
     ValueError
-        For a likelihood that is none of counts, or a logistic-normal latent.
+        For a likelihood that is none of counts, a logistic-normal latent, or a size out of range.
 
     References
     ----------
@@ -114,20 +119,23 @@ class DBDiffusion(  # type: ignore[override]
         **kwargs: Any,
     ) -> None:
         _check_registry(registry)
-        _check_architecture(gene_likelihood, kwargs.get("latent_distribution", "normal"), n_folds, n_embedding)
-        super().__init__(
-            adata=adata,
-            registry=registry,
+        _check_distributions(gene_likelihood, kwargs.get("latent_distribution", "normal"))
+        sizes = check_sizes_of_model(
+            dropout_rate,
             n_hidden=n_hidden,
             n_latent=n_latent,
             n_layers=n_layers,
-            dropout_rate=dropout_rate,
-            dispersion=dispersion,
-            gene_likelihood=gene_likelihood,
             n_embedding=n_embedding,
             n_diffusion_hidden=n_diffusion_hidden,
             n_diffusion_blocks=n_diffusion_blocks,
             n_folds=n_folds,
+        )
+        super().__init__(
+            adata=adata,
+            registry=registry,
+            **sizes,
+            dispersion=dispersion,
+            gene_likelihood=gene_likelihood,
             n_context=self._n_contexts(adata, registry),
             **kwargs,
         )
@@ -176,16 +184,10 @@ def _check_registry(registry: dict | None) -> None:
         raise ValueError(msg)
 
 
-def _check_architecture(gene_likelihood: str, latent_distribution: str, n_folds: int, n_embedding: int) -> None:
+def _check_distributions(gene_likelihood: str, latent_distribution: str) -> None:
     if gene_likelihood not in ("nb", "zinb", "poisson"):
         msg = f"`gene_likelihood` must be one of ['nb', 'poisson', 'zinb'], got {gene_likelihood!r}: effects need counts."
         raise ValueError(msg)
     if latent_distribution != "normal":
         msg = f"`latent_distribution` must be 'normal', got {latent_distribution!r}: a simplex cannot be diffused."
-        raise ValueError(msg)
-    if n_folds < 2:
-        msg = f"`n_folds` must be at least 2, got {n_folds!r}: cross-fitting leaves a fold of perturbations out."
-        raise ValueError(msg)
-    if not 1 <= n_embedding <= 64:
-        msg = f"`n_embedding` must lie between 1 and 64, got {n_embedding!r}."
         raise ValueError(msg)

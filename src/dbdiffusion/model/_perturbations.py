@@ -177,13 +177,15 @@ class PerturbationMixin(_Base):
         self._pools = {}
         self._views = {}
 
-    def _space_of(self, screen: Screen, axes: EffectSpace | None = None) -> PerturbationSpace:
+    def _space_of(
+        self, screen: Screen, left_out: LeftOutSpaces | None = None, axes: EffectSpace | None = None
+    ) -> PerturbationSpace:
         return fit_space(
             screen.names,
             screen.observed,
             screen.genes,
             self.module.n_embedding,
-            self._left_out_spaces(screen).ranking(),
+            (left_out or self._left_out_spaces(screen)).ranking(),
             self._user_vectors(),
             screen.separator,
             places_anything=self.strategy == "mean",
@@ -194,15 +196,13 @@ class PerturbationMixin(_Base):
     def _left_out_spaces(self, screen: Screen) -> LeftOutSpaces:
         """Spaces of a screen without its folds, kept until what they rest on changes."""
         if self._cached_left_out is None or self._cached_left_out.screen is not screen:
-            left_out = screen.left_out or one_gene_space(screen.names, screen.observed, screen.vectors)
-            self._cached_left_out = LeftOutSpaces(
-                screen, self.module.n_embedding, left_out, self._user_vectors(), self.strategy, self._joint_effects()
-            )
+            self._cached_left_out = self._new_left_out_spaces(screen)
         return self._cached_left_out
 
-    def _joint_effects(self) -> tuple[Sequence[str], np.ndarray] | None:
-        """Names and effects that span the axes, if not the screen's own."""
-        return None
+    def _new_left_out_spaces(self, screen: Screen, joint: tuple[Sequence[str], np.ndarray] | None = None) -> LeftOutSpaces:
+        """Their axes are those of the screen, or of the names and effects that ``joint`` has."""
+        left_out = screen.left_out or one_gene_space(screen.names, screen.observed, screen.vectors)
+        return LeftOutSpaces(screen, self.module.n_embedding, left_out, self._user_vectors(), self.strategy, joint)
 
     def _conditions(self, space: PerturbationSpace) -> tuple[Tensor, Tensor]:
         """Conditions (codes, E) of the registered codes that the space measured, and control's (E,)."""

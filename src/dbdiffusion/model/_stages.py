@@ -14,6 +14,7 @@ from dbdiffusion.embedding import fit_space
 from dbdiffusion.model._doors import used_cells
 from dbdiffusion.model._interruption import saying
 from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_part, standardised, steps_per_epoch
+from dbdiffusion.model._options import training_options
 from dbdiffusion.model._precision import keeping_single_precision
 from dbdiffusion.model._screen import ScreenReader, check_has_cells, check_has_counts
 from dbdiffusion.model._training import DiffusionPlan, DiffusionTrainRunner, Unprofiled, epochs_for
@@ -71,6 +72,9 @@ class TwoStageTrainingMixin(_Base):
             Passed to the trainer of both stages, for instance ``enable_progress_bar=False``.
         """
         shared = {"accelerator": accelerator, "devices": devices, **trainer_kwargs}
+        training_options(**{"max_epochs": max_epochs, **shared, **(vae_kwargs or {})})
+        options = {"max_epochs": max_epochs_diffusion, **shared, **(diffusion_kwargs or {})}
+        training_options(**options, epochs="max_epochs_diffusion")
         self.train_vae(max_epochs=max_epochs, **{**shared, **(vae_kwargs or {})})
         self.train_diffusion(max_epochs=max_epochs_diffusion, **{**shared, **(diffusion_kwargs or {})})
 
@@ -96,6 +100,7 @@ class TwoStageTrainingMixin(_Base):
         ValueError
             If the AnnData is minified.
         """
+        max_epochs, batch_size = training_options(max_epochs, batch_size, plan_kwargs, **kwargs)
         check_has_counts(self.adata)
         self.adata_manager.validate(whole=True)
         if max_epochs is None:
@@ -163,6 +168,7 @@ class TwoStageTrainingMixin(_Base):
             If there are no cells, for a warm start without weights to start from, or a precision that would round the
             weights.
         """
+        max_epochs, batch_size = training_options(max_epochs, batch_size, plan_kwargs, **trainer_kwargs)
         self._require_vae()
         check_has_cells(self.adata)
         warm_start = self._warm_start(warm_start)
@@ -175,8 +181,6 @@ class TwoStageTrainingMixin(_Base):
             latents = self._in_contexts(latents)
         space = None if views else self._space_of(screen)
         conditions, origin = self._context_conditions(views) if views else self._conditions(space)
-        if max_epochs is not None:
-            _check_positive("max_epochs", max_epochs)
         self._forget_stage_two()
         if not warm_start:
             self.module.diffusion.reset()
@@ -289,9 +293,3 @@ def _with_own_callbacks(kwargs: dict[str, Any]) -> dict[str, Any]:
     if kwargs.get("callbacks"):
         return {**kwargs, "callbacks": list(kwargs["callbacks"])}
     return kwargs
-
-
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        msg = f"`{name}` must be at least 1, got {value!r}."
-        raise ValueError(msg)

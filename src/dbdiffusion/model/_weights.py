@@ -138,6 +138,9 @@ class WeightsMixin(_Base):
 def _replaceable(folder: Path, *, overwrite: bool) -> str | None:
     """Name of the weights that the model in a folder leaves when it is replaced; None if there is no model."""
     file = folder / DESCRIPTION
+    if folder.is_file():
+        msg = f"{str(folder)!r} is a file; name a folder to export into."
+        raise FileExistsError(msg)
     if not file.exists():
         return None
     if not overwrite:
