@@ -30,6 +30,7 @@ EFFECT_COLUMNS = (
     "lam",
     "tau",
     "n_reference",
+    "n_expressing",
     "status",
     "contrast",
 )

@@ -27,6 +27,7 @@ def make(estimate, mean_control, **options):
         "lam": np.float64(0.5),
         "tau": np.arange(float(G)),
         "n_reference": np.array(7),
+        "n_expressing": np.array(np.nan),
         "status": np.array(["unseen", "measured", "unseen", "unseen"])[:, None],
         "contrast": np.array("x"),
     }
@@ -35,6 +36,19 @@ def make(estimate, mean_control, **options):
 
 def test_columns_are_those_of_the_plan_in_order(estimate, mean_control):
     assert tuple(make(estimate, mean_control).columns) == EFFECT_COLUMNS
+
+
+def test_what_is_not_tested_has_no_p_value_and_does_not_count(estimate, mean_control):
+    tested = np.random.default_rng(2).random((T, G)) < 0.6
+    table, whole = make(estimate, mean_control, tested=tested), make(estimate, mean_control)
+    assert np.array_equal(table["p_value"].notna(), tested.ravel())
+    assert np.array_equal(table["p_value"].dropna(), whole["p_value"][tested.ravel()])
+    for row in range(T):
+        own = table[row * G : (row + 1) * G][tested[row]]
+        np.testing.assert_allclose(own["adj_p_value"], stats.false_discovery_control(own["p_value"]))
+    pd.testing.assert_frame_equal(
+        table.drop(columns=["p_value", "adj_p_value"]), whole.drop(columns=["p_value", "adj_p_value"])
+    )
 
 
 def test_a_row_is_one_target_and_gene(estimate, mean_control):

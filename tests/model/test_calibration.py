@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from tiny import tiny_model, tiny_screen
 
-from dbdiffusion import DBDiffusion
+from dbdiffusion import DBDiffusion, simulate_screen
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,18 @@ def test_null_calibration_needs_no_training_and_finds_nothing():
     assert (null.table["n_cells"] == 40).all()
     assert 0.03 < null.table["below_0.05"].mean() < 0.07
     assert null.table["n_discoveries"].mean() < 0.5
+    assert null.by_expression["n_tests"].iloc[1:].sum() == null.p_values.notna().to_numpy().sum()
+    assert 0.03 < null.by_expression["below_0.05"].iloc[1] < 0.07
+
+
+def test_null_calibration_sees_that_rare_genes_are_not_normal():
+    adata = simulate_screen(n_genes=90, n_perturbations=4, n_cells_per_perturbation=20, n_control_cells=300, library_size=60)
+    DBDiffusion.setup_anndata(adata)
+    null = tiny_model(adata).null_calibration(n_splits=40, n_cells=30)
+    rare = null.by_expression.iloc[0]
+    assert rare["n_tests"] > 500
+    assert abs(rare["below_0.05"] - 0.05) > 0.015
+    assert null.p_values.isna().to_numpy().sum() >= rare["n_tests"]
 
 
 def test_default_size_is_that_of_the_perturbations(trained):

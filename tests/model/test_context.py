@@ -223,7 +223,7 @@ def test_contexts_of_a_mudata_that_cannot_be_used_are_named(small):
     mdata = as_mudata(small)
     with pytest.raises(KeyError, match="Did you mean 'time'"):
         DBDiffusion.setup_mudata(mdata, context_key="tine", modalities=located)
-    with pytest.raises(KeyError, match="`context_key` 'time' is not in adata.obs"):
+    with pytest.raises(KeyError, match="`context_key` 'time' is not in adata"):
         DBDiffusion.setup_mudata(mdata, context_key="time", modalities={**GUIDED, "context_key": "guide"})
     with pytest.raises(TypeError, match="`context_key` must be text or None"):
         DBDiffusion.setup_mudata(mdata, context_key=1, modalities=located)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -214,7 +216,7 @@ def test_subset_takes_rows_of_everything_per_perturbation(cells):
     values, perturbation, batch = cells
     observed = contrast_within_batches(moments_of(values, perturbation, batch), BATCHES, CONTROL)
     some = observed.subset(np.array([3, 0]))
-    for name in ("effect", "variance", "control_variance", "df", "mean_control", "n_cells"):
+    for name in ("effect", "variance", "control_variance", "df", "mean_control", "n_cells", "n_expressing"):
         assert np.array_equal(getattr(some, name), getattr(observed, name)[[3, 0]]), name
     assert some.control_df == observed.control_df
 
@@ -223,12 +225,40 @@ def test_joined_screens_keep_their_rows():
     rng = np.random.default_rng(0)
 
     def observed(n, control_df):
-        rows = {name: rng.random((n, 7)) for name in ("effect", "variance", "control_variance", "mean_control")}
+        of_genes = ("effect", "variance", "control_variance", "mean_control", "n_expressing")
+        rows = {name: rng.random((n, 7)) for name in of_genes}
         return ObservedEffects(**rows, df=rng.random(n), n_cells=np.arange(n), control_df=control_df)
 
     first, second = observed(3, 9.0), observed(2, 5.0)
     both = first.joined(second)
-    for name in ("effect", "variance", "control_variance", "df", "mean_control", "n_cells"):
+    for name in ("effect", "variance", "control_variance", "df", "mean_control", "n_cells", "n_expressing"):
         assert np.array_equal(getattr(both.subset(np.arange(3)), name), getattr(first, name))
         assert np.array_equal(getattr(both.subset(np.arange(3, 5)), name), getattr(second, name))
     assert both.control_df == 5.0
+
+
+def test_expected_expressing_cells_count_both_groups_alike_inside_batches(rng):
+    """Batch by batch, weighted as the contrast is: the mean of what is seen and of what control's rate would give."""
+    perturbation, batch = np.repeat([0, CONTROL], [8, 30]), np.tile([0, 1], 19)
+    values = (rng.random((38, G)) < np.linspace(0, 1, G)).astype(float) * rng.random((38, G))
+    observed = contrast_within_batches(moments_of(values, perturbation, batch), BATCHES, CONTROL)
+    own = (values[:8] > 0).mean(axis=0)  # both batches have as many cells, so they weigh the same
+    control = np.mean([(values[(perturbation == CONTROL) & (batch == b)] > 0).mean(axis=0) for b in (0, 1)], axis=0)
+    np.testing.assert_allclose(observed.n_expressing[0], 8 * (own + control) / 2)
+
+
+def test_a_gene_that_only_the_perturbation_expresses_can_be_tested(rng):
+    perturbation, values = np.repeat([0, 2, CONTROL], [20, 20, 21]), np.zeros((61, G))
+    values[:20, 3] = 1 + rng.random(20)  # switched on in all cells
+    values[20, 4] = 1.0  # one cell of another
+    observed = contrast_within_batches(moments_of(values, perturbation, np.zeros(61, dtype=int)), BATCHES, CONTROL)
+    assert observed.can_be_tested[0].nonzero()[0].tolist() == [3]
+    assert not observed.can_be_tested[2].any()
+
+
+def test_effects_of_before_may_be_tested_everywhere():
+    one = np.ones((3, 7))
+    observed = ObservedEffects(one, one, one, one, 9.0, one, np.full(3, 5))
+    assert np.isnan(observed.n_expressing).all()
+    assert observed.can_be_tested.all()
+    assert observed.joined(replace(observed, n_expressing=4 * one)).can_be_tested.sum() == 21

@@ -25,6 +25,7 @@ def effects_table(
     fdr: str = "target",
     threshold: float = 0.0,
     nulls: Sequence[NullShare | None] | None = None,
+    tested: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Estimates (T, G) as a table.
 
@@ -47,6 +48,8 @@ def effects_table(
     nulls
         For targets whose p-values are not uniform where nothing is true, what to expect, see :func:`adjust_p_values`; for a
         threshold of zero.
+    tested
+        (T, G) where there is a p-value, and a test that counts in the adjustment; None means everywhere.
 
     Raises
     ------
@@ -64,7 +67,7 @@ def effects_table(
         msg = f"`fdr` must be 'target' or 'all', got {fdr!r}."
         raise ValueError(msg)
     low, high = estimate.interval(confidence)
-    p_value = estimate.p_value(threshold)
+    p_value = np.where(True if tested is None else tested, estimate.p_value(threshold), np.nan)
     nulls = nulls if nulls is not None and threshold == 0 else [None] * len(targets)
     if fdr == "target":
         adjusted = adjust_p_values(p_value, nulls)

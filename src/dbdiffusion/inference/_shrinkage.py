@@ -127,6 +127,7 @@ def shrunk_null(
     df: np.ndarray,
     control_df: float,
     prior: Prior,
+    tested: np.ndarray | None = None,
 ) -> list[NullShare]:
     """How many shrunk p-values would lie below a threshold in each of n perturbations, had none of its genes changed.
 
@@ -138,6 +139,8 @@ def shrunk_null(
     ----------
     variance, control_variance, df, control_df, prior
         As in :func:`shrunk_contrast`.
+    tested
+        (n, G) which genes have a p-value; None means all.
 
     Examples
     --------
@@ -157,7 +160,7 @@ def shrunk_null(
         row = slice(i, i + 1)
         effect = stats.t.ppf(edges[:-1, None] + within * mass[:, None], plain.df[row]) * plain.se[row]
         errors = (variance[row], control_variance[row], df[row], control_df)
-        shrunk = shrunk_contrast(effect, *errors, prior.of(i)).p_value()
+        shrunk = shrunk_contrast(effect, *errors, prior.of(i)).p_value()[:, slice(None) if tested is None else tested[i]]
         order = np.argsort(shrunk, axis=None)
         share = np.broadcast_to(mass[:, None], shrunk.shape).ravel()
         nulls.append(NullShare(shrunk.ravel()[order], np.cumsum(share[order])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +67,10 @@ class Answer:
         (G,) or NaN: standard deviation between perturbations around the prediction.
     n_reference
         Effective number of perturbations that rectified it.
+    n_expressing
+        (G,) cells of the target that can be expected to express a gene; NaN where there are none or it is not known.
+    can_be_tested
+        (G,) whether they are enough for a p-value.
     null
         What its p-values look like where nothing changed; None means uniform.
     """
@@ -75,6 +79,8 @@ class Answer:
     lam: float
     tau: np.ndarray
     n_reference: float
+    n_expressing: np.ndarray = field(default_factory=lambda: np.array(np.nan))
+    can_be_tested: np.ndarray = field(default_factory=lambda: np.array(True))
     null: NullShare | None = None
 
 
@@ -114,7 +120,11 @@ def measured_answers(model: Any, names: Sequence[str]) -> dict[str, Answer]:
     space, observed = model._space(), model._screen().observed
     observed = observed.subset(np.array([space.row(name) for name in names], dtype=int))
     estimate = observed_estimate(observed)
-    return {name: Answer(_row(estimate, i), np.nan, np.array(np.nan), 0) for i, name in enumerate(names)}
+    tests = zip(observed.n_expressing, observed.can_be_tested, strict=True)
+    return {
+        name: Answer(_row(estimate, i), np.nan, np.array(np.nan), 0, *test)
+        for i, (name, test) in enumerate(zip(names, tests, strict=True))
+    }
 
 
 def shrunk_answers(model: Any, names: Sequence[str], way: Way) -> dict[str, Answer]:
@@ -136,11 +146,19 @@ def shrunk_answers(model: Any, names: Sequence[str], way: Way) -> dict[str, Answ
         prior = _prior(rectifier, references, inside)
         observed = model._screen().observed.subset(pool.rows[members][inside])
         errors = (observed.variance, observed.control_variance, observed.df, observed.control_df)
-        shrunk, nulls = shrunk_contrast(observed.effect, *errors, prior), shrunk_null(*errors, prior)
+        shrunk = shrunk_contrast(observed.effect, *errors, prior)
+        nulls = shrunk_null(*errors, prior, observed.can_be_tested)
         for i, row in enumerate(pool.rows[members][inside]):
             name = wanted[row]
             estimate = _with_genes_of(_row(shrunk, i), plain[name].estimate, space.own_genes(name))
-            plain[name] = Answer(estimate, rectifier.weights[GENERATED], rectifier.tau, rectifier.n_reference - 1, nulls[i])
+            plain[name] = replace(
+                plain[name],
+                estimate=estimate,
+                lam=rectifier.weights[GENERATED],
+                tau=rectifier.tau,
+                n_reference=rectifier.n_reference - 1,
+                null=nulls[i],
+            )
     return plain
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from dbdiffusion.model._options import real_number, whole_number
 from dbdiffusion.model._placebo import placebo
 from dbdiffusion.model._references import references_of
 from dbdiffusion.model._screen import ScreenReader
-from dbdiffusion.screen import null_contrasts
+from dbdiffusion.screen import MIN_EXPRESSING, null_contrasts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,7 @@ BASELINE_RHO = {"mean": 1.0, "zero": 0.0}
 NULL_LEVELS = (0.05, 0.01)
 FDR = 0.05
 MIN_TO_JUDGE = 10  # references
+EXPRESSION_CLASSES = (MIN_EXPRESSING, 20.0, 100.0)  # expected expressing cells; below the first there is no test
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,19 @@ class NullCalibration:
     Parameters
     ----------
     table
-        One row a split: ``n_cells, below_0.05, below_0.01`` (shares of the genes that vary) and ``n_discoveries`` at a false
-        discovery rate of 5 %.
+        One row a split: ``n_cells, below_0.05, below_0.01`` (shares of the genes that are tested) and ``n_discoveries`` at a
+        false discovery rate of 5 %.
     p_values
-        (splits, G); NaN for genes that do not vary.
+        (splits, G); NaN for genes that are not tested: they do not vary, or fewer than five cells can be expected to express
+        them.
+    by_expression
+        One row a class of expected expressing cells, those that are not tested among them: ``n_tests, below_0.05,
+        below_0.01``, all splits together. Below the least class the normal approximation need not hold, and that is why.
     """
 
     table: pd.DataFrame
     p_values: pd.DataFrame
+    by_expression: pd.DataFrame
 
 
 class CalibrationMixin(_Base):
@@ -194,11 +201,14 @@ class CalibrationMixin(_Base):
             n_cells = int(min(np.median(reader.perturbation_sizes(self._context_name)), values.shape[0] // 2))
         null = null_contrasts(values, batch, n_cells, n_splits, seed)
         estimate = observed_estimate(null)
-        p_values = np.where(estimate.se > 0, estimate.p_value(), np.nan)
+        varying = np.where(estimate.se > 0, estimate.p_value(), np.nan)
+        p_values = np.where(null.can_be_tested, varying, np.nan)
         shares = {f"below_{level:g}": _share(p_values < level, np.isfinite(p_values)) for level in NULL_LEVELS}
         discoveries = (adjust_p_values(p_values) <= FDR).sum(axis=1)
         table = pd.DataFrame({"n_cells": null.n_cells, **shares, "n_discoveries": discoveries})
-        return NullCalibration(table, pd.DataFrame(p_values, columns=reader.var_names))
+        return NullCalibration(
+            table, pd.DataFrame(p_values, columns=reader.var_names), _by_expression(varying, null.n_expressing)
+        )
 
     @asks_for_context
     def reference_predictions(self, cross_fitting: str = "embedding", n_cells: int = 512, seed: int = 0) -> pd.DataFrame:
@@ -223,6 +233,20 @@ class CalibrationMixin(_Base):
         table.insert(0, "variable", np.tile(screen.var_names, shape[0]))
         table.insert(0, "target", np.repeat(pool.names, shape[1]))
         return table
+
+
+def _by_expression(p_values: np.ndarray, n_expressing: np.ndarray) -> pd.DataFrame:
+    """Shares of p-values (splits, G) below each level, by expected expressing cells."""
+    varies = np.isfinite(p_values)
+    of_class = np.digitize(n_expressing, EXPRESSION_CLASSES)
+    edges = [0.0, *EXPRESSION_CLASSES, np.inf]
+    rows = {}
+    for i, (low, high) in enumerate(itertools.pairwise(edges)):
+        inside = p_values[varies & (of_class == i)]
+        name = f"{low:g} to {high:g}" if np.isfinite(high) else f"{low:g} and more"
+        shares = {f"below_{level:g}": float(np.mean(inside < level)) if inside.size else np.nan for level in NULL_LEVELS}
+        rows[name] = {"n_tests": inside.size, **shares}
+    return pd.DataFrame(rows).T.rename_axis("expected_expressing").astype({"n_tests": int})
 
 
 def _judge(

@@ -117,8 +117,10 @@ class InferenceMixin(_Base):
             One row per target and gene, sorted by p-value inside a target, columns in this order: ``target, variable, effect``
             (mean log1p CP10K minus control's, natural log)``, log_fc`` (effect / ln 2)``, se, df, ci_low, ci_high, statistic,
             p_value, adj_p_value, mean_target, mean_control, lam`` (weight of the generated mean)``, tau`` (standard deviation
-            between perturbations around the prediction)``, n_reference`` (effective number of references)``, status``
-            (``measured`` or ``unseen``)``, contrast``.
+            between perturbations around the prediction)``, n_reference`` (effective number of references)``,
+            n_expressing`` (cells of a measured target that can be expected to express the gene; below five there is no p-value,
+            and the gene does not count in the adjustment; NaN for unseen targets)``, status`` (``measured`` or
+            ``unseen``)``, contrast``.
             Run parameters, predictor weights included, are in ``.attrs``.
 
         Raises
@@ -225,6 +227,7 @@ class InferenceMixin(_Base):
             fdr,
             lfc_threshold * np.log(2),
             [answers[name].null for name in names],
+            np.stack([np.broadcast_to(answers[name].can_be_tested, len(screen.var_names)) for name in names]),
         )[list(EFFECT_COLUMNS)]
         table.attrs = {
             "confidence": confidence, "fdr": fdr, "lfc_threshold": lfc_threshold, "shrink": shrink,
@@ -253,11 +256,13 @@ def _observed_table(reader: ScreenReader, context: str | None, confidence: float
     names, observed = reader.effects(context)
     columns = {
         "lam": np.array(np.nan), "tau": np.array(np.nan), "n_reference": np.array(0), "status": np.array("measured"),
+        "n_expressing": observed.n_expressing,
         "contrast": np.array([f"{name} vs {reader.control}" for name in names], dtype=object)[:, None],
     }  # fmt: skip
     table = effects_table(
-        list(names), reader.var_names, observed_estimate(observed), observed.mean_control, confidence, columns
-    )
+        list(names), reader.var_names, observed_estimate(observed), observed.mean_control, confidence, columns,
+        tested=observed.can_be_tested,
+    )  # fmt: skip
     return table[list(EFFECT_COLUMNS)]
 
 
@@ -267,6 +272,7 @@ def _explaining_columns(answers: list[Answer], names: list[str], unseen: set[str
         "lam": np.array([answer.lam for answer in answers])[:, None],
         "tau": np.stack([np.broadcast_to(answer.tau, (n_genes,)) for answer in answers]),
         "n_reference": np.array([answer.n_reference for answer in answers])[:, None],
+        "n_expressing": np.stack([np.broadcast_to(answer.n_expressing, (n_genes,)) for answer in answers]),
         "status": np.array(["unseen" if name in unseen else "measured" for name in names])[:, None],
         "contrast": np.array([f"{name} vs {control}" for name in names], dtype=object)[:, None],
     }

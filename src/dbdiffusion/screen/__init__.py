@@ -3,6 +3,7 @@
 from dbdiffusion.screen._chance import norm_cv
 from dbdiffusion.screen._clusters import louvain_clusters, unit
 from dbdiffusion.screen._effects import (
+    MIN_EXPRESSING,
     GroupMoments,
     ObservedEffects,
     contrast_within_batches,
@@ -26,6 +27,7 @@ from dbdiffusion.screen._screen import Screen
 
 __all__ = [
     "CONTROL_WORDS",
+    "MIN_EXPRESSING",
     "Fold",
     "GeneSpace",
     "GroupMoments",

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TARGET_SUM = 1e4
+MIN_EXPRESSING = (
+    5.0  # expected expressing cells that a normal approximation needs, as the expected counts of a chi-squared test do
+)
 PRIOR_DF = 10.0  # of the variance that all cells share; with it p-values hold from 10 cells on (benchmarks/null_calibration.py)
 
 
@@ -30,15 +33,18 @@ class GroupMoments:
         (groups, G), log1p CP10K; 0 for an empty group.
     sum_of_squares
         (groups, G), squared deviations from the group's mean, summed over its cells.
+    n_expressing
+        (groups, G), cells with a count above zero.
     """
 
     n_cells: np.ndarray
     mean: np.ndarray
     sum_of_squares: np.ndarray
+    n_expressing: np.ndarray
 
     def subset(self, groups: np.ndarray) -> GroupMoments:
         """The same for some of the groups."""
-        return GroupMoments(self.n_cells[groups], self.mean[groups], self.sum_of_squares[groups])
+        return GroupMoments(*(getattr(self, f.name)[groups] for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,9 @@ class ObservedEffects:
         (P, G) mean of the control cells, weighted over batches as the effect is.
     n_cells
         (P,) cells that entered the contrast.
+    n_expressing
+        (P, G) cells of the perturbation that can be expected to express the gene where it changes nothing: the mean of how many
+        do and of how many would at control's rate. NaN in files of before.
     """
 
     effect: np.ndarray
@@ -68,6 +77,16 @@ class ObservedEffects:
     control_df: float
     mean_control: np.ndarray
     n_cells: np.ndarray
+    n_expressing: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.n_expressing is None:  # not known
+            object.__setattr__(self, "n_expressing", np.full(self.effect.shape, np.nan))
+
+    @property
+    def can_be_tested(self) -> np.ndarray:
+        """(P, G) whether enough cells can be expected to express a gene for a test; where that is not known it is hoped."""
+        return ~(np.asarray(self.n_expressing) < MIN_EXPRESSING)
 
     @property
     def has_variance(self) -> np.ndarray:
@@ -82,7 +101,7 @@ class ObservedEffects:
 
     def subset(self, rows: np.ndarray) -> ObservedEffects:
         """The same for some of the perturbations (indices or mask)."""
-        per_perturbation = ("effect", "variance", "control_variance", "df", "mean_control", "n_cells")
+        per_perturbation = [f.name for f in fields(self) if f.name != "control_df"]
         return ObservedEffects(**{name: getattr(self, name)[rows] for name in per_perturbation}, control_df=self.control_df)
 
     def joined(self, other: ObservedEffects) -> ObservedEffects:
@@ -135,6 +154,7 @@ def grouped_moments(chunks: Iterable[tuple[sp.csr_matrix, np.ndarray]], n_groups
     n_cells = np.zeros(n_groups)
     total = np.zeros((n_groups, n_genes))
     squares = np.zeros((n_groups, n_genes))
+    n_expressing = np.zeros((n_groups, n_genes))
     for values, codes in chunks:
         kept = np.flatnonzero(codes >= 0)
         present, group = np.unique(codes[kept], return_inverse=True)
@@ -143,13 +163,14 @@ def grouped_moments(chunks: Iterable[tuple[sp.csr_matrix, np.ndarray]], n_groups
         n_cells[present] += np.asarray(member.sum(axis=1)).ravel()
         total[present] += (member @ values).toarray()
         squares[present] += (member @ values.multiply(values)).toarray()
-    return moments_of_sums(n_cells, total, squares)
+        n_expressing[present] += (member @ (values > 0)).toarray()
+    return moments_of_sums(n_cells, total, squares, n_expressing)
 
 
-def moments_of_sums(n_cells: np.ndarray, total: np.ndarray, squares: np.ndarray) -> GroupMoments:
-    """Moments of groups from their numbers of cells, sums and sums of squares."""
+def moments_of_sums(n_cells: np.ndarray, total: np.ndarray, squares: np.ndarray, n_expressing: np.ndarray) -> GroupMoments:
+    """Moments of groups from their numbers of cells, sums, sums of squares and numbers of expressing cells."""
     mean = total / np.maximum(n_cells, 1)[:, None]
-    return GroupMoments(n_cells, mean, np.maximum(squares - n_cells[:, None] * mean**2, 0.0))
+    return GroupMoments(n_cells, mean, np.maximum(squares - n_cells[:, None] * mean**2, 0.0), n_expressing)
 
 
 def contrast_within_batches(moments: GroupMoments, n_batches: int, control: int) -> ObservedEffects:
@@ -186,6 +207,9 @@ def contrast_within_batches(moments: GroupMoments, n_batches: int, control: int)
         inverse_n = np.where(used, weight**2 / n, 0).sum(axis=1)
         inverse_n_control = np.where(used, weight**2 / n_control, 0).sum(axis=1)
     mean_control = np.einsum("pb,bg->pg", weight, mean[control])
+    share = moments.n_expressing.reshape(mean.shape) / np.maximum(n, 1)[:, :, None]
+    of_both = np.einsum("pb,pbg->pg", weight, share) + np.einsum("pb,bg->pg", weight, share[control])
+    n_used = np.where(used, n, 0).sum(axis=1)
     return ObservedEffects(
         effect=np.einsum("pb,pbg->pg", weight, mean) - mean_control,
         variance=within * inverse_n[:, None],
@@ -193,7 +217,8 @@ def contrast_within_batches(moments: GroupMoments, n_batches: int, control: int)
         df=df,
         control_df=float(np.maximum(n_control - 1, 0).sum()),
         mean_control=mean_control,
-        n_cells=np.where(used, n, 0).sum(axis=1).astype(int),
+        n_cells=n_used.astype(int),
+        n_expressing=n_used[:, None] * of_both / 2,
     )
 
 

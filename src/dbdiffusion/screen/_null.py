@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -60,11 +62,12 @@ def null_contrasts(values: sp.csr_matrix, batch: np.ndarray, n_cells: int, n_spl
         others = [whole - part for whole, part in zip(total, mine, strict=True)]
         moments = moments_of_sums(*(np.concatenate(pair) for pair in zip(mine, others, strict=True)))
         splits.append(contrast_within_batches(moments, n_batches, control=1).subset(np.array([0])))
-    names = ("effect", "variance", "control_variance", "df", "mean_control", "n_cells")
+    names = [f.name for f in fields(ObservedEffects) if f.name != "control_df"]
     stacked = {name: np.concatenate([getattr(split, name) for split in splits]) for name in names}
     return ObservedEffects(**stacked, control_df=splits[0].control_df)
 
 
-def _sums(member: sp.csr_matrix, values: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sums(member: sp.csr_matrix, values: sp.csr_matrix) -> tuple[np.ndarray, ...]:
+    """Cells by group, sums, sums of squares and expressing cells."""
     count = np.asarray(member.sum(axis=1)).ravel()
-    return count, (member @ values).toarray(), (member @ values.multiply(values)).toarray()
+    return count, *((member @ part).toarray() for part in (values, values.multiply(values), values > 0))
