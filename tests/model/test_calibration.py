@@ -47,7 +47,9 @@ def test_null_calibration_needs_no_training_and_finds_nothing():
     assert 0.03 < null.table["below_0.05"].mean() < 0.07
     assert null.table["n_discoveries"].mean() < 0.5
     assert null.by_expression["n_tests"].iloc[1:].sum() == null.p_values.notna().to_numpy().sum()
-    assert 0.03 < null.by_expression["below_0.05"].iloc[1] < 0.07
+    many = null.by_expression[null.by_expression["n_tests"] > 1000]
+    assert len(many) > 0
+    assert many["below_0.05"].between(0.03, 0.07).all()
 
 
 def test_null_calibration_sees_that_rare_genes_are_not_normal():
