@@ -25,7 +25,7 @@ from _screens import Screen, in_folds, screen_arguments, screens_of, seeds_of
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
-from dbdiffusion.embedding import LeftOutSpaces, fit_space
+from dbdiffusion.embedding import LeftOutSpaces, fit_space, neighbour_coherence
 from dbdiffusion.inference import PERMUTATIONS, References, fit_rectifier, left_out_evidence, placebo_evidence
 from dbdiffusion.metrics import error_ratio
 from dbdiffusion.model._screen import ScreenReader
@@ -58,11 +58,13 @@ def references_of(spaces: LeftOutSpaces) -> References:
     screen = spaces.screen
     predicted = {kind: np.empty_like(screen.observed.effect) for kind in PREDICTORS}
     own: dict[int, np.ndarray] = {}
+    coherence = np.zeros(len(screen.names))
     for space, rows in spaces.folds():
         names = [screen.names[row] for row in rows]
         for kind in PREDICTORS:
             placed = space.with_ranking((kind, "mean"), places_anything=True)
             predicted[kind][rows] = placed.predict_effect(names)
+        coherence[rows] = neighbour_coherence(space, names)
         own |= {row: space.own_genes(name) for row, name in zip(rows, names, strict=True)}
     control = screen.observed.control_variance.mean(axis=0)
     return References(
@@ -72,6 +74,7 @@ def references_of(spaces: LeftOutSpaces) -> References:
         predicted,
         tuple(own[row] for row in range(len(screen.names))),
         control_norm_cv=norm_cv(control, screen.vectors),
+        coherence=coherence,
     )
 
 

@@ -30,7 +30,9 @@ EFFECT_COLUMNS = (
     "lam",
     "tau",
     "n_reference",
-    "n_expressing",
     "status",
     "contrast",
+    "lfsr",
+    "n_expressing",
+    "error_rate",
 )

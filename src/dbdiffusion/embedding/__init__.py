@@ -1,5 +1,6 @@
 """Embeddings of perturbations: numpy and scikit-learn. Knows perturbations, genes and effects; no network, no AnnData."""
 
+from dbdiffusion.embedding._coherence import neighbour_coherence
 from dbdiffusion.embedding._effect_space import EffectSpace, fit_effect_space
 from dbdiffusion.embedding._left_out import LeftOutSpaces, one_gene_space
 from dbdiffusion.embedding._reference_sets import REFERENCE_SETS, reference_weights
@@ -14,6 +15,7 @@ __all__ = [
     "PerturbationSpace",
     "fit_effect_space",
     "fit_space",
+    "neighbour_coherence",
     "one_gene_space",
     "reference_weights",
     "score_strategies",

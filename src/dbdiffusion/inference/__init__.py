@@ -1,6 +1,7 @@
 """Inference: numpy and scipy. Is handed arrays; knows no model, no AnnData, no network."""
 
 from dbdiffusion.inference._contrast import welch_contrast
+from dbdiffusion.inference._discoveries import DiscoveryRule, discoveries_of, fit_discoveries, scores
 from dbdiffusion.inference._effects_table import effects_table
 from dbdiffusion.inference._estimate import Estimate, NullShare, adjust_p_values, check_confidence
 from dbdiffusion.inference._evidence import PERMUTATIONS, Evidence, left_out_evidence, placebo_evidence, squared_errors
@@ -18,6 +19,7 @@ __all__ = [
     "ALL",
     "MIN_REFERENCES",
     "PERMUTATIONS",
+    "DiscoveryRule",
     "ErrorLaw",
     "Estimate",
     "Evidence",
@@ -29,8 +31,10 @@ __all__ = [
     "VariancePrior",
     "adjust_p_values",
     "check_confidence",
+    "discoveries_of",
     "effective_number",
     "effects_table",
+    "fit_discoveries",
     "fit_error_law",
     "fit_hierarchical",
     "fit_rectifier",
@@ -40,6 +44,7 @@ __all__ = [
     "own_scales",
     "paper_estimate",
     "placebo_evidence",
+    "scores",
     "shrunk_contrast",
     "shrunk_null",
     "squared_errors",

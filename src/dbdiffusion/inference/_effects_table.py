@@ -26,6 +26,7 @@ def effects_table(
     threshold: float = 0.0,
     nulls: Sequence[NullShare | None] | None = None,
     tested: np.ndarray | None = None,
+    q_values: Sequence[np.ndarray | None] | None = None,
 ) -> pd.DataFrame:
     """Estimates (T, G) as a table.
 
@@ -50,6 +51,9 @@ def effects_table(
         threshold of zero.
     tested
         (T, G) where there is a p-value, and a test that counts in the adjustment; None means everywhere.
+    q_values
+        (G,) of every target, which stand for adjusted p-values, or None for targets that have none, see
+        :class:`~dbdiffusion.inference._discoveries.DiscoveryRule`.
 
     Raises
     ------
@@ -74,6 +78,11 @@ def effects_table(
     else:
         adjusted = adjust_p_values(p_value.reshape(1, -1), [pooled_null(p_value, nulls)])
     shape = estimate.effect.shape
+    adjusted = adjusted.reshape(shape)
+    error_rate = np.full((shape[0], 1), "fdr_bh")
+    for i, q_value in enumerate(q_values or ()):
+        if q_value is not None:
+            adjusted[i], error_rate[i] = q_value, "fsp"
     values = {
         "effect": estimate.effect,
         "log_fc": estimate.effect / np.log(2),
@@ -83,10 +92,12 @@ def effects_table(
         "ci_high": high,
         "statistic": estimate.statistic,
         "p_value": p_value,
-        "adj_p_value": adjusted.reshape(shape),
+        "adj_p_value": adjusted,
         "mean_target": mean_control + estimate.effect,
         "mean_control": mean_control,
         **columns,
+        "lfsr": np.where(np.isnan(p_value), np.nan, estimate.p_value() / 2),
+        "error_rate": error_rate,
     }
     frame = pd.DataFrame({name: np.broadcast_to(array, shape).ravel() for name, array in values.items()})
     n_targets, n_genes = shape

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dbdiffusion.inference._references import References
 
 
+POSSIBLE_SHARES = (0.0, 0.5, 1.0)  # of the control's error, in a predictor for which it is not known
+
+
 @dataclass(frozen=True)
 class LeftOutFit:
     """Tuned weights, and what they predict of every reference without it.
@@ -25,6 +28,8 @@ class LeftOutFit:
         Slope that multiplies it all.
     control_weight
         Weight of the control's error in a prediction.
+    control_weights
+        The same, did predictors that carry a part of that error carry nothing, a half or all of it.
     predicted
         (K, G) left-out predictions.
     """
@@ -32,6 +37,7 @@ class LeftOutFit:
     tuned: Tuned
     shrinkage: float
     control_weight: float
+    control_weights: tuple[float, ...]
     predicted: np.ndarray
 
     @property
@@ -45,12 +51,16 @@ def left_out_fit(references: References, lam: float | None = None, rho: float | 
     tuning = Tuning(references, lam, rho)
     tuned = tuning.choose()
     predicted = references.effect - tuning.leave_one_out_errors()
-    control_weight = tuned.rho + (1 - tuned.rho) * float(tuned.weight @ references.control_shares)
+    shares = references.control_shares
+    control_weight, *others = (
+        tuned.rho + (1 - tuned.rho) * float(tuned.weight @ carried)
+        for carried in (shares, *(np.where(shares < 1, share, 1.0) for share in POSSIBLE_SHARES))
+    )
     shrinkage = 1.0
     if lam is None and rho is None:
         shrinkage, loo_shrinkage = _calibrated_slope(references, predicted, control_weight)
         predicted *= loo_shrinkage[:, None]
-    return LeftOutFit(tuned, shrinkage, shrinkage * control_weight, predicted)
+    return LeftOutFit(tuned, shrinkage, shrinkage * control_weight, tuple(shrinkage * weight for weight in others), predicted)
 
 
 def _calibrated_slope(references: References, loo_predicted: np.ndarray, control_weight: float) -> tuple[float, np.ndarray]:

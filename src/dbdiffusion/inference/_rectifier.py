@@ -60,6 +60,8 @@ class Rectifier:
         (G,) standard deviation between perturbations around the prediction.
     control_weight
         Total weight a of the control's error in the estimate.
+    control_weights
+        What it would be, did predictors whose share is not known carry nothing, a half or all of it.
     control_variance
         (G,) what that adds to the error against the truth.
     law
@@ -80,6 +82,7 @@ class Rectifier:
     residual_variance: np.ndarray
     tau: np.ndarray
     control_weight: float
+    control_weights: tuple[float, ...]
     control_variance: np.ndarray
     law: ErrorLaw
     n_reference: int
@@ -199,6 +202,7 @@ def fit_rectifier(
         residual_variance=residual.var(axis=0, ddof=1),
         tau=np.sqrt(between),
         control_weight=control_weight,
+        control_weights=fit.control_weights,
         control_variance=control_weight**2 * references.control_variance,
         law=law,
         n_reference=n,
@@ -235,6 +239,7 @@ def _untuned(references: References) -> Rectifier:
         residual_variance=unknown,
         tau=unknown,
         control_weight=float("nan"),
+        control_weights=(),
         control_variance=unknown,
         law=ErrorLaw(np.nan, np.nan, np.nan),
         n_reference=n,

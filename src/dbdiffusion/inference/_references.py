@@ -43,6 +43,8 @@ class References:
     placed
         (K,) whether something placed the reference; the others are predicted by the mean and say nothing of how far a placed
         target lies from its prediction. None: all are.
+    coherence
+        (K,) from 0 to 1, how much the neighbours of each agree; None where that is not known.
     part_variance
         (K, G) sampling variance of what predictions are made of: of a combination the sum over its measured parts, whose
         effects are added. It enters a prediction with the total weight of the predictors.
@@ -58,6 +60,7 @@ class References:
     control_share: Mapping[str, float] = field(default_factory=dict)
     most_weight: Mapping[str, float] = field(default_factory=dict)
     placed: np.ndarray | None = None
+    coherence: np.ndarray | None = None
     part_variance: np.ndarray | float = 0.0
 
     @property

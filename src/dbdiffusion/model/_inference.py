@@ -12,6 +12,7 @@ from dbdiffusion.embedding import REFERENCE_SETS
 from dbdiffusion.inference import Estimate, Rectifier, effects_table
 from dbdiffusion.model._answers import (
     Answer,
+    Fitted,
     Way,
     measured_answers,
     observed_estimate,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scvi.model import SCVI as _Base
 
-    from dbdiffusion.inference import HierarchicalRectifier
 else:
     _Base = object
 
@@ -210,12 +210,18 @@ class InferenceMixin(_Base):
         unseen = [name for name in names if not space.is_measured(name)]
         measured = [name for name in names if space.is_measured(name)]
         space.embed(unseen)  # raises for what nothing places, before any costly step
+        if fdr == "all" and unseen and way.method == "cross_fit":
+            msg = (
+                f"`fdr='all'` adjusts p-values of measured perturbations together; {unseen[:3]} are unseen, and their lists "
+                "hold the false sign proportion of each target (`fdr='target'`). Ask for measured ones alone."
+            )
+            raise ValueError(msg)
         answers = shrunk_answers(self, measured, way) if shrink and measured else measured_answers(self, measured)
-        rectifiers: dict[str, Rectifier | HierarchicalRectifier] = {}
+        fits: dict[str, Fitted] = {}
         if unseen and way.method == "paper":
             answers |= paper_answers(self, unseen, way)
         elif unseen:
-            rectified, rectifiers = rectified_answers(self, unseen, way)
+            rectified, fits = rectified_answers(self, unseen, way, lfc_threshold * np.log(2))
             answers |= rectified
         table = effects_table(
             names,
@@ -228,15 +234,14 @@ class InferenceMixin(_Base):
             lfc_threshold * np.log(2),
             [answers[name].null for name in names],
             np.stack([np.broadcast_to(answers[name].can_be_tested, len(screen.var_names)) for name in names]),
+            [answers[name].q_value for name in names],
         )[list(EFFECT_COLUMNS)]
         table.attrs = {
             "confidence": confidence, "fdr": fdr, "lfc_threshold": lfc_threshold, "shrink": shrink,
             **{key: value for key, value in way.__dict__.items() if key != "options" and value is not None},
             "scale": "mean log1p CP10K, natural log",
-            "weights": {kind: rectifier.weights for kind, rectifier in rectifiers.items()},
-            "rectifier_mean": {kind: {"rho": r.rho, "reference_set": r.reference_set, "control_weight": r.control_weight,
-                                      "n_placed": int(r.spread_from.sum())}
-                               for kind, r in rectifiers.items() if isinstance(r, Rectifier)},
+            **_fitted_attrs(fits),
+            "told_apart": {name: answers[name].told_apart for name in unseen},
             **self._provenance(**{k: v for k, v in way.options.__dict__.items() if v is not None}),
         }  # fmt: skip
         return table
@@ -264,6 +269,23 @@ def _observed_table(reader: ScreenReader, context: str | None, confidence: float
         tested=observed.can_be_tested,
     )  # fmt: skip
     return table[list(EFFECT_COLUMNS)]
+
+
+def _fitted_attrs(fits: dict[str, Fitted]) -> dict[str, Any]:
+    """What predicted the unseen targets, by kind."""
+    rectifiers = {kind: fitted.rectifier for kind, fitted in fits.items()}
+    lists = {
+        kind: {"least_promise": fitted.rule.least_promise, "n_reference": fitted.rule.n_reference}
+        for kind, fitted in fits.items()
+        if fitted.rule is not None
+    }
+    return {
+        "weights": {kind: rectifier.weights for kind, rectifier in rectifiers.items()},
+        "rectifier_mean": {kind: {"rho": r.rho, "reference_set": r.reference_set, "control_weight": r.control_weight,
+                                  "n_placed": int(r.spread_from.sum())}
+                           for kind, r in rectifiers.items() if isinstance(r, Rectifier)},
+        "lists": lists,
+    }  # fmt: skip
 
 
 def _explaining_columns(answers: list[Answer], names: list[str], unseen: set[str], control: str) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dbdiffusion.embedding import fit_effect_space, fit_space, one_gene_space
+from dbdiffusion.embedding import fit_effect_space, fit_space, neighbour_coherence, one_gene_space
 from dbdiffusion.inference import MIN_REFERENCES, References
 from dbdiffusion.model._generate import GenerationOptions, Generator
 from dbdiffusion.model._reference_sets import restricted_sets, weights_of_others
@@ -44,6 +44,8 @@ class ReferencePool:
         Reference set to weights (K, K) of the others.
     is_combination, is_placed
         (K,). What is not placed is predicted by the mean of the others.
+    coherence
+        (K,) agreement of the neighbours of each.
     control_share
         Predictor to the share of the control's error that its predictions are taken to carry.
     """
@@ -54,6 +56,7 @@ class ReferencePool:
     sets: dict[str, np.ndarray]
     is_combination: np.ndarray
     is_placed: np.ndarray
+    coherence: np.ndarray
     control_share: dict[str, float] = field(default_factory=dict)
 
     def select(self, *, combination: bool) -> np.ndarray:
@@ -106,8 +109,20 @@ def reference_pool(
         sets={} if spaces is not None else weights_of_others(placements, screen.names, names),
         is_combination=np.array([len(space.parts(name)) > 1 for name in names], dtype=bool),
         is_placed=np.array([row not in unplaced for row in sorted(rows)], dtype=bool),
+        coherence=_coherence(placements, screen.names, names),
         control_share={GENERATED: 1.0 if cross_fitting == "in_sample" else CONTROL_SHARE},
     )
+
+
+def _coherence(
+    placements: list[tuple[PerturbationSpace, list[int]]], screen_names: Sequence[str], names: tuple[str, ...]
+) -> np.ndarray:
+    """Agreement (K,) of the neighbours of every reference, in the space that places it without its cells."""
+    found: dict[str, float] = {}
+    for space, rows in placements:
+        members = [screen_names[row] for row in rows]
+        found |= dict(zip(members, neighbour_coherence(space, members), strict=True))
+    return np.array([found[name] for name in names])
 
 
 def _by_placement(
@@ -200,6 +215,7 @@ def references_of(model: Any, pool: ReferencePool, members: np.ndarray, referenc
         control_share=pool.control_share,
         most_weight={GENERATED: MOST_WEIGHT},
         placed=pool.is_placed[members],
+        coherence=pool.coherence[members],
         part_variance=part_variance(model, pool.names)[members],
     )
 

@@ -12,12 +12,15 @@ from scvi import REGISTRY_KEYS
 from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
 from dbdiffusion.data import CellGroups, row_chunks
 from dbdiffusion.screen import (
+    ControlHalves,
     GroupMoments,
     LeftOut,
     ObservedEffects,
     Screen,
     SpaceWithout,
+    contrast_weights,
     contrast_within_batches,
+    control_halves,
     gene_vectors_without,
     grouped_moments,
     log1p_cp10k,
@@ -175,6 +178,7 @@ class ScreenReader:
             context={key: self._column(key)[pool] for key in _CONTEXT_KEYS if key in self._manager.data_registry},
             n_cells=self.cells.table(context)["n_cells"].to_numpy(),
             left_out=left_out,
+            halves=self._halves(names, context),
         )
 
     def perturbation_sizes(self, context: str | None = None) -> np.ndarray:
@@ -185,6 +189,14 @@ class ScreenReader:
         """Log1p CP10K (control cells, G) of control cells and the codes of what they are contrasted inside."""
         rows = np.flatnonzero((self.codes == self.categories.index(self.control)) & self._in_context(context))
         return log1p_cp10k(self.counts[rows], self.depth[rows]), self.cells.strata[rows]
+
+    def _halves(self, names: Sequence[str], context: str | None) -> ControlHalves | None:
+        strata = self.cells.strata_of(context)
+        values, stratum = self.control_cells(context)
+        n_cells = self._moments.n_cells.reshape(len(self.categories), -1)[:, strata]
+        rows = [self.categories.index(name) for name in names]
+        weight = contrast_weights(n_cells[rows], n_cells[self.cells.control_code])
+        return control_halves(values, np.searchsorted(strata, stratum), weight)
 
     def gene_vectors(self, *excluded: Sequence[str]) -> list[np.ndarray]:
         """Gene spaces (G, R), inside batches and contexts, without the cells of some perturbations each."""

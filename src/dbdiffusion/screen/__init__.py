@@ -2,10 +2,12 @@
 
 from dbdiffusion.screen._chance import norm_cv
 from dbdiffusion.screen._clusters import louvain_clusters, unit
+from dbdiffusion.screen._control import ControlHalves, control_halves
 from dbdiffusion.screen._effects import (
     MIN_EXPRESSING,
     GroupMoments,
     ObservedEffects,
+    contrast_weights,
     contrast_within_batches,
     grouped_moments,
     log1p_cp10k,
@@ -28,6 +30,7 @@ from dbdiffusion.screen._screen import Screen
 __all__ = [
     "CONTROL_WORDS",
     "MIN_EXPRESSING",
+    "ControlHalves",
     "Fold",
     "GeneSpace",
     "GroupMoments",
@@ -38,7 +41,9 @@ __all__ = [
     "SpaceWithout",
     "canonical_names",
     "close_names",
+    "contrast_weights",
     "contrast_within_batches",
+    "control_halves",
     "folded_name",
     "gene_vectors",
     "gene_vectors_without",

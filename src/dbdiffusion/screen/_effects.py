@@ -199,9 +199,8 @@ def contrast_within_batches(moments: GroupMoments, n_batches: int, control: int)
     mean = moments.mean.reshape(*n.shape, -1)
     squares = moments.sum_of_squares.reshape(*n.shape, -1)
     n_control = n[control]
-    weight = n * n_control / np.maximum(n + n_control, 1)
+    weight = contrast_weights(n, n_control)
     with np.errstate(invalid="ignore", divide="ignore"):
-        weight = weight / weight.sum(axis=1, keepdims=True)
         used = weight > 0
         within, df = moderated_variance(n, mean, squares)
         inverse_n = np.where(used, weight**2 / n, 0).sum(axis=1)
@@ -220,6 +219,26 @@ def contrast_within_batches(moments: GroupMoments, n_batches: int, control: int)
         n_cells=n_used.astype(int),
         n_expressing=n_used[:, None] * of_both / 2,
     )
+
+
+def contrast_weights(n_cells: np.ndarray, n_control: np.ndarray) -> np.ndarray:
+    """Weights (P, batches) of the batches in contrasts of perturbations; NaN for those that share none with control.
+
+    Parameters
+    ----------
+    n_cells
+        (P, batches) of the perturbations.
+    n_control
+        (batches,).
+
+    Examples
+    --------
+    >>> contrast_weights(np.array([[10, 0], [10, 10]]), np.array([10, 30])).round(2).tolist()
+    [[1.0, 0.0], [0.4, 0.6]]
+    """
+    weight = n_cells * n_control / np.maximum(n_cells + n_control, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return weight / weight.sum(axis=1, keepdims=True)
 
 
 def moderated_variance(n_cells: np.ndarray, mean: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dbdiffusion.screen._effects import ObservedEffects
+from dbdiffusion.screen._control import ControlHalves
+from dbdiffusion.screen._effects import MIN_EXPRESSING, ObservedEffects
 from dbdiffusion.screen._folds import LeftOut
 from dbdiffusion.screen._gene_space import GeneSpace
 
@@ -45,6 +46,8 @@ class Screen:
         (P,) cells of each, also those that enter no contrast; None in files of version 0.1.
     left_out
         What the screen looks like without each of its folds; None for one that was saved before there were any.
+    halves
+        Of the control cells; None where they cannot be halved or for one that was saved before they were.
     """
 
     names: tuple[str, ...]
@@ -59,6 +62,14 @@ class Screen:
     n_axes: int | None = None
     n_cells: np.ndarray | None = None
     left_out: LeftOut | None = None
+    halves: ControlHalves | None = None
+
+    @property
+    def is_listable(self) -> np.ndarray:
+        """(G,) genes that five cells of a perturbation of the median size can be expected to express; where known."""
+        n_cells = np.maximum(self.observed.n_cells, 1)
+        share = (self.observed.n_expressing / n_cells[:, None]).mean(axis=0)
+        return ~(np.median(n_cells) * share < MIN_EXPRESSING)
 
     @cached_property
     def genes(self) -> GeneSpace:
@@ -68,15 +79,19 @@ class Screen:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        left_out = None if self.left_out is None else self.left_out.to_dict()
-        return {**values, "observed": dict(self.observed.__dict__), "left_out": left_out}
+        parts = {name: None if values[name] is None else values[name].to_dict() for name in ("left_out", "halves")}
+        return {**values, "observed": dict(self.observed.__dict__), **parts}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Screen:
         """Inverse of :meth:`to_dict`."""
-        left_out = values.get("left_out")
-        observed = ObservedEffects(**values["observed"])
-        return cls(**{**values, "observed": observed, "left_out": None if left_out is None else LeftOut.from_dict(left_out)})
+        left_out, halves = values.get("left_out"), values.get("halves")
+        parts = {
+            "observed": ObservedEffects(**values["observed"]),
+            "left_out": None if left_out is None else LeftOut.from_dict(left_out),
+            "halves": None if halves is None else ControlHalves(**halves),
+        }
+        return cls(**{**values, **parts})
 
     def extended(self, later: Screen, is_known: Callable[[str], bool], parts: Callable[[str], tuple[str, ...]]) -> Screen:
         """The screen with the perturbations that a later one adds, and the later one's control cells.
@@ -95,4 +110,5 @@ class Screen:
             n_axes=self.n_axes or len(self.names),
             n_cells=None if self.n_cells is None or later.n_cells is None else np.append(self.n_cells, later.n_cells[rows]),
             left_out=left_out,
+            halves=None if self.halves is None or later.halves is None else self.halves.joined(later.halves.subset(rows)),
         )

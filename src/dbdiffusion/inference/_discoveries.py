@@ -1,0 +1,220 @@
+r"""Gene lists for perturbations nobody measured, of which at most a stated share is wrong.
+
+Every reference is predicted as if it had not been measured, and its list is held against what was observed. A call is *false*
+if the effect is zero or has the other sign. The observation is an independent, noisy look at it: where nothing changed its
+sign disagrees half of the time, where the sign is wrong more often. So with :math:`D_i(t)` disagreements among the
+:math:`|A_i(t)|` genes whose score is at least t,
+
+.. math:: L_i(t) = 2 D_i(t) / \max(1, |A_i(t)|) \in [0, 2]
+
+is in expectation at least the false sign proportion of the list. Made monotone one by one, losses of K references control the
+proportion for a new perturbation like them (conformal risk control):
+
+.. math:: q(t) = \Big(\sum_i \max_{t' \ge t} L_i(t') + 2\Big) / (K + 1).
+
+The expectation is over targets, an empty list counted as right. So no list is given either where the lists of all references
+taken together are wrong more often than the level.
+
+References
+----------
+Angelopoulos, Bates, Fisch, Lei & Schuster, Conformal risk control, ICLR 2024.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dbdiffusion.inference._rectifier import Rectifier
+    from dbdiffusion.inference._references import References
+
+LEAST_LISTED = 10  # genes: one wrong one ruins a shorter list, and the bound pays for every list that can be given
+N_THRESHOLDS = 1024
+LARGEST_LOSS = 2.0
+
+
+@dataclass(frozen=True)
+class DiscoveryRule:
+    """What lists of K left-out references were worth, threshold by threshold.
+
+    Parameters
+    ----------
+    threshold
+        (n,) of scores, rising.
+    loss
+        (shares, K, n) monotone losses, for every share of the control's error that the prediction may carry.
+    size
+        (K, n) genes listed, mean over splits of the control cells.
+    wrong
+        (shares, K, n) disagreements, likewise.
+    """
+
+    threshold: np.ndarray
+    loss: np.ndarray
+    size: np.ndarray
+    wrong: np.ndarray
+
+    @property
+    def n_reference(self) -> int:
+        """K."""
+        return self.loss.shape[1]
+
+    @property
+    def least_promise(self) -> float:
+        """Smallest level at which there can be a list, 2 / (K + 1)."""
+        return LARGEST_LOSS / (self.n_reference + 1)
+
+    @property
+    def pooled(self) -> np.ndarray:
+        """(n,) twice the share of disagreements in all lists together, of the worst share of the control's error."""
+        given = self.size >= LEAST_LISTED
+        listed = np.where(given, self.size, 0).sum(axis=0)
+        wrong = np.where(given, self.wrong, 0).sum(axis=1).max(axis=0)
+        return 2 * wrong / np.maximum(listed, 1)
+
+    @property
+    def rate(self) -> np.ndarray:
+        """(n,) level from which on genes with a score at the threshold are listed; falls as the threshold rises."""
+        expected = (self.loss.sum(axis=1).max(axis=0) + LARGEST_LOSS) / (self.n_reference + 1)
+        return np.maximum(expected, np.maximum.accumulate(self.pooled[::-1])[::-1])
+
+    def q_values(self, score: np.ndarray, listable: np.ndarray) -> np.ndarray:
+        """Q-values (T, G) of genes by their scores (T, G); at most 1, NaN where a gene cannot be listed.
+
+        A target's list has at least ten genes, so its first ten have the q-value of the tenth.
+        """
+        inside = np.where(listable, score, -np.inf)
+        tenth = np.partition(inside, -LEAST_LISTED, axis=1)[:, -LEAST_LISTED] if inside.shape[1] >= LEAST_LISTED else -np.inf
+        at = np.minimum(inside, np.broadcast_to(tenth, len(inside))[:, None])
+        index = np.searchsorted(self.threshold, at, side="right") - 1
+        rate = np.minimum(np.append(self.rate, 1.0), 1.0)  # index -1: below all thresholds
+        return np.where(listable, rate[index], np.nan)
+
+    def without(self, row: int) -> Self:
+        """The rule of the other references."""
+        return replace(
+            self,
+            loss=np.delete(self.loss, row, axis=1),
+            size=np.delete(self.size, row, axis=0),
+            wrong=np.delete(self.wrong, row, axis=1),
+        )
+
+
+def fit_discoveries(
+    predicted: np.ndarray,
+    observed: np.ndarray,
+    listable: np.ndarray,
+    coherence: np.ndarray | None = None,
+    halves: Any = None,
+    control_weights: Sequence[float] = (0.0,),
+    smallest: float = 0.0,
+) -> DiscoveryRule:
+    """Hold the lists of left-out references against what was observed.
+
+    Parameters
+    ----------
+    predicted
+        (K, G), each reference as if it had not been measured.
+    observed
+        (K, G).
+    listable
+        (K, G) genes that may be listed: enough cells express them, and the perturbation does not hit them.
+    coherence
+        (K,) see :func:`scores`.
+    halves
+        Of the control cells, of the K references (:class:`~dbdiffusion.screen.ControlHalves`): prediction and observation are
+        contrasted with one half each, since agreement by the error of one control mean is none. None where it has no error.
+    control_weights
+        Weights of the control's error in a prediction that are to be reckoned with; the worst counts.
+    smallest
+        Effect of interest: a call is false if the effect is not beyond it on the predicted side.
+
+    Examples
+    --------
+    >>> truth = np.random.default_rng(0).standard_normal((40, 60))
+    >>> rule = fit_discoveries(truth, truth, np.ones((40, 60), dtype=bool))
+    >>> q = rule.q_values(np.abs(truth[:1]), np.ones((1, 60), dtype=bool))
+    >>> float(q.max().round(3))  # no sign is wrong: two over K + 1
+    0.049
+    """
+    scale = scores(np.ones_like(predicted), coherence)
+    threshold = _thresholds((np.abs(predicted) * scale)[listable & (np.abs(predicted) > smallest)])
+    n, shape = len(threshold), (len(control_weights), len(predicted), len(threshold))
+    loss, wrong, size = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
+    shifts = [(0.0, 0.0)] if halves is None else list(halves.shifts())
+    for share, weight in enumerate(control_weights):
+        for mine, others in shifts:
+            moved, seen = predicted + weight * mine, observed + others
+            reached = np.searchsorted(threshold, np.abs(moved) * scale, "right")
+            index = np.where(listable & (np.abs(moved) > smallest), reached, 0)
+            disagrees = np.sign(moved) * seen <= smallest
+            n_listed, n_wrong = (_at_least(index, among, n) for among in (None, disagrees))
+            wrong[share] += n_wrong
+            loss[share] += np.where(n_listed >= LEAST_LISTED, 2 * n_wrong / np.maximum(n_listed, 1), 0)
+            size += n_listed / len(control_weights)
+    loss = np.maximum.accumulate(loss[..., ::-1], axis=-1)[..., ::-1]
+    return DiscoveryRule(threshold, *(values / len(shifts) for values in (loss, size, wrong)))
+
+
+def discoveries_of(
+    rectifier: Rectifier, references: References, listable: np.ndarray, halves: Any, smallest: float = 0.0
+) -> DiscoveryRule:
+    """The rule that references give for targets that the rectifier predicts.
+
+    Parameters
+    ----------
+    rectifier, references
+        Fitted, and what it was fitted on.
+    listable
+        (G,) genes that enough cells express.
+    halves, smallest
+        As in :func:`fit_discoveries`.
+    """
+    counted = np.repeat(listable[None], len(references.effect), axis=0)
+    for i, genes in enumerate(references.own_genes):
+        counted[i, genes] = False
+    rows = np.flatnonzero(rectifier.spread_from)
+    return fit_discoveries(
+        rectifier.loo_predicted[rows],
+        references.effect[rows],
+        counted[rows],
+        None if references.coherence is None else references.coherence[rows],
+        None if halves is None else halves.subset(rows),
+        tuple(dict.fromkeys(rectifier.control_weights)),
+        smallest,
+    )
+
+
+def scores(predicted: np.ndarray, coherence: np.ndarray | None = None) -> np.ndarray:
+    """How sure the signs of predicted effects (T, G) are, in an order that is the same on all screens.
+
+    The size of the effect times the square root of how much the target's neighbours agree (T,).
+
+    Examples
+    --------
+    >>> scores(np.array([[-2.0, 1.0], [1.0, 3.0]]), np.array([0.25, 1.0])).tolist()
+    [[1.0, 0.5], [1.0, 3.0]]
+    """
+    return np.abs(predicted) * (1.0 if coherence is None else np.sqrt(coherence)[:, None])
+
+
+def _thresholds(scores: np.ndarray) -> np.ndarray:
+    """Some of the scores, rising, closest where they are largest: ranks from the top in equal ratios."""
+    if not len(scores):
+        return np.zeros(1)
+    ordered = np.sort(scores)
+    ranks = np.unique(np.geomspace(1, len(ordered), N_THRESHOLDS).round().astype(int))
+    return np.unique(ordered[-ranks])
+
+
+def _at_least(index: np.ndarray, among: np.ndarray | None, n: int) -> np.ndarray:
+    """Genes (K, n) of every row that reach each of n thresholds; ``index`` counts those that a gene reaches."""
+    flat = (np.arange(len(index))[:, None] * (n + 1) + index).ravel()
+    chosen = flat if among is None else flat[among.ravel()]
+    counts = np.bincount(chosen, minlength=len(index) * (n + 1)).reshape(len(index), n + 1)[:, 1:]
+    return np.cumsum(counts[:, ::-1], axis=1)[:, ::-1].astype(float)
