@@ -15,8 +15,8 @@ def test_pool_is_computed_once(trained):
 @pytest.mark.parametrize("reference_set", ["all", "neighbours"])
 def test_rectified_estimate_is_the_formula(trained, unseen, reference_set):
     way = Way(GenerationOptions(), cross_fitting="k_fold", n_cells=64, reference_set=reference_set)
-    answers, rectifiers = rectified_answers(trained, unseen, way)
-    rectifier = rectifiers["single"]
+    answers, fits = rectified_answers(trained, unseen, way)
+    rectifier = fits["single"].rectifier
     predicted, _ = predictions(trained, trained.module.diffusion, [(trained._space(), unseen)], way.options, 64, "k_fold")
     for row, name in enumerate(unseen):
         weighted = sum(weight * predicted[kind][row] for kind, weight in rectifier.weights.items())

@@ -59,7 +59,7 @@ def test_all_answers_of_two_threads_are_those_of_one(trained, unseen):
     right = {name: ask() for name, ask in asks.items()}
     names = list(asks) * 2
     for name, found in zip(names, from_threads(lambda name: asks[name](), names, 4), strict=True):
-        pd.testing.assert_frame_equal(found, right[name])
+        pd.testing.assert_frame_equal(found, right[name], rtol=1e-3, atol=1e-6)  # float32 sums depend on how memory lies
 
 
 def test_clusters_of_two_threads_are_those_of_one():

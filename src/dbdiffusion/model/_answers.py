@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dbdiffusion.embedding import neighbour_coherence, reference_weights
+from dbdiffusion.embedding import reference_weights
 from dbdiffusion.inference import (
     MIN_REFERENCES,
-    DiscoveryRule,
     Estimate,
-    HierarchicalRectifier,
     NullShare,
     Prior,
     Rectifier,
     References,
-    discoveries_of,
-    fit_hierarchical,
     fit_rectifier,
     own_scales,
     paper_estimate,
-    scores,
     shrunk_contrast,
     shrunk_null,
     welch_contrast,
 )
+from dbdiffusion.model._fits import Fitted, effect_of_any, fit, is_told_apart, q_values_of
 from dbdiffusion.model._options import real_number, whole_number
 from dbdiffusion.model._reference_sets import restricted_sets
 from dbdiffusion.model._references import (
@@ -38,35 +33,13 @@ from dbdiffusion.model._references import (
     reference_pool,
     references_of,
 )
+from dbdiffusion.model._unseen_warnings import warn_of_few, warn_of_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from dbdiffusion.model._generate import GenerationOptions
     from dbdiffusion.screen import ObservedEffects
-
-
-TOLD_APART = 0.1  # of the standard errors: a difference below it explains less than a hundredth of the variance left open
-
-
-class NotToldApartWarning(UserWarning):
-    """Unseen perturbations get the answer that any other would get: the screen says nothing of how they differ.
-
-    Examples
-    --------
-    >>> issubclass(NotToldApartWarning, UserWarning)
-    True
-    """
-
-
-class FewReferencesWarning(UserWarning):
-    """Fewer than three reference perturbations: a point estimate can be had, an interval cannot.
-
-    Examples
-    --------
-    >>> issubclass(FewReferencesWarning, UserWarning)
-    True
-    """
 
 
 @dataclass(frozen=True)
@@ -104,25 +77,6 @@ class Answer:
     null: NullShare | None = None
     q_value: np.ndarray | None = None
     told_apart: bool = True
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What targets of a kind are predicted with.
-
-    Parameters
-    ----------
-    rectifier
-        Fitted.
-    references
-        On which.
-    rule
-        That gives lists of genes, or None.
-    """
-
-    rectifier: Rectifier | HierarchicalRectifier
-    references: References
-    rule: DiscoveryRule | None = None
 
 
 @dataclass(frozen=True)
@@ -227,7 +181,7 @@ def rectified_answers(
     fits: dict[str, Fitted] = {}
     for kind, names in _by_kind(space, unseen):
         members = pool.select(combination=kind == "combination")
-        fitted = fits[kind] = _fit(model, way, pool, members, smallest)
+        fitted = fits[kind] = fit(model, way, pool, members, smallest)
         rectifier = fitted.rectifier
         lam = rectifier.weights[GENERATED]
         rows = [position[name] for name in names]
@@ -236,8 +190,8 @@ def rectified_answers(
         known = lam**2 * noise[rows] + sum(rectifier.weights.values()) ** 2 * part_variance(model, names)
         estimate = rectifier.estimate(of_names, known, way.interval, sets)
         n_effective = np.broadcast_to(rectifier.effective_references(sets), len(names))
-        q_values = _q_values(model, fitted.rule, names, estimate.effect)
-        of_any = _of_any(rectifier, fitted.references)
+        q_values = q_values_of(model, fitted.rule, names, estimate.effect)
+        of_any = effect_of_any(rectifier, fitted.references)
         for i, name in enumerate(names):
             row = _row(estimate, i)
             answers[name] = Answer(
@@ -248,43 +202,9 @@ def rectified_answers(
                 q_value=q_values[i],
                 told_apart=is_told_apart(row, of_any),
             )
-    _warn_of_few(answers)
-    _warn_of_same(answers)
+    warn_of_few(answers)
+    warn_of_same(answers)
     return answers, fits
-
-
-def _of_any(rectifier: Rectifier | HierarchicalRectifier, references: References) -> np.ndarray:
-    """Effect (G,) that a target would be said to have of which nothing is known: the mean prediction, rectified."""
-    filled, n = references.without_own_genes(), len(references.effect)
-    if n == 0:
-        return np.zeros(references.effect.shape[1])
-    predicted = {name: values.mean(axis=0, keepdims=True) for name, values in filled.predicted.items()}
-    alike = {name: None if weights is None else np.full((1, n), 1 / n) for name, weights in references.sets.items()}
-    return rectifier.estimate(predicted, sets=alike).effect[0]
-
-
-def is_told_apart(estimate: Estimate, of_any: np.ndarray) -> bool:
-    """Whether an estimate (G,) differs from what would be said of any target by more than a tenth of its standard errors.
-
-    Root mean squares over genes are compared; without standard errors nothing is told apart.
-
-    Examples
-    --------
-    >>> estimate = Estimate(np.array([1.0, 0.0]), np.ones(2), np.full(2, 9.0))
-    >>> is_told_apart(estimate, np.zeros(2)), is_told_apart(estimate, estimate.effect + 0.01)
-    (True, False)
-    """
-    return bool(np.sqrt(np.mean((estimate.effect - of_any) ** 2)) > TOLD_APART * np.sqrt(np.mean(estimate.se**2)))
-
-
-def _q_values(model: Any, rule: DiscoveryRule | None, names: Sequence[str], effect: np.ndarray) -> Sequence[np.ndarray | None]:
-    """Q-values (G,) of every target, its own genes not among the listed; None without a rule."""
-    if rule is None:
-        return [None] * len(names)
-    listable = np.repeat(model._screen().is_listable[None], len(names), axis=0)
-    for i, name in enumerate(names):
-        listable[i, model._space().own_genes(name)] = False
-    return list(rule.q_values(scores(effect, neighbour_coherence(model._space(), names)), listable))
 
 
 def paper_answers(model: Any, unseen: Sequence[str], way: Way) -> dict[str, Answer]:
@@ -318,57 +238,6 @@ def pool_of(model: Any, way: Way) -> ReferencePool:
         pool = reference_pool(model, way.cross_fitting, way.options, way.n_cells)
         model._pools = {key: pool}
     return pool
-
-
-def _fit(model: Any, way: Way, pool: ReferencePool, members: np.ndarray, smallest: float = 0.0) -> Fitted:
-    references = references_of(model, pool, members, way.reference_set)
-    if way.method == "hierarchical" and len(members) >= MIN_REFERENCES:
-        fitted = fit_hierarchical(references, seed=way.options.seed)
-        if not fitted.converged:
-            warnings.warn(
-                "The hierarchical model has not converged: its evidence bound still moves. Compare with `method='cross_fit'`.",
-                UserWarning,
-                stacklevel=5,
-            )
-        return Fitted(fitted, references)
-    rectifier = fit_rectifier(references, way.lam)
-    return Fitted(rectifier, references, _rule(model, way, rectifier, references, pool.rows[members], smallest))
-
-
-def _rule(
-    model: Any, way: Way, rectifier: Rectifier, references: References, rows: np.ndarray, smallest: float
-) -> DiscoveryRule | None:
-    """None where no reference was left out, or control cells are not at hand in halves."""
-    screen = model._screen()
-    if screen.halves is None or way.cross_fitting == "in_sample" or len(rows) < MIN_REFERENCES:
-        return None
-    return discoveries_of(rectifier, references, screen.is_listable, screen.halves.subset(rows), smallest)
-
-
-def _warn_of_few(answers: dict[str, Answer]) -> None:
-    few = {name: answer.n_reference for name, answer in answers.items() if answer.n_reference < MIN_REFERENCES}
-    if few:
-        name, n = next(iter(few.items()))
-        warnings.warn(
-            f"{len(few)} unseen perturbations ({name!r}, ...) have fewer than {MIN_REFERENCES} effective reference "
-            f"perturbations ({n:.1f}), at least {MIN_REFERENCES} are needed for an interval, so their effects come without "
-            "errors and p-values. Measure more perturbations whose genes are in `var_names`, give vectors, or use "
-            "`reference_set='all'`.",
-            FewReferencesWarning,
-            stacklevel=5,
-        )
-
-
-def _warn_of_same(answers: dict[str, Answer]) -> None:
-    same = [name for name, answer in answers.items() if not answer.told_apart and np.isfinite(answer.estimate.se).any()]
-    if same:
-        warnings.warn(
-            f"{len(same)} of {len(answers)} unseen perturbations ({same[0]!r}, ...) get the answer that any other would get: "
-            "what the measured perturbations have in common. This screen does not tell them apart, see "
-            "`model.embedding_scores()` and `model.calibration()`.",
-            NotToldApartWarning,
-            stacklevel=5,
-        )
 
 
 def _by_kind(space: Any, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:

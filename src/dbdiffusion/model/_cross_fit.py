@@ -16,12 +16,13 @@ from dbdiffusion.model._options import training_options, whole_number
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._stages import TwoStageTrainingMixin
 from dbdiffusion.model._training import DiffusionPlan, epochs_for
-from dbdiffusion.screen import network_folds, perturbation_folds
+from dbdiffusion.screen import Screen, network_folds, perturbation_folds
 
 if TYPE_CHECKING:
     from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import PerturbationSpace
     from dbdiffusion.model._latents import Latents
+    from dbdiffusion.screen import LeftOut
 
 
 class CrossFittingMixin(TwoStageTrainingMixin):
@@ -29,6 +30,8 @@ class CrossFittingMixin(TwoStageTrainingMixin):
 
     def leave_out_folds(self) -> None:
         """Make gene space without each fold of perturbations, for a model that was saved by a version that did not.
+
+        What else that version did not keep is read too: halves of the control cells, and how many cells express a gene.
 
         Training does it. The cells must be those that the model was trained on; nothing is trained.
 
@@ -45,7 +48,11 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             msg = f"The cells must be those that the model was trained on, but none of them has {absent[:3]!r}."
             raise ValueError(msg)
         left_out = reader.left_out(perturbation_folds(reader.parts(screen.names)), screen.names)[1]
-        self.screen_ = replace(screen, left_out=left_out).to_dict()
+        self.screen_ = _completed(screen, left_out, reader, None).to_dict()
+        self.context_screens_ = {
+            name: _completed(Screen.from_dict(values), None, reader, name).to_dict()
+            for name, values in (self.context_screens_ or {}).items()
+        } or None
         self._cached_screen = None
         self._forget_space()
 
@@ -150,3 +157,15 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             self.module.eval()
             self.module.to(next(self.module.parameters()).device)
         diffusion.is_fitted.fill_(True)
+
+
+def _completed(screen: Screen, left_out: LeftOut | None, reader: ScreenReader, context: str | None) -> Screen:
+    """A screen with its folds, halves of the control cells and numbers of expressing cells, read from the same cells."""
+    fresh = reader.read(context, screen.vectors)
+    rows = np.array([fresh.names.index(name) for name in screen.names])
+    return replace(
+        screen,
+        left_out=left_out,
+        observed=replace(screen.observed, n_expressing=fresh.observed.n_expressing[rows]),
+        halves=None if fresh.halves is None else fresh.halves.subset(rows),
+    )

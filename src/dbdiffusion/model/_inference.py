@@ -9,13 +9,11 @@ import pandas as pd
 
 from dbdiffusion._keys import EFFECT_COLUMNS
 from dbdiffusion.embedding import REFERENCE_SETS
-from dbdiffusion.inference import Estimate, Rectifier, effects_table
+from dbdiffusion.inference import Estimate, effects_table
 from dbdiffusion.model._answers import (
-    Answer,
     Fitted,
     Way,
     measured_answers,
-    observed_estimate,
     paper_answers,
     rectified_answers,
     shrunk_answers,
@@ -25,6 +23,7 @@ from dbdiffusion.model._generate import GenerationOptions
 from dbdiffusion.model._options import choice, real_number, word
 from dbdiffusion.model._references import CROSS_FITTING
 from dbdiffusion.model._screen import ScreenReader
+from dbdiffusion.model._tables import explaining_columns, fitted_attrs, observed_table
 from dbdiffusion.model._targets import check_not_control, target_names
 
 if TYPE_CHECKING:
@@ -194,8 +193,8 @@ class InferenceMixin(_Base):
         contexts = self.contexts if self._context_name is None else (self._context_name,)
         reader = ScreenReader(self._manager_of(adata, contexts))
         if not self.contexts:
-            return _observed_table(reader, self._context_name, confidence)
-        tables = [_observed_table(reader, name, confidence).assign(context=name) for name in self.contexts]
+            return observed_table(reader, self._context_name, confidence)
+        tables = [observed_table(reader, name, confidence).assign(context=name) for name in self.contexts]
         return pd.concat(tables, ignore_index=True)
 
     def _effects(
@@ -229,7 +228,7 @@ class InferenceMixin(_Base):
             Estimate(*(np.stack([getattr(answers[n].estimate, a) for n in names]) for a in ("effect", "se", "df"))),
             np.stack([self._mean_control(name) for name in names]),
             confidence,
-            _explaining_columns([answers[name] for name in names], names, set(unseen), screen.control),
+            explaining_columns([answers[name] for name in names], names, set(unseen), screen.control),
             fdr,
             lfc_threshold * np.log(2),
             [answers[name].null for name in names],
@@ -240,7 +239,7 @@ class InferenceMixin(_Base):
             "confidence": confidence, "fdr": fdr, "lfc_threshold": lfc_threshold, "shrink": shrink,
             **{key: value for key, value in way.__dict__.items() if key != "options" and value is not None},
             "scale": "mean log1p CP10K, natural log",
-            **_fitted_attrs(fits),
+            **fitted_attrs(fits),
             "told_apart": {name: answers[name].told_apart for name in unseen},
             **self._provenance(**{k: v for k, v in way.options.__dict__.items() if v is not None}),
         }  # fmt: skip
@@ -255,49 +254,6 @@ class InferenceMixin(_Base):
         screen, space = self._screen(), self._space()
         rows = [space.row(name)] if space.is_measured(name) else slice(None)
         return screen.observed.mean_control[rows].mean(axis=0)
-
-
-def _observed_table(reader: ScreenReader, context: str | None, confidence: float) -> pd.DataFrame:
-    names, observed = reader.effects(context)
-    columns = {
-        "lam": np.array(np.nan), "tau": np.array(np.nan), "n_reference": np.array(0), "status": np.array("measured"),
-        "n_expressing": observed.n_expressing,
-        "contrast": np.array([f"{name} vs {reader.control}" for name in names], dtype=object)[:, None],
-    }  # fmt: skip
-    table = effects_table(
-        list(names), reader.var_names, observed_estimate(observed), observed.mean_control, confidence, columns,
-        tested=observed.can_be_tested,
-    )  # fmt: skip
-    return table[list(EFFECT_COLUMNS)]
-
-
-def _fitted_attrs(fits: dict[str, Fitted]) -> dict[str, Any]:
-    """What predicted the unseen targets, by kind."""
-    rectifiers = {kind: fitted.rectifier for kind, fitted in fits.items()}
-    lists = {
-        kind: {"least_promise": fitted.rule.least_promise, "n_reference": fitted.rule.n_reference}
-        for kind, fitted in fits.items()
-        if fitted.rule is not None
-    }
-    return {
-        "weights": {kind: rectifier.weights for kind, rectifier in rectifiers.items()},
-        "rectifier_mean": {kind: {"rho": r.rho, "reference_set": r.reference_set, "control_weight": r.control_weight,
-                                  "n_placed": int(r.spread_from.sum())}
-                           for kind, r in rectifiers.items() if isinstance(r, Rectifier)},
-        "lists": lists,
-    }  # fmt: skip
-
-
-def _explaining_columns(answers: list[Answer], names: list[str], unseen: set[str], control: str) -> dict[str, np.ndarray]:
-    n_genes = len(answers[0].estimate.effect)
-    return {
-        "lam": np.array([answer.lam for answer in answers])[:, None],
-        "tau": np.stack([np.broadcast_to(answer.tau, (n_genes,)) for answer in answers]),
-        "n_reference": np.array([answer.n_reference for answer in answers])[:, None],
-        "n_expressing": np.stack([np.broadcast_to(answer.n_expressing, (n_genes,)) for answer in answers]),
-        "status": np.array(["unseen" if name in unseen else "measured" for name in names])[:, None],
-        "contrast": np.array([f"{name} vs {control}" for name in names], dtype=object)[:, None],
-    }
 
 
 def check_words(way: Way) -> None:

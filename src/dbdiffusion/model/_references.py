@@ -56,7 +56,7 @@ class ReferencePool:
     sets: dict[str, np.ndarray]
     is_combination: np.ndarray
     is_placed: np.ndarray
-    coherence: np.ndarray
+    coherence: np.ndarray | None = None
     control_share: dict[str, float] = field(default_factory=dict)
 
     def select(self, *, combination: bool) -> np.ndarray:
@@ -215,7 +215,7 @@ def references_of(model: Any, pool: ReferencePool, members: np.ndarray, referenc
         control_share=pool.control_share,
         most_weight={GENERATED: MOST_WEIGHT},
         placed=pool.is_placed[members],
-        coherence=pool.coherence[members],
+        coherence=None if pool.coherence is None else pool.coherence[members],
         part_variance=part_variance(model, pool.names)[members],
     )
 

@@ -1,0 +1,121 @@
+"""Laws of gene lists: what is listed is right as often as it is said to be."""
+
+import numpy as np
+import pytest
+
+from dbdiffusion.inference import fit_discoveries, scores
+from dbdiffusion.screen import ControlHalves
+
+K, G = 40, 60
+ALL = np.ones((K, G), dtype=bool)
+
+
+def listed(predicted, observed, level, **options):
+    """Every reference's list, made by the others (K, G)."""
+    rule = fit_discoveries(predicted, observed, np.ones(predicted.shape, dtype=bool), **options)
+    score = scores(predicted, options.get("coherence"))
+    rows = range(len(predicted))
+    q = np.concatenate([rule.without(i).q_values(score[[i]], np.ones((1, predicted.shape[1]), dtype=bool)) for i in rows])
+    return q <= level
+
+
+def test_an_exact_prediction_lists_everything():
+    truth = np.random.default_rng(0).standard_normal((K, G))
+    assert listed(truth, truth, 0.06).all()
+
+
+def test_no_signal_lists_next_to_nothing():
+    rng = np.random.default_rng(1)
+    predicted, observed = rng.standard_normal((2, K, G))
+    assert listed(predicted, observed, 0.2).any(axis=1).mean() <= 0.2
+
+
+def test_q_values_rise_as_scores_fall_and_the_first_ten_share_one():
+    rng = np.random.default_rng(2)
+    truth = rng.standard_normal((K, G))
+    predicted = truth + 0.5 * rng.standard_normal((K, G))
+    rule = fit_discoveries(predicted, truth, ALL)
+    q = rule.q_values(np.abs(predicted[:3]), ALL[:3])
+    for values, score in zip(q, np.abs(predicted[:3]), strict=True):
+        ordered = values[np.argsort(-score)]
+        assert (np.diff(ordered) >= 0).all()
+        assert np.unique(ordered[:10]).size == 1
+    assert np.unique(q).size > 5
+    assert (q <= 1).all()
+
+
+def test_no_level_below_two_over_k_plus_one_is_promised():
+    truth = np.random.default_rng(0).standard_normal((9, G))
+    rule = fit_discoveries(truth, truth, np.ones((9, G), dtype=bool))
+    assert rule.least_promise == pytest.approx(0.2)
+    assert rule.q_values(np.abs(truth), np.ones((9, G), dtype=bool)).min() == pytest.approx(0.2)
+
+
+def test_signs_of_everything_and_orders_do_not_matter():
+    rng = np.random.default_rng(3)
+    truth = rng.standard_normal((K, G))
+    predicted = truth + rng.standard_normal((K, G))
+    q = fit_discoveries(predicted, truth, ALL).q_values(np.abs(predicted), ALL)
+    flipped = fit_discoveries(-predicted, -truth, ALL).q_values(np.abs(predicted), ALL)
+    assert np.array_equal(q, flipped)
+    rows, columns = rng.permutation(K), rng.permutation(G)
+    moved = fit_discoveries(predicted[rows][:, columns], truth[rows][:, columns], ALL)
+    np.testing.assert_allclose(moved.q_values(np.abs(predicted)[:, columns], ALL), q[:, columns])
+
+
+def test_genes_that_cannot_be_listed_have_no_q_value_and_do_not_count():
+    rng = np.random.default_rng(4)
+    truth = rng.standard_normal((K, G))
+    listable = np.broadcast_to(np.arange(G) < 40, (K, G))
+    observed = np.where(listable, truth, -truth)
+    rule = fit_discoveries(truth, observed, listable)
+    q = rule.q_values(np.abs(truth), listable)
+    assert np.isnan(q[~listable]).all()
+    assert q[listable].max() <= 0.05
+
+
+def test_a_target_with_fewer_than_ten_listable_genes_gets_no_list():
+    truth = np.random.default_rng(5).standard_normal((K, G))
+    few = np.arange(G)[None] < 9
+    assert np.nanmin(fit_discoveries(truth, truth, ALL).q_values(np.abs(truth[:1]), few)) == 1
+
+
+def test_effects_below_the_smallest_of_interest_count_as_false():
+    rng = np.random.default_rng(6)
+    truth = 0.3 * rng.choice([-1.0, 1.0], (K, G))
+    predicted = 2 * truth
+    assert listed(predicted, truth, 0.1).all()
+    assert not listed(predicted, truth, 0.1, smallest=0.4).any()
+
+
+def test_neighbours_that_agree_come_first():
+    rng = np.random.default_rng(7)
+    truth = rng.standard_normal((2 * K, G))
+    good = np.arange(2 * K) % 2 == 0
+    predicted = np.where(good[:, None], truth, rng.standard_normal((2 * K, G)))
+    coherence = np.where(good, 0.9, 0.05)
+    plain, sorted_by = (listed(predicted, truth, 0.1, **options).sum() for options in ({}, {"coherence": coherence}))
+    assert plain < K
+    assert sorted_by > 10 * K
+
+
+@pytest.mark.parametrize(("n_splits", "holds"), [(0, False), (6, True)])
+def test_the_error_of_one_control_mean_is_no_evidence(n_splits, holds):
+    """A null screen whose control mean has one error along one factor, which predictions and observations share."""
+    wrong = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        factor, n = rng.standard_normal(G), 40
+        control = rng.standard_normal(n)[:, None] * factor + 0.1 * rng.standard_normal((n, G))
+        observed = 0.05 * rng.standard_normal((K, G)) - control.mean(axis=0)
+        predicted = np.repeat(observed.mean(axis=0)[None], K, axis=0)
+        halves = None
+        if n_splits:
+            sides = [rng.permutation(n) < n // 2 for _ in range(n_splits)]
+            first, second = (
+                np.stack([control.mean(axis=0) - control[side == one].mean(axis=0) for side in sides])[:, None]
+                for one in (True, False)
+            )
+            halves = ControlHalves(first, second, np.ones((K, 1)))
+        wrong.append(listed(predicted, observed, 0.1, halves=halves, control_weights=(1.0,)).any())  # there is no effect
+    assert (np.mean(wrong) <= 0.1) == holds
