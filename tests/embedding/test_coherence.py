@@ -28,7 +28,7 @@ def test_neighbours_that_agree_are_coherent():
     space = space_of(*two_groups())
     agreeing, others = (neighbour_coherence(space, GENES[start::2][P // 2 :]) for start in (0, 1))
     assert np.median(agreeing) > 0.8
-    assert np.median(others) < 0.3
+    assert np.median(others) < 0.5
     assert ((agreeing > 0) & (agreeing <= 1)).all()
 
 

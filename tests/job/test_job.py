@@ -68,7 +68,8 @@ def test_summary_has_the_promised_fields(out):
     assert {"vae", "diffusion", "cross_fit", "predict", "calibration", "total"} == set(summary["seconds"])
     fields = [
         "target", "n_cells", "pearson_effect", "mse", "mse_mean_baseline", "mse_zero_baseline", "mse_ridge_baseline",
-        "split_half_ceiling", "coverage_95", "width_95", "lam", "n_de", "de_precision", "de_recall",
+        "split_half_ceiling", "coverage_95", "width_95", "lam", "told_apart", "n_listed", "n_de",
+        "de_precision", "de_recall",
     ]  # fmt: skip
     held_out, _, new = summary["targets"]
     assert list(held_out) == fields

@@ -30,6 +30,20 @@ def test_report_says_how_good_and_names_the_plots(tmp_path):
     assert "Not checked: The screen is too small." in text
 
 
+def test_the_first_sentence_says_that_targets_are_not_told_apart(tmp_path):
+    first, second = ({**TARGET, "target": name, "told_apart": name == "B"} for name in "AB")
+    for targets, start in (
+        ([first], "**No target is told apart"),
+        ([first, second], "**1 of 2 targets (A) are not told apart"),
+    ):
+        summary = summary_of(targets, [], SCORES)
+        write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["A"]), [], {None: Checked(None, None, ())}, {})
+        assert (tmp_path / "report.md").read_text().splitlines()[2].startswith(start)
+    summary = summary_of([second], [], SCORES)
+    write_report(tmp_path, summary, pd.DataFrame({"mse": [1.0]}, index=["B"]), [], {None: Checked(None, None, ())}, {})
+    assert "told apart from any other" not in (tmp_path / "report.md").read_text()
+
+
 def test_scores_are_told_apart_by_context(tmp_path):
     scores = [{**TARGET, "context": "early"}, {**TARGET, "context": "late", "mse": 3.0}]
     summary = summary_of(scores, ["early", "late"], dict.fromkeys(("early", "late"), SCORES))

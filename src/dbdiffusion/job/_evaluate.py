@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from dbdiffusion.model import DBDiffusion
 
 LEVEL = 0.05
+LISTED = 0.1  # 5 % cannot be promised with fewer than 39 references
 MIN_TO_SPLIT = 4  # cells, so that both halves have a variance
 SCORES = (
     "n_cells", "pearson_effect", "mse", "mse_mean_baseline", "mse_zero_baseline", "mse_ridge_baseline", "split_half_ceiling",
-    "coverage_95", "width_95", "lam", "n_de", "de_precision", "de_recall",
+    "coverage_95", "width_95", "lam", "told_apart", "n_listed", "n_de", "de_precision",
+    "de_recall",
 )  # fmt: skip
 
 
@@ -110,6 +112,8 @@ def _score(model: DBDiffusion, name: str, table: pd.DataFrame, held_out: HeldOut
         **dict.fromkeys(SCORES),
         "width_95": width,
         "lam": float(table["lam"].iloc[0]),
+        "told_apart": table.attrs.get("told_apart", {}).get(name),
+        "n_listed": int((table["adj_p_value"] <= LISTED).sum()),
         "n_de": int(called.sum()),
     }
     if held_out is None or name not in held_out.n_cells:

@@ -124,7 +124,7 @@ def readable(scores: list[dict[str, Any]]) -> pd.DataFrame:
     """Scores as people read them."""
     frame = score_frame(scores)
     order = ["context", "n_cells", "pearson_effect", "split_half_ceiling", "mse", "mse / mean", "mse / zero", "mse / ridge",
-             "coverage_95", "width_95", "lam", "n_de", "de_precision", "de_recall"]  # fmt: skip
+             "coverage_95", "width_95", "lam", "told_apart", "n_listed", "n_de", "de_precision", "de_recall"]  # fmt: skip
     return frame[[column for column in order if column in frame]]
 
 

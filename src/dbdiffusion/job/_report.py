@@ -44,7 +44,7 @@ def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder
     _grid(titled, lambda t, ax, name: gene_intervals(t, ax, title=name), folder / "gene_intervals.png", columns, height=3.6)
     plots.append(("gene_intervals.png", f"The genes with the smallest p-values and their 95 % prediction intervals.{cut}"))
     _grid(titled, lambda t, ax, name: volcano(t, ax, title=name), folder / "volcano.png", columns)
-    plots.append(("volcano.png", f"Effect against p-value; genes at 5 % false discovery rate in red.{cut}"))
+    plots.append(("volcano.png", f"Effect against p-value; listed genes in red (at most 10 % wrong signs).{cut}"))
     table = _umap(cells)
     maps = {
         _title(name, context): table[table["target"].isin([name, ""]) & rows_in(table, "context", context)]
@@ -121,7 +121,7 @@ def write_report(
     gaps: Mapping[str | None, pd.DataFrame],
 ) -> None:
     """Write ``report.md``."""
-    lines = ["# Effects of perturbations that were not measured", "", _what(summary), ""]
+    lines = ["# Effects of perturbations that were not measured", "", *_told_apart(summary["targets"]), _what(summary), ""]
     lines += _how_good([t for t in summary["targets"] if t["mse"] is not None])
     lines += [line for sentence in gap_lines(gaps) for line in (sentence, "")]
     lines += ["## Targets", "", _markdown(table), "", _HOW_TO_READ, ""]
@@ -176,11 +176,27 @@ _HOW_TO_READ = (
     " squared error over that of the mean of measured perturbations, of predicting no effect, and of ridge regression from "
     "gene space (for a combination of measured parts: of the sum of their effects); below 1 is better. "
     "`split_half_ceiling`: the correlation a perfect prediction could reach, given the noise of the observed cells. `lam`: "
-    "weight of the generated mean; near 0 the generator did not help on this screen. `n_de`: genes at 5 % false discovery "
-    "rate. The gene that a perturbation hits is left out of all scores. An interval is a prediction interval: over "
+    "weight of the generated mean; near 0 the generator did not help on this screen. `told_apart`: whether the prediction "
+    "differs from what would be said of any target. `n_listed`: genes of the list in which, on average over targets like the "
+    "measured ones, at most 10 % have the other sign or no effect (`adj_p_value` at most .1); `n_de`: the same at 5 %. "
+    "The gene that a perturbation hits is left out of all scores. An interval is a prediction interval: over "
     "perturbations like the measured ones it holds the effect of a new one in 95 % of cases; it promises nothing about a "
     "single perturbation of another kind."
 )
+
+
+def _told_apart(targets: list[dict[str, Any]]) -> list[str]:
+    """The first sentence, where targets get the answer that any other would get."""
+    same = list(dict.fromkeys(target["target"] for target in targets if target.get("told_apart") is False))
+    n = len({target["target"] for target in targets})
+    if not same:
+        return []
+    which = "No target is" if len(same) == n else f"{len(same)} of {n} targets ({', '.join(same[:5])}) are not"
+    return [
+        f"**{which} told apart from any other: their predictions are what the measured perturbations have in common. "
+        "Do not rank them.**",
+        "",
+    ]
 
 
 def _what(summary: dict[str, Any]) -> str:

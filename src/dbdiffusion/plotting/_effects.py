@@ -61,22 +61,26 @@ def gene_intervals(table: pd.DataFrame, ax: Axes, n_genes: int = 25, title: str 
     return ax
 
 
-def volcano(table: pd.DataFrame, ax: Axes, level: float = 0.05, n_labels: int = 8, title: str = "") -> Axes:
-    """Effect against p-value; genes below the adjusted level are coloured, the strongest named.
+def volcano(table: pd.DataFrame, ax: Axes, level: float | None = None, n_labels: int = 8, title: str = "") -> Axes:
+    """Effect against p-value; genes at the level of the adjusted p-value are coloured, the strongest named.
+
+    For unseen targets (``error_rate`` is ``"fsp"``) the genes are those of the list at that false sign proportion.
 
     Parameters
     ----------
     table
-        Rows = genes of one target; columns ``variable, effect, p_value, adj_p_value``.
+        Rows = genes of one target; columns ``variable, effect, p_value, adj_p_value`` and perhaps ``error_rate``.
     ax, title
         To draw on, and its title.
     level
-        Of the adjusted p-value.
+        Of the adjusted p-value; None means 10 % for lists of unseen targets, 5 % else.
     n_labels
         Genes to name.
     """
     p = np.maximum(table["p_value"].to_numpy(dtype=float), 1e-300)
-    significant = table["adj_p_value"].to_numpy() < level
+    is_list = "error_rate" in table and (table["error_rate"] == "fsp").all()
+    level = level or (0.1 if is_list else 0.05)
+    significant = table["adj_p_value"].to_numpy() <= level
     height = -np.log10(p)
     ax.scatter(table["effect"][~significant], height[~significant], s=5, color=GREY, linewidths=0, rasterized=True)
     ax.scatter(table["effect"][significant], height[significant], s=7, color=RED, linewidths=0, rasterized=True)
@@ -88,6 +92,6 @@ def volcano(table: pd.DataFrame, ax: Axes, level: float = 0.05, n_labels: int = 
     ax.set(
         xlabel="effect (mean log1p CP10K)",
         ylabel="-log10 p",
-        title=f"{title}\n{count} genes at {100 * level:g}% FDR".strip(),
+        title=f"{title}\n{count} genes at {100 * level:g}% {'wrong signs' if is_list else 'FDR'}".strip(),
     )
     return ax
