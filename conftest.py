@@ -1,4 +1,4 @@
-"""What the examples in docstrings take for granted: a small screen and a trained model of it, as docs/api/index.md makes them."""
+"""What the examples in docstrings take for granted: a small screen and a trained model of it, see docs/api/index.md."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_bu
 ROOMS = ("data", "diffusion", "embedding", "inference", "job", "metrics", "model", "plotting", "screen", "simulate")
 USER_ROOMS = ("data", "metrics", "plotting", "simulate")
 BLOCK = re.compile(r"(?P<mark><!-- not run: [^\n]+ -->\n)?^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^\s*[`~:]{3,}\s*\{?(python|py|code-cell|ipython3)\b", re.MULTILINE)
 FEW = 6  # epochs, where a page leaves them to the model
 BORROWED_NAMES = ("MYC", "SPI1", "JUN", "FOS")  # the first two are not perturbed
 
