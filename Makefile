@@ -1,11 +1,13 @@
 # Two commands do all set-up on a machine that has Python >= 3.11, make and a package index:
 #   make demo   the main job on the simulated screen, into results/
 #   make test   the test suite
+# and for developers: docs, lint, types, test-slow, test-latest, test-lowest, deps, clean
 PYTHON ?= python3
 PYTHON_LATEST ?= python3.12
+UV ?= uv
 OUT ?= results
 
-.PHONY: demo test test-slow test-latest lint types clean
+.PHONY: demo test test-slow test-latest test-lowest docs lint types deps clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -23,6 +25,15 @@ OUT ?= results
 	.venv-latest/bin/python -m pip install --quiet --editable . --group test "scvi-tools>=1.5"
 	touch $@
 
+.venv-lowest/installed: pyproject.toml
+	$(UV) venv --quiet --python 3.11 .venv-lowest
+	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --editable . --group test
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	.venv/bin/python -m pip install --quiet --group docs
+	touch $@
+
 demo: .venv/installed
 	.venv/bin/python -m dbdiffusion --out $(OUT) --overwrite
 
@@ -35,6 +46,14 @@ test-slow: .venv/installed-dev
 test-latest: .venv-latest/installed
 	.venv-latest/bin/python -m pytest
 
+# the oldest versions that pyproject.toml allows
+test-lowest: .venv-lowest/installed
+	.venv-lowest/bin/python -m pytest
+
+# warnings are errors; inventories of other projects that cannot be reached are none
+docs: .venv/installed-docs
+	.venv/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
 lint: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -42,5 +61,9 @@ lint: .venv/installed-dev
 types: .venv/installed-dev
 	.venv/bin/mypy
 
+# what is imported is declared, and what is declared is imported
+deps: .venv/installed-dev
+	.venv/bin/deptry src
+
 clean:
-	rm -rf .venv .venv-latest $(OUT)
+	rm -rf .venv .venv-latest .venv-lowest docs/_build docs/api/generated $(OUT)

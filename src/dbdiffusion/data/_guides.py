@@ -44,6 +44,11 @@ def call_perturbations(
     min_counts, min_share
         What a guide needs to be called.
 
+    Returns
+    -------
+    Series
+        Index = cells, named ``perturbation``.
+
     Raises
     ------
     KeyError

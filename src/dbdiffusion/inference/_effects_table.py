@@ -45,7 +45,7 @@ def effects_table(
     fdr
         ``"target"``: Benjamini-Hochberg inside each target. ``"all"``: over all targets.
     threshold
-        Smallest effect of interest; p-values then test |effect| <= threshold.
+        Smallest effect of interest; p-values then test ``|effect| <= threshold``.
     nulls
         For targets whose p-values are not uniform where nothing is true, what to expect, see :func:`adjust_p_values`; for a
         threshold of zero.

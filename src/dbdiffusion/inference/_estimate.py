@@ -56,7 +56,7 @@ class Estimate:
         return self.effect - half, self.effect + half
 
     def p_value(self, threshold: float = 0.0) -> np.ndarray:
-        """Two-sided p-value of |effect| <= threshold; threshold 0 is the usual test of no effect.
+        """Two-sided p-value of ``|effect| <= threshold``; threshold 0 is the usual test of no effect.
 
         With a threshold it is the probability, were the effect just as large as it, of an estimate farther out on either
         side (limma's ``treat``; McCarthy & Smyth, Bioinformatics 25, 2009).

@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 
 
 def energy_distance(first: np.ndarray, second: np.ndarray, *, self_pairs: bool = False) -> float:
-    """Energy distance 2 E|X-Y| - E|X-X'| - E|Y-Y'|, Euclidean.
+    """Energy distance ``2 E|X-Y| - E|X-X'| - E|Y-Y'|``, Euclidean.
 
     Parameters
     ----------

@@ -131,6 +131,12 @@ class CalibrationMixin(_Base):
         -----
         Everything that is tuned on references is tuned without the perturbation at hand, but the networks have seen its
         cells unless ``cross_fitting="k_fold"``. Genes that a perturbation itself hits do not count.
+
+        Examples
+        --------
+        >>> calibration = model.calibration(n_cells=64)
+        >>> calibration.table["level"].tolist()
+        [0.5, 0.8, 0.9, 0.95]
         """
         way = Way(GenerationOptions(seed=seed), cross_fitting=cross_fitting, reference_set=reference_set, n_cells=n_cells)
         check_words(way)
@@ -192,6 +198,12 @@ class CalibrationMixin(_Base):
         ------
         ValueError
             If there are too few control cells, or a number is out of range.
+
+        Examples
+        --------
+        >>> null = model.null_calibration(n_splits=3)
+        >>> null.table.columns.tolist()
+        ['n_cells', 'below_0.05', 'below_0.01', 'n_discoveries']
         """
         n_splits, seed = whole_number("n_splits", n_splits, 1), whole_number("seed", seed)
         n_cells = None if n_cells is None else whole_number("n_cells", n_cells, 2)
@@ -223,6 +235,11 @@ class CalibrationMixin(_Base):
         -------
         DataFrame
             One row per reference and gene: ``target, variable, observed``, then one column a predictor.
+
+        Examples
+        --------
+        >>> model.reference_predictions(n_cells=64).columns.tolist()
+        ['target', 'variable', 'observed', 'generated', 'knn', 'ridge']
         """
         way = Way(GenerationOptions(seed=seed), cross_fitting=cross_fitting, n_cells=n_cells)
         check_words(way)

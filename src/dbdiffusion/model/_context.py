@@ -113,7 +113,13 @@ class ContextMixin(_Base):
 
     @property
     def contexts(self) -> tuple[str, ...]:
-        """Names of the contexts; none without a ``context_key``."""
+        """Names of the contexts; none without a ``context_key``.
+
+        Examples
+        --------
+        >>> model.contexts
+        ()
+        """
         return tuple(contexts_of(self.registry_))
 
     def in_context(self, context: str) -> ContextView:
@@ -136,6 +142,17 @@ class ContextMixin(_Base):
             If the model has no such context.
         RuntimeError
             If a stage is not trained.
+
+        Examples
+        --------
+        >>> from dbdiffusion import DBDiffusion, simulate_screen
+        >>> adata = simulate_screen(n_genes=40, n_perturbations=6, n_cells_per_perturbation=20, n_control_cells=40)
+        >>> adata.obs["day"] = [f"day {2 + i % 2}" for i in range(adata.n_obs)]
+        >>> DBDiffusion.setup_anndata(adata, context_key="day")
+        >>> model = DBDiffusion(adata, n_latent=5, n_folds=2)
+        >>> model.train(max_epochs=1, max_epochs_diffusion=1, accelerator="cpu", enable_progress_bar=False)
+        >>> model.in_context("day 3").generate("GENE00", n_cells=3).n_obs
+        3
         """
         context = context_name(context)
         self._known_in(context)

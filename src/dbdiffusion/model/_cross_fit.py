@@ -41,6 +41,12 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             If stage two was not trained.
         ValueError
             If there are no counts, or the perturbations are not those of the training.
+
+        Examples
+        --------
+        >>> import copy
+        >>> copied = copy.deepcopy(model)
+        >>> copied.leave_out_folds()
         """
         screen, reader = self._screen(), ScreenReader(self.adata_manager)
         absent = sorted(set(screen.names) - set(reader.effects()[0]))
@@ -88,6 +94,15 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             If stage two was not trained.
         ValueError
             If the model has contexts.
+
+        Examples
+        --------
+        >>> import copy
+        >>> copied = copy.deepcopy(model)
+        >>> copied.cross_fit(max_epochs=1, accelerator="cpu")
+        >>> table = copied.predict_effects(unseen, cross_fitting="k_fold", n_cells=64)
+        >>> len(table) == 2 * adata.n_vars
+        True
         """
         if self.contexts:
             msg = "Folds are not retrained in a model with contexts; use `cross_fitting='embedding'`, as calibrated and faster."

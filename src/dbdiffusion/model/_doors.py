@@ -25,7 +25,13 @@ class DoorMixin(_Base):
     """Checks of cells, by the manager that registered them."""
 
     def get_anndata_manager(self, adata: AnnData | MuData, required: bool = False) -> ScreenManager | None:
-        """As in scvi-tools, but the model's own cells are its own, whatever set them up since."""
+        """As in scvi-tools, but the model's own cells are its own, whatever set them up since.
+
+        Examples
+        --------
+        >>> model.get_anndata_manager(adata) is model.adata_manager
+        True
+        """
         own = self.adata_manager
         if adata is not None and own is not None and own.adata is adata:
             return own

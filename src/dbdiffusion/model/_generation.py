@@ -87,6 +87,12 @@ class GenerationMixin(TargetsMixin):
             If nothing places a target.
         ValueError
             If an option is out of range, or the cells do not fit into memory.
+
+        Examples
+        --------
+        >>> cells = model.generate(unseen, n_cells=5)
+        >>> cells.obs["perturbation"].value_counts().tolist()
+        [5, 5]
         """
         if context is not None or self.contexts:
             view = self.in_context(context)  # type: ignore[attr-defined]

@@ -55,6 +55,15 @@ class HubMixin(_Base):
         ------
         ValueError
             If the folder exists and may not, or the model has no trained stage.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     words = {"license_info": "cc-by-4.0", "description": "A simulated screen."}
+        ...     hub = model.hub_model(f"{folder}/model", **words)
+        >>> "A simulated screen." in hub.model_card.content
+        True
         """
         from huggingface_hub import ModelCard
         from scvi.hub import HubMetadata, HubModel

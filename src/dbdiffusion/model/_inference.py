@@ -140,6 +140,14 @@ class InferenceMixin(_Base):
         -----
         The interval holds on average over perturbations that are like the references; it is no promise about one of them.
         The perturbed gene's own effect is not predicted by others and should be read with care.
+
+        Examples
+        --------
+        >>> de = model.differential_expression_ppi([unseen[0], model.perturbation_names[0]], n_cells=64)
+        >>> de.groupby("target", sort=False)["status"].first().tolist()
+        ['unseen', 'measured']
+        >>> bool((de["ci_low"] < de["ci_high"]).all())
+        True
         """
         del context  # dealt with by the decorator
         options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed, self._fixed(covariates))
@@ -166,6 +174,12 @@ class InferenceMixin(_Base):
         -------
         DataFrame
             The same table, unsorted.
+
+        Examples
+        --------
+        >>> effects = model.predict_effects(unseen, n_cells=64)
+        >>> effects["variable"].tolist() == 2 * adata.var_names.tolist()
+        True
         """
         table = self.differential_expression_ppi(targets, **options)  # type: ignore[arg-type]
         genes = {name: i for i, name in enumerate(self._screen().var_names)}
@@ -188,6 +202,12 @@ class InferenceMixin(_Base):
         DataFrame
             The table of :meth:`differential_expression_ppi`, genes in the order of ``var_names``; with contexts, one after the
             other and a column ``context``.
+
+        Examples
+        --------
+        >>> observed = model.observed_effects()
+        >>> len(observed) == len(model.perturbation_names) * adata.n_vars
+        True
         """
         confidence = real_number("confidence", confidence, 0, 1, strictly=True)
         contexts = self.contexts if self._context_name is None else (self._context_name,)

@@ -44,6 +44,16 @@ class MinifiedMixin(_Base):
             For a MuData.
         KeyError
             If ``obsm`` lacks a key.
+
+        Examples
+        --------
+        >>> import copy
+        >>> copied = copy.deepcopy(model)
+        >>> mean, variance = copied.get_latent_representation(return_dist=True)
+        >>> copied.adata.obsm["X_latent_qzm"], copied.adata.obsm["X_latent_qzv"] = mean, variance
+        >>> copied.minify_adata()
+        >>> copied.generate(unseen[0], n_cells=3).n_obs
+        3
         """
         check_has_cells(self.adata)
         if isinstance(self.adata, MuData):

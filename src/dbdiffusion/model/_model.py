@@ -169,7 +169,13 @@ class DBDiffusion(  # type: ignore[override]
 
     @property
     def perturbation_names(self) -> list[str]:
-        """Registered perturbations but control: those with cells, then those added."""
+        """Registered perturbations but control: those with cells, then those added.
+
+        Examples
+        --------
+        >>> model.perturbation_names[0], unseen[0] in model.perturbation_names
+        ('GENE02', False)
+        """
         state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
         names = [name for name in state[PerturbationField.WITH_CELLS] if name != state[PerturbationField.CONTROL]]
         return names + [name for name in self.added_perturbations_ if name not in names]

@@ -39,7 +39,13 @@ class PerturbationMixin(_Base):
 
     @property
     def strategy(self) -> str:
-        """How unseen perturbations are placed: ``"auto"`` or one of the strategies; see :meth:`set_strategy`."""
+        """How unseen perturbations are placed: ``"auto"`` or one of the strategies; see :meth:`set_strategy`.
+
+        Examples
+        --------
+        >>> model.strategy
+        'auto'
+        """
         return getattr(self, "strategy_", "auto")
 
     def set_strategy(self, strategy: str) -> None:
@@ -55,6 +61,14 @@ class PerturbationMixin(_Base):
         ------
         ValueError
             For another word.
+
+        Examples
+        --------
+        >>> import copy
+        >>> copied = copy.deepcopy(model)
+        >>> copied.set_strategy("knn")
+        >>> copied.strategy_of(unseen[0])
+        'knn'
         """
         if strategy not in ("auto", *ALL_STRATEGIES):
             msg = f"`strategy` must be one of {sorted(('auto', *ALL_STRATEGIES))}, got {strategy!r}."
@@ -63,7 +77,14 @@ class PerturbationMixin(_Base):
         self._forget_space()  # the folds were placed by another strategy
 
     def perturbation_embeddings(self) -> pd.DataFrame:
-        """Embeddings (perturbations, E): control, measured, then added ones. Needs stage two."""
+        """Embeddings (perturbations, E): control, measured, then added ones. Needs stage two.
+
+        Examples
+        --------
+        >>> table = model.perturbation_embeddings()
+        >>> table.index[0], table.shape == (1 + len(model.perturbation_names), 6)
+        ('control', True)
+        """
         space = self._space()
         names = self.perturbation_names
         rows = np.vstack([space.control, space.embed(names)])
@@ -75,15 +96,33 @@ class PerturbationMixin(_Base):
 
         Every measured perturbation is placed by gene space, principal components and regressions that its fold had no part
         in. ``relative_to_mean`` is the squared error over that of the mean of the others, ``se`` its standard error.
+
+        Examples
+        --------
+        >>> scores = model.embedding_scores()
+        >>> bool(scores["relative_to_mean"].is_monotonic_increasing)
+        True
         """
         return self._left_out_spaces(self._screen()).scores()
 
     def strategy_of(self, name: str) -> str:
-        """How a perturbation is placed: ``"measured"``, or its strategies, one a part."""
+        """How a perturbation is placed: ``"measured"``, or its strategies, one a part.
+
+        Examples
+        --------
+        >>> model.strategy_of(model.perturbation_names[0])
+        'measured'
+        """
         return self._space().strategy_of(self._canonical([name])[0])
 
     def parts_of(self, name: str) -> tuple[str, ...]:
-        """Parts of a combination; a single perturbation is its only part."""
+        """Parts of a combination; a single perturbation is its only part.
+
+        Examples
+        --------
+        >>> model.parts_of("GENE00+GENE01")
+        ('GENE00', 'GENE01')
+        """
         return self._space().parts(self._canonical([name])[0])
 
     def baseline_effects(self, name: str) -> dict[str, np.ndarray]:
@@ -91,6 +130,11 @@ class PerturbationMixin(_Base):
 
         ``mean`` of the measured perturbations, ``zero``, and ``ridge`` regression from gene space to effects (for a
         combination of measured parts the sum of their effects); the mean again where gene space cannot place it.
+
+        Examples
+        --------
+        >>> sorted(model.baseline_effects(unseen[0]))
+        ['mean', 'ridge', 'zero']
         """
         observed, space = self._screen().observed, self._space()
         name = self._canonical([name])[0]
@@ -101,7 +145,13 @@ class PerturbationMixin(_Base):
         return {"mean": mean, "zero": np.zeros_like(mean), "ridge": ridge.predict_effect([name])[0] if known else mean}
 
     def control_variance(self) -> np.ndarray:
-        """Sampling variance (G,) of the control mean, which all observed effects share. Needs stage two."""
+        """Sampling variance (G,) of the control mean, which all observed effects share. Needs stage two.
+
+        Examples
+        --------
+        >>> model.control_variance().shape == (adata.n_vars,)
+        True
+        """
         return self._screen().observed.control_variance.mean(axis=0)
 
     def add_perturbations(self, names: Sequence[str], embeddings: pd.DataFrame | None = None) -> None:
@@ -120,6 +170,14 @@ class PerturbationMixin(_Base):
             If a name is registered already, or the vectors' columns do not match.
         KeyError
             If nothing places a name (stage two must be trained for this check).
+
+        Examples
+        --------
+        >>> import copy
+        >>> copied = copy.deepcopy(model)
+        >>> copied.add_perturbations(unseen)
+        >>> unseen[0] in copied.perturbation_names
+        True
         """
         names = self._canonical(names)
         known = set(self.perturbation_names)

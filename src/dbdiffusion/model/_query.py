@@ -70,6 +70,12 @@ class QueryMixin(_Base):
             If stage one of the reference is not trained.
         ValueError
             If the genes differ, or the new cells are not what :meth:`setup_anndata` takes.
+
+        Examples
+        --------
+        >>> query = DBDiffusion.load_query_data(adata.copy(), model)
+        >>> query.generate(unseen[0], n_cells=3).n_obs
+        3
         """
         reference = reference_model
         if isinstance(reference, str | Path):

@@ -31,7 +31,16 @@ class RnaMixin(_Base):
         return self._rna(data) if isinstance(data, MuData) else data
 
     def differential_abundance(self, adata: AnnData | MuData | None = None, *args: Any, **kwargs: Any) -> None:
-        """As scvi-tools does it, into ``obsm["da_log_probs"]`` of the AnnData or MuData."""
+        """As scvi-tools does it, into ``obsm["da_log_probs"]`` of the AnnData or MuData.
+
+        Examples
+        --------
+        >>> import copy
+        >>> copied = copy.deepcopy(model)
+        >>> copied.differential_abundance(sample_key="batch")
+        >>> copied.adata.obsm["da_log_probs"].shape == (adata.n_obs, 2)
+        True
+        """
         super().differential_abundance(adata, *args, **kwargs)
         data = self.adata if adata is None else adata
         if isinstance(data, MuData):

@@ -64,6 +64,15 @@ class SavingMixin(_Base):
         ------
         ValueError
             If the folder exists and may not, is a file, or the prefix is no part of a file name.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model")
+        ...     loaded = DBDiffusion.load(f"{folder}/model", adata)
+        >>> loaded.perturbation_names == model.perturbation_names
+        True
         """
         name, folder = _name_of(prefix), Path(dir_path)
         if folder.is_file():
@@ -114,6 +123,15 @@ class SavingMixin(_Base):
         ValueError
             If the file is missing, cut off or changed, or is another model's, or the cells do not fit. A checkpoint is looked
             through before anything of it is used.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model")
+        ...     alone = DBDiffusion.load(f"{folder}/model", adata=False)
+        >>> alone.generate(unseen[0], n_cells=3).n_obs
+        3
         """
         if adata is not None and adata is not False:
             check_kind(adata, is_mudata=None)
@@ -141,6 +159,14 @@ class SavingMixin(_Base):
         ------
         ValueError
             If the file is missing, cut off or changed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model")
+        ...     DBDiffusion.load_registry(f"{folder}/model")["model_name"]
+        'DBDiffusion'
         """
         file = Path(dir_path) / _name_of(prefix)
         if file.is_file():

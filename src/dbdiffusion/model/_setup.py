@@ -91,6 +91,14 @@ class SetupMixin(_Base):
             If a column, layer or table is missing.
         ValueError
             If counts, control, or the table are not as they must be; the message says how to mend it.
+
+        Examples
+        --------
+        >>> from dbdiffusion import DBDiffusion, simulate_screen
+        >>> adata = simulate_screen(n_genes=40, n_perturbations=6, n_cells_per_perturbation=20, n_control_cells=40)
+        >>> DBDiffusion.setup_anndata(adata, batch_key="batch")
+        >>> len(DBDiffusion(adata, n_latent=5, n_folds=2).perturbation_names)
+        6
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         arguments = setup_method_args["setup_args"]
@@ -226,6 +234,14 @@ class SetupMixin(_Base):
         ------
         NotImplementedError
             Always.
+
+        Examples
+        --------
+        >>> from dbdiffusion import DBDiffusion
+        >>> DBDiffusion.setup_annbatch()
+        Traceback (most recent call last):
+        ...
+        NotImplementedError: ...
         """
         msg = "annbatch's registry cannot name perturbations. Set up an AnnData, which may be backed: `setup_anndata`."
         raise NotImplementedError(msg)

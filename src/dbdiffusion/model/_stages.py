@@ -70,6 +70,16 @@ class TwoStageTrainingMixin(_Base):
             Further arguments of :meth:`train_vae` and :meth:`train_diffusion`.
         **trainer_kwargs
             Passed to the trainer of both stages, for instance ``enable_progress_bar=False``.
+
+        Examples
+        --------
+        >>> from dbdiffusion import DBDiffusion, simulate_screen
+        >>> adata = simulate_screen(n_genes=40, n_perturbations=6, n_cells_per_perturbation=20, n_control_cells=40)
+        >>> DBDiffusion.setup_anndata(adata, batch_key="batch")
+        >>> model = DBDiffusion(adata, n_latent=5, n_folds=2)
+        >>> model.train(max_epochs=1, max_epochs_diffusion=1, accelerator="cpu", enable_progress_bar=False)
+        >>> model.is_trained
+        True
         """
         shared = {"accelerator": accelerator, "devices": devices, **trainer_kwargs}
         training_options(**{"max_epochs": max_epochs, **shared, **(vae_kwargs or {})})
@@ -99,6 +109,16 @@ class TwoStageTrainingMixin(_Base):
         ------
         ValueError
             If the AnnData is minified.
+
+        Examples
+        --------
+        >>> from dbdiffusion import DBDiffusion, simulate_screen
+        >>> adata = simulate_screen(n_genes=40, n_perturbations=6, n_cells_per_perturbation=20, n_control_cells=40)
+        >>> DBDiffusion.setup_anndata(adata, batch_key="batch")
+        >>> model = DBDiffusion(adata, n_latent=5, n_folds=2)
+        >>> model.train_vae(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+        >>> model.get_latent_representation().shape == (adata.n_obs, 5)
+        True
         """
         max_epochs, batch_size = training_options(max_epochs, batch_size, plan_kwargs, **kwargs)
         check_has_counts(self.adata)
@@ -167,6 +187,14 @@ class TwoStageTrainingMixin(_Base):
         ValueError
             If there are no cells, for a warm start without weights to start from, or a precision that would round the
             weights.
+
+        Examples
+        --------
+        >>> import copy
+        >>> copied = copy.deepcopy(model)
+        >>> copied.train_diffusion(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+        >>> copied.generate(unseen[0], n_cells=3).n_obs
+        3
         """
         max_epochs, batch_size = training_options(max_epochs, batch_size, plan_kwargs, **trainer_kwargs)
         self._require_vae()

@@ -111,6 +111,15 @@ class WeightsMixin(_Base):
             If a file is missing.
         ValueError
             If a file is cut off, changed, or of another format.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.export_weights(folder)
+        ...     alone = DBDiffusion.load_weights(folder)
+        >>> alone.generate(unseen[0], n_cells=3).n_obs
+        3
         """
         description = _read_description(Path(folder))
         arrays = _read_arrays(Path(folder), description)

@@ -22,6 +22,16 @@ def coverage_by_level(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
         Rows = levels; columns ``level, coverage, coverage_se`` and perhaps ``coverage_mean`` of a baseline.
     ax, title
         To draw on, and its title.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from dbdiffusion import plotting
+    >>> _, ax = plt.subplots()
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"level": [0.5, 0.95], "coverage": [0.48, 0.96], "coverage_se": [0.02, 0.01]})
+    >>> plotting.coverage_by_level(table, ax).get_xlabel()
+    'nominal level'
     """
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     ax.errorbar(
@@ -46,6 +56,15 @@ def pit_histogram(pit: np.ndarray, ax: Axes, title: str = "", n_bins: int = 20) 
         To draw on, and its title.
     n_bins
         Of equal width.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from dbdiffusion import plotting
+    >>> _, ax = plt.subplots()
+    >>> import numpy as np
+    >>> plotting.pit_histogram(np.random.default_rng(0).uniform(size=(10, 60)), ax).get_ylabel()
+    'density'
     """
     values = np.asarray(pit, dtype=float)
     ax.hist(values[np.isfinite(values)], bins=n_bins, range=(0, 1), density=True, color=BLUE, edgecolor="white", linewidth=0.4)
@@ -63,6 +82,14 @@ def null_quantiles(p_values: np.ndarray, ax: Axes, title: str = "") -> Axes:
         (splits, G); NaN are left out.
     ax, title
         To draw on, and its title.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from dbdiffusion import plotting
+    >>> _, ax = plt.subplots()
+    >>> plotting.null_quantiles(model.null_calibration(n_splits=3).p_values, ax).get_xlabel()
+    'expected -log10 p'
     """
     values = np.asarray(p_values, dtype=float)
     observed = np.sort(values[np.isfinite(values)])

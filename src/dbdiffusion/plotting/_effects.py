@@ -24,6 +24,16 @@ def predicted_against_observed(table: pd.DataFrame, ax: Axes, title: str = "") -
         To draw on.
     title
         Of the plot.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from dbdiffusion import plotting
+    >>> _, ax = plt.subplots()
+    >>> name = model.perturbation_names[0]
+    >>> table = model.predict_effects(name)
+    >>> plotting.predicted_against_observed(table.assign(observed=table["effect"]), ax, name).get_title()
+    'GENE02'
     """
     x, y = table["observed"].to_numpy(), table["effect"].to_numpy()
     ax.vlines(x, table["ci_low"], table["ci_high"], color=BLUE, alpha=0.08, linewidth=0.6, rasterized=True)
@@ -47,6 +57,14 @@ def gene_intervals(table: pd.DataFrame, ax: Axes, n_genes: int = 25, title: str 
         To draw on, and its title.
     n_genes
         Genes to show.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from dbdiffusion import plotting
+    >>> _, ax = plt.subplots()
+    >>> plotting.gene_intervals(model.predict_effects(unseen[0], n_cells=64), ax, n_genes=5).get_xlabel()
+    'effect (mean log1p CP10K)'
     """
     top = table.sort_values("p_value").head(n_genes).sort_values("effect")
     rows = np.arange(len(top))
@@ -76,6 +94,14 @@ def volcano(table: pd.DataFrame, ax: Axes, level: float | None = None, n_labels:
         Of the adjusted p-value; None means 10 % for lists of unseen targets, 5 % else.
     n_labels
         Genes to name.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from dbdiffusion import plotting
+    >>> _, ax = plt.subplots()
+    >>> plotting.volcano(model.predict_effects(model.perturbation_names[0]), ax).get_ylabel()
+    '-log10 p'
     """
     p = np.maximum(table["p_value"].to_numpy(dtype=float), 1e-300)
     is_list = "error_rate" in table and (table["error_rate"] == "fsp").all()

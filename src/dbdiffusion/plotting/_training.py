@@ -22,6 +22,14 @@ def losses(history: dict[str, pd.DataFrame], ax: Axes, stage: str) -> Axes:
         To draw on.
     stage
         ``"vae"`` (ELBO) or ``"diffusion"``.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from dbdiffusion import plotting
+    >>> _, ax = plt.subplots()
+    >>> plotting.losses(model.history, ax, "diffusion").get_title()
+    'stage: diffusion'
     """
     keys = {
         "vae": ("elbo_train", "elbo_validation"),
@@ -44,6 +52,16 @@ def cell_map(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
         Rows = cells; columns ``x, y, kind`` with kind in ``control, observed, generated``.
     ax, title
         To draw on, and its title.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from dbdiffusion import plotting
+    >>> _, ax = plt.subplots()
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0], "kind": ["control", "generated"]})
+    >>> len(plotting.cell_map(table, ax).collections)
+    2
     """
     for kind, colour, size in (("control", GREY, 3), ("observed", RED, 6), ("generated", BLUE, 6)):
         cells = table[table["kind"] == kind]

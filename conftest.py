@@ -1,0 +1,46 @@
+"""What the examples in docstrings take for granted: a small screen and a trained model of it, see docs/api/index.md."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+
+import matplotlib as mpl
+import pytest
+from _pytest.doctest import DoctestItem
+
+SMALL = {"n_genes": 60, "n_perturbations": 13, "n_cells_per_perturbation": 25, "n_control_cells": 70, "n_modules": 4, "seed": 1}
+TAKEN_FOR_GRANTED = re.compile(r"\b(model|adata|unseen)\b")
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+_made: dict = {}
+
+
+@pytest.fixture(autouse=True)
+def granted(request: pytest.FixtureRequest, doctest_namespace: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made once, and only if an example asks for it; an example that changes the model changes a copy."""
+    if not isinstance(request.node, DoctestItem):
+        return
+    mpl.use("agg")
+    monkeypatch.setattr(logging.getLogger("scvi"), "level", logging.WARNING)  # it speaks on standard output
+    if any(TAKEN_FOR_GRANTED.search(example.source) for example in request.node.dtest.examples):
+        doctest_namespace.update(_made or make())
+
+
+def make() -> dict:
+    import scvi
+
+    from dbdiffusion import DBDiffusion, simulate_screen
+    from dbdiffusion.data import hold_out
+
+    screen = simulate_screen(**SMALL)
+    unseen = list(screen.uns["true_effects"].index[:2])
+    adata, _ = hold_out(screen, unseen)
+    DBDiffusion.setup_anndata(adata, batch_key="batch")
+    scvi.settings.seed = 0
+    model = DBDiffusion(adata, n_hidden=16, n_latent=5, n_embedding=6, n_diffusion_hidden=16, n_diffusion_blocks=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.train(max_epochs=15, max_epochs_diffusion=15, accelerator="cpu", enable_progress_bar=False)
+    _made.update(model=model, adata=adata, unseen=unseen, DBDiffusion=DBDiffusion)
+    return _made
