@@ -44,7 +44,7 @@ napoleon_use_rtype = True
 napoleon_use_param = True
 napoleon_custom_sections = [("Warns", "params_style")]
 typehints_defaults = "braces"
-typehints_use_rtype = False
+typehints_document_rtype = False  # the "Returns" of a docstring names its type
 always_use_bars_union = True
 
 bibtex_bibfiles = ["references.bib"]
@@ -74,6 +74,7 @@ html_theme_options = {
     "path_to_docs": "docs",
     "navigation_with_keys": False,
     "show_toc_level": 2,
+    "navbar_persistent": [],
 }
 html_show_sourcelink = False
 
