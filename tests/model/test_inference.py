@@ -5,7 +5,7 @@ from tiny import tiny_model, tiny_screen, train_quickly
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion._keys import EFFECT_COLUMNS
-from dbdiffusion.model._answers import FewReferencesWarning
+from dbdiffusion.model._unseen_warnings import FewReferencesWarning
 
 WAYS = [
     {"method": "paper"},

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dbdiffusion.data import say
 from dbdiffusion.inference import MIN_REFERENCES
 
 if TYPE_CHECKING:
@@ -39,23 +39,21 @@ def warn_of_few(answers: Mapping[str, Answer]) -> None:
     few = {name: answer.n_reference for name, answer in answers.items() if answer.n_reference < MIN_REFERENCES}
     if few:
         name, n = next(iter(few.items()))
-        warnings.warn(
+        say(
             f"{len(few)} unseen perturbations ({name!r}, ...) have fewer than {MIN_REFERENCES} effective reference "
             f"perturbations ({n:.1f}), at least {MIN_REFERENCES} are needed for an interval, so their effects come without "
             "errors and p-values. Measure more perturbations whose genes are in `var_names`, give vectors, or use "
             "`reference_set='all'`.",
             FewReferencesWarning,
-            stacklevel=5,
         )
 
 
 def warn_of_same(answers: Mapping[str, Answer]) -> None:
     same = [name for name, answer in answers.items() if not answer.told_apart and np.isfinite(answer.estimate.se).any()]
     if same:
-        warnings.warn(
+        say(
             f"{len(same)} of {len(answers)} unseen perturbations ({same[0]!r}, ...) get the answer that any other would get: "
             "what the measured perturbations have in common. This screen does not tell them apart, see "
             "`model.embedding_scores()` and `model.calibration()`.",
             NotToldApartWarning,
-            stacklevel=5,
         )
