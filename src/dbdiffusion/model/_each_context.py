@@ -47,8 +47,7 @@ def context_name(context: Any) -> Any:
     >>> context_name(np.int64(3)), context_name(np.str_("late"))
     ('3', 'late')
     """
-    is_name = isinstance(context, str | int | np.integer) and not isinstance(context, bool)
-    return str(context) if is_name else context
+    return str(context) if isinstance(context, str | int | float | np.generic) else context
 
 
 def _context_names(context: Any) -> list[str]:
