@@ -161,3 +161,32 @@ def test_blocks_inside_each_other_all_clean_up():
     with pytest.raises(SystemExit):
         work("outer", lambda: work("inner", end_by_sigterm))
     assert cleaned == ["inner", "outer"]
+
+
+class Destroyed:
+    """Python lets no exception leave its end, as it lets none leave a callback of h5py."""
+
+    def __del__(self):
+        end_by_sigterm()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_an_exit_that_gets_lost_is_made_up_for(is_nested):
+    done = []
+
+    def work():
+        with heeding_sigterm():
+            lost = Destroyed()
+            del lost
+            done.append("the rest of the block")
+            if is_nested:
+                with heeding_sigterm():
+                    done.append("the block inside")
+                done.append("what comes after it")
+
+    with pytest.raises(SystemExit) as end:
+        work()
+    assert end.value.code == ENDED_BY_SIGTERM
+    assert done == ["the rest of the block", "the block inside"][: 1 + is_nested]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -57,7 +57,8 @@ def saying(note: str) -> Iterator[None]:
 def heeding_sigterm() -> Iterator[None]:
     """Let SIGTERM end the block as ``SystemExit``, so that it cleans up; a handler of the user's own stays.
 
-    Further ones are ignored while it does.
+    Further ones are ignored while it does. An exit that gets lost on the way, as in a callback of h5py or a destructor, which
+    Python lets no exception leave, is made up for at the end of the block, or of one inside it.
 
     Examples
     --------
@@ -69,19 +70,27 @@ def heeding_sigterm() -> Iterator[None]:
     ...     print(end.code)
     143
     """
-    if not _hears_signals() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _leave)
+    hears = _hears_signals()
+    is_outermost = hears and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if is_outermost:
+        signal.signal(signal.SIGTERM, _leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        is_leaving = hears and signal.getsignal(signal.SIGTERM) is _ignore
+        if is_outermost:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if is_leaving:
+            raise SystemExit(ENDED_BY_SIGTERM)
 
 
 def _leave(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _ignore)
     raise SystemExit(ENDED_BY_SIGTERM)
+
+
+def _ignore(*_: object) -> None:
+    """Stand for :data:`signal.SIG_IGN`, and tell that a SIGTERM was heard."""
 
 
 def _hears_signals() -> bool:
