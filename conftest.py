@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
+from functools import partial
 
 import matplotlib as mpl
 import pytest
@@ -17,12 +18,14 @@ _made: dict = {}
 
 
 @pytest.fixture(autouse=True)
-def granted(request: pytest.FixtureRequest, doctest_namespace: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def granted(request: pytest.FixtureRequest, doctest_namespace: dict) -> None:
     """Made once, and only if an example asks for it; an example that changes the model changes a copy."""
     if not isinstance(request.node, DoctestItem):
         return
     mpl.use("agg")
-    monkeypatch.setattr(logging.getLogger("scvi"), "level", logging.WARNING)  # it speaks on standard output
+    scvi_tools = logging.getLogger("scvi")  # it speaks on standard output
+    request.addfinalizer(partial(scvi_tools.setLevel, scvi_tools.level))
+    scvi_tools.setLevel(logging.WARNING)  # also forgets what its loggers remember of earlier tests
     if any(TAKEN_FOR_GRANTED.search(example.source) for example in request.node.dtest.examples):
         doctest_namespace.update(_made or make())
 
