@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-from _screens import DATA, FILES, Screen, real
+from _screens import DATA, FILES, Screen, real, screens_of
 from scipy import stats
 
 from dbdiffusion import DBDiffusion
+
+if TYPE_CHECKING:
+    import argparse
 
 LEVEL = 0.05
 
@@ -95,6 +99,11 @@ def combinations_of_norman(seed: int) -> Screen:
         noise=variance.loc[known, reference.columns],
         judged=reference.notna(),
     )
+
+
+def screens_or_doubles_of(options: argparse.Namespace, seed: int) -> list[Screen]:
+    """Those of :func:`screens_of`, and norman's doubles."""
+    return [combinations_of_norman(seed)] if options.screen == "norman-doubles" else screens_of(options, seed)
 
 
 def ratio_with_interval(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float, float, float]:

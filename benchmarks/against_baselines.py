@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from _held_out import Truth, combinations_of_norman, ratio_with_interval, truth_of
+from _held_out import Truth, ratio_with_interval, screens_or_doubles_of, truth_of
 from _results import write
 from _screens import (
     Screen,
@@ -36,7 +36,6 @@ from _screens import (
     network_seeds_argument,
     network_seeds_of,
     screen_arguments,
-    screens_of,
     seeds_of,
     trained,
 )
@@ -289,10 +288,6 @@ def table_of(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def screens(options: argparse.Namespace, seed: int) -> list[Screen]:
-    return [combinations_of_norman(seed)] if options.screen == "norman-doubles" else screens_of(options, seed)
-
-
 def main() -> None:
     parser = screen_arguments(__doc__, "norman-doubles")
     network_seeds_argument(parser)
@@ -302,7 +297,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
     for seed in seeds_of(options):
-        for screen in screens(options, seed):
+        for screen in screens_or_doubles_of(options, seed):
             truth = truth_of(screen, seed)
             for network_seed in network_seeds_of(options, seed):
                 results = Results()

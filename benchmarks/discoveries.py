@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from _held_out import screens_or_doubles_of
 from _results import write
-from _screens import Screen, folds_of, screen_arguments, screens_of, seeds_of, trained
+from _screens import Screen, folds_of, screen_arguments, seeds_of, trained
 from evidence import references_of
 
 from dbdiffusion import DBDiffusion
@@ -102,7 +103,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
     for seed in seeds_of(options):
-        for screen in screens_of(options, seed):
+        for screen in screens_or_doubles_of(options, seed):
             if options.trained:
                 for names in folds_of(screen, options, seed):
                     rows += [row | {"seed": seed} for row in held_out_of_everything(screen, names, seed, options)]

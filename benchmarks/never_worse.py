@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from _held_out import combinations_of_norman
+from _held_out import screens_or_doubles_of
 from _results import write
 from _scores import score
 from _screens import (
@@ -27,7 +27,6 @@ from _screens import (
     network_seeds_argument,
     network_seeds_of,
     screen_arguments,
-    screens_of,
     seeds_of,
     trained,
 )
@@ -90,8 +89,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
     for seed in seeds_of(options):
-        screens = [combinations_of_norman(seed)] if options.screen == "norman-doubles" else screens_of(options, seed)
-        for screen in screens:
+        for screen in screens_or_doubles_of(options, seed):
             for held_out in folds_of(screen, options, seed):
                 for network_seed in network_seeds_of(options, seed):
                     rows += [row | {"seed": seed} for row in trial(screen, held_out, network_seed, options)]

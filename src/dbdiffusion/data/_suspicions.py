@@ -32,12 +32,12 @@ class ScreenWarning(UserWarning):
     """
 
 
-def say(message: str, category: type[UserWarning] | None = None) -> None:
+def say(message: str, category: type[UserWarning] = ScreenWarning) -> None:
     """Warn at the line of whoever called this package."""
     level, frame = 1, sys._getframe()
     while frame is not None and str(frame.f_globals.get("__name__", "")).split(".")[0] == "dbdiffusion":
         level, frame = level + 1, frame.f_back  # type: ignore[assignment]
-    warnings.warn(message, category or ScreenWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 def say_suspicions(labels: pd.Series, rule: NameRule, var: pd.DataFrame, vectors: Iterable[str] = ()) -> None:

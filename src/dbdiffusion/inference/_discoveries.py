@@ -175,9 +175,7 @@ def discoveries_of(
     halves, smallest
         As in :func:`fit_discoveries`.
     """
-    counted = np.repeat(listable[None], len(references.effect), axis=0)
-    for i, genes in enumerate(references.own_genes):
-        counted[i, genes] = False
+    counted = listable & ~references.is_own_gene
     rows = np.flatnonzero(rectifier.spread_from)
     return fit_discoveries(
         rectifier.loo_predicted[rows],

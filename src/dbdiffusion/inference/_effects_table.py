@@ -71,7 +71,9 @@ def effects_table(
         msg = f"`fdr` must be 'target' or 'all', got {fdr!r}."
         raise ValueError(msg)
     low, high = estimate.interval(confidence)
-    p_value = np.where(True if tested is None else tested, estimate.p_value(threshold), np.nan)
+    of_no_effect = estimate.p_value()
+    p_value = of_no_effect if threshold == 0 else estimate.p_value(threshold)
+    p_value = np.where(True if tested is None else tested, p_value, np.nan)
     nulls = nulls if nulls is not None and threshold == 0 else [None] * len(targets)
     if fdr == "target":
         adjusted = adjust_p_values(p_value, nulls)
@@ -96,7 +98,7 @@ def effects_table(
         "mean_target": mean_control + estimate.effect,
         "mean_control": mean_control,
         **columns,
-        "lfsr": np.where(np.isnan(p_value), np.nan, estimate.p_value() / 2),
+        "lfsr": np.where(np.isnan(p_value), np.nan, of_no_effect / 2),
         "error_rate": error_rate,
     }
     frame = pd.DataFrame({name: np.broadcast_to(array, shape).ravel() for name, array in values.items()})

@@ -86,13 +86,19 @@ class References:
         by_chance = float(np.linalg.norm(predicted.mean(axis=0))) * along
         return share * self.likely_control_norm + max(1 - share, 0) * by_chance
 
+    @property
+    def is_own_gene(self) -> np.ndarray:
+        """(K, G) whether a reference itself perturbs the gene."""
+        hit = np.zeros(self.effect.shape, dtype=bool)
+        for i, genes in enumerate(self.own_genes):
+            hit[i, genes] = True
+        return hit
+
     def without_own_genes(self) -> References:
         """The same with own genes replaced by the mean of those that do not hit them, observed and predicted alike."""
         if not any(map(len, self.own_genes)):
             return self
-        hit = np.zeros(self.effect.shape, dtype=bool)
-        for i, genes in enumerate(self.own_genes):
-            hit[i, genes] = True
+        hit = self.is_own_gene
         columns = np.flatnonzero(hit.any(axis=0))
         inside = hit[:, columns]
         predicted = {name: _fill(values, columns, inside) for name, values in self.predicted.items()}

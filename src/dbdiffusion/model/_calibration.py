@@ -152,7 +152,7 @@ class CalibrationMixin(_Base):
                 continue
             references = references_of(self, pool, members, reference_set)
             rectifier = fit_rectifier(references)
-            counted = _counted(references) & rectifier.spread_from[:, None]
+            counted = ~references.is_own_gene & rectifier.spread_from[:, None]
             observed = references.without_own_genes()
             summary, pit = _judge(rectifier, observed, counted, levels)
             for name, rho in BASELINE_RHO.items():
@@ -291,13 +291,6 @@ def _judge(
 def _ratios(evidence: Evidence) -> dict[str, float]:
     ratios = {kind: evidence.ratio(kind) for kind in ("mean", "zero")}
     return {f"relative_to_{kind}{suffix}": ratios[kind][i] for kind in ratios for i, suffix in enumerate(("", "_se"))}
-
-
-def _counted(references: References) -> np.ndarray:
-    counted = np.ones(references.effect.shape, dtype=bool)
-    for i, genes in enumerate(references.own_genes):
-        counted[i, genes] = False
-    return counted
 
 
 def _share(chosen: np.ndarray, counted: np.ndarray) -> np.ndarray:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dbdiffusion.data import say
 from dbdiffusion.embedding import neighbour_coherence
 from dbdiffusion.inference import (
     MIN_REFERENCES,
@@ -51,14 +51,14 @@ class Fitted:
 
 
 def fit(model: Any, way: Way, pool: ReferencePool, members: np.ndarray, smallest: float = 0.0) -> Fitted:
+    """Fit what predicts targets like some members of the pool; lists are of effects beyond the ``smallest`` of interest."""
     references = references_of(model, pool, members, way.reference_set)
     if way.method == "hierarchical" and len(members) >= MIN_REFERENCES:
         fitted = fit_hierarchical(references, seed=way.options.seed)
         if not fitted.converged:
-            warnings.warn(
+            say(
                 "The hierarchical model has not converged: its evidence bound still moves. Compare with `method='cross_fit'`.",
                 UserWarning,
-                stacklevel=5,
             )
         return Fitted(fitted, references)
     rectifier = fit_rectifier(references, way.lam)

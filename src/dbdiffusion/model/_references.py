@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dbdiffusion.data import say
 from dbdiffusion.embedding import fit_effect_space, fit_space, neighbour_coherence, one_gene_space
 from dbdiffusion.inference import MIN_REFERENCES, References
 from dbdiffusion.model._generate import GenerationOptions, Generator
@@ -45,7 +45,7 @@ class ReferencePool:
     is_combination, is_placed
         (K,). What is not placed is predicted by the mean of the others.
     coherence
-        (K,) agreement of the neighbours of each.
+        (K,) agreement of the neighbours of each; None for a placebo, which lists nothing.
     control_share
         Predictor to the share of the control's error that its predictions are taken to carry.
     """
@@ -109,7 +109,7 @@ def reference_pool(
         sets={} if spaces is not None else weights_of_others(placements, screen.names, names),
         is_combination=np.array([len(space.parts(name)) > 1 for name in names], dtype=bool),
         is_placed=np.array([row not in unplaced for row in sorted(rows)], dtype=bool),
-        coherence=_coherence(placements, screen.names, names),
+        coherence=None if spaces is not None else _coherence(placements, screen.names, names),
         control_share={GENERATED: 1.0 if cross_fitting == "in_sample" else CONTROL_SHARE},
     )
 
@@ -253,11 +253,10 @@ def _folds(model: Any, screen: Screen, space: PerturbationSpace) -> list[tuple[P
     """Every fold's space and rows; of a model saved before there were folds the rows alone are left out, which flatters."""
     if screen.left_out is not None:
         return model._left_out_spaces(screen).folds()
-    warnings.warn(
+    say(
         "This model was saved by a version that left cells of a reference in gene space, so its evidence is too good. "
         "With its training cells, `model.leave_out_folds()` mends that.",
         UserWarning,
-        stacklevel=7,
     )
     folds = one_gene_space(screen.names, screen.observed, screen.vectors).folds
     row = {name: i for i, name in enumerate(screen.names)}

@@ -164,8 +164,7 @@ class ScreenReader:
         left_out = None
         if vectors is None:
             vectors, left_out = self.left_out(perturbation_folds(self.parts(names)), names)
-        is_control = (self.codes == self.categories.index(self.control)) & self._in_context(context)
-        pool = np.flatnonzero(is_control)
+        pool = self._control_rows(context)
         return Screen(
             names=names,
             control=self.control,
@@ -187,8 +186,11 @@ class ScreenReader:
 
     def control_cells(self, context: str | None = None) -> tuple[sp.csr_matrix, np.ndarray]:
         """Log1p CP10K (control cells, G) of control cells and the codes of what they are contrasted inside."""
-        rows = np.flatnonzero((self.codes == self.categories.index(self.control)) & self._in_context(context))
+        rows = self._control_rows(context)
         return log1p_cp10k(self.counts[rows], self.depth[rows]), self.cells.strata[rows]
+
+    def _control_rows(self, context: str | None) -> np.ndarray:
+        return np.flatnonzero((self.codes == self.cells.control_code) & self._in_context(context))
 
     def _halves(self, names: Sequence[str], context: str | None) -> ControlHalves | None:
         strata = self.cells.strata_of(context)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def observed_table(reader: ScreenReader, context: str | None, confidence: float) -> pd.DataFrame:
+    """Observed contrasts of all perturbations of a context, or of all cells."""
     names, observed = reader.effects(context)
     columns = {
         "lam": np.array(np.nan), "tau": np.array(np.nan), "n_reference": np.array(0), "status": np.array("measured"),
@@ -49,6 +50,7 @@ def fitted_attrs(fits: dict[str, Fitted]) -> dict[str, Any]:
 
 
 def explaining_columns(answers: list[Answer], names: list[str], unseen: set[str], control: str) -> dict[str, np.ndarray]:
+    """Columns that say what each answer rests on; arrays that broadcast to (T, G)."""
     n_genes = len(answers[0].estimate.effect)
     return {
         "lam": np.array([answer.lam for answer in answers])[:, None],

@@ -36,6 +36,7 @@ class NotToldApartWarning(UserWarning):
 
 
 def warn_of_few(answers: Mapping[str, Answer]) -> None:
+    """Say which answers have too few references for an interval, if any."""
     few = {name: answer.n_reference for name, answer in answers.items() if answer.n_reference < MIN_REFERENCES}
     if few:
         name, n = next(iter(few.items()))
@@ -49,6 +50,7 @@ def warn_of_few(answers: Mapping[str, Answer]) -> None:
 
 
 def warn_of_same(answers: Mapping[str, Answer]) -> None:
+    """Say which answers any other target would get too, if any; those without errors cannot be compared."""
     same = [name for name, answer in answers.items() if not answer.told_apart and np.isfinite(answer.estimate.se).any()]
     if same:
         say(
