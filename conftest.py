@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from functools import partial
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import pytest
 from _pytest.doctest import DoctestItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SMALL = {"n_genes": 60, "n_perturbations": 13, "n_cells_per_perturbation": 25, "n_control_cells": 70, "n_modules": 4, "seed": 1}
 TAKEN_FOR_GRANTED = re.compile(r"\b(model|adata|unseen)\b")
@@ -18,16 +21,19 @@ _made: dict = {}
 
 
 @pytest.fixture(autouse=True)
-def granted(request: pytest.FixtureRequest, doctest_namespace: dict) -> None:
+def granted(request: pytest.FixtureRequest, doctest_namespace: dict) -> Iterator[None]:
     """Made once, and only if an example asks for it; an example that changes the model changes a copy."""
     if not isinstance(request.node, DoctestItem):
+        yield
         return
     mpl.use("agg")
     scvi_tools = logging.getLogger("scvi")  # it speaks on standard output
-    request.addfinalizer(partial(scvi_tools.setLevel, scvi_tools.level))
+    level = scvi_tools.level
     scvi_tools.setLevel(logging.WARNING)  # also forgets what its loggers remember of earlier tests
     if any(TAKEN_FOR_GRANTED.search(example.source) for example in request.node.dtest.examples):
         doctest_namespace.update(_made or make())
+    yield
+    scvi_tools.setLevel(level)
 
 
 def make() -> dict:
