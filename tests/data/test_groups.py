@@ -95,6 +95,11 @@ def test_with_size_factors_a_cell_without_counts_says_that_nothing_is_expressed(
     assert (table["n_cells_used"] == table["n_cells"]).all()
 
 
+def deep(adata):
+    adata.obs["depth"] = 1000.0
+    return adata
+
+
 def alone_in_context(adata, name):
     adata.obs["lane"] = np.where((adata.obs["perturbation"] == name) & (adata.obs["time"] == "late"), "x", "y")
 
@@ -106,9 +111,19 @@ def alone_in_context(adata, name):
         (lambda a, name: a.obs.__setitem__("lane", np.where(a.obs["perturbation"] == name, "x", "y")), {}, "share no batch"),
         (lambda a, name: emptied(a, cells_of(a, name)), {}, "has counts, so there is no effect"),
         (lambda a, _: emptied(a, cells_of(a, "control")), {}, "No cell of control"),
+        (lambda a, _: deep(emptied(a, cells_of(a, "control"))), {"size_factor_key": "depth"}, "No cell of control"),
+        (lambda a, _: deep(emptied(a, slice(None))), {"size_factor_key": "depth"}, "No cell of control"),
         (alone_in_context, {"context_key": "time"}, "share no batch with control 'control' in context 'late'"),
     ],
-    ids=["batch is the perturbation", "alone in its batch", "empty", "control empty", "alone in a context"],
+    ids=[
+        "batch is the perturbation",
+        "alone in its batch",
+        "empty",
+        "control empty",
+        "control empty in depth",
+        "all empty",
+        "alone in a context",
+    ],
 )
 def test_what_cannot_be_contrasted_is_refused_at_set_up(screen, change, setup, match):
     change(screen, names_in(screen)[0])

@@ -47,6 +47,13 @@ def test_a_fixed_weight_belongs_to_the_first_predictor_alone(references):
     assert tuned.rho == 1
 
 
+@pytest.mark.parametrize("control", [0.0, 0.01])
+def test_predictors_that_say_nothing_have_no_weight(references, control):
+    nothing = {name: np.zeros((K, G)) for name in references.predicted}
+    silent = replace(references, effect=np.zeros((K, G)), predicted=nothing, control_variance=np.full(G, control))
+    assert Tuning(silent).choose().weight.tolist() == [0, 0]
+
+
 def test_errors_do_not_depend_on_chunks_of_genes(references, monkeypatch):
     whole = Tuning(references).leave_one_out_errors()
     monkeypatch.setattr("dbdiffusion.inference._references.MAX_CHUNK", 5 * K * 3)

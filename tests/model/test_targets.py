@@ -4,55 +4,6 @@ import pytest
 from tiny import screen_in_two_contexts, tiny_model, tiny_screen
 
 from dbdiffusion import DBDiffusion
-from dbdiffusion.model._targets import target_names
-
-HOLDERS = {
-    "list": list,
-    "tuple": tuple,
-    "array": np.array,
-    "array of objects": lambda names: np.array(names, dtype=object),
-    "index": pd.Index,
-    "series": pd.Series,
-    "series of strings": lambda names: pd.Series(names, dtype="string"),
-    "categories": pd.Categorical,
-    "iterator": iter,
-    "generator": lambda names: (name for name in names),
-    "keys": lambda names: dict.fromkeys(names).keys(),
-}
-
-
-@pytest.mark.parametrize("kind", sorted(HOLDERS))
-def test_names_are_read_from_whatever_holds_them(kind):
-    names = target_names(HOLDERS[kind](["B", "A", "C"]))
-    assert names == ["B", "A", "C"]
-    assert {type(name) for name in names} == {str}
-
-
-@pytest.mark.parametrize("name", ["A", np.str_("A"), np.array("A"), np.array(["A"])[0]])
-def test_one_name_of_any_kind_of_text(name):
-    assert target_names(name) == ["A"]
-
-
-def test_a_set_has_an_order_of_its_own():
-    assert target_names({"C", "A", "B"}) == target_names(frozenset("BCA")) == ["A", "B", "C"]
-
-
-@pytest.mark.parametrize(
-    "targets",
-    [
-        None, 3, 1.5, [], (), [["A"]], [1], ["A", None], b"A", {"A": 1}, pd.DataFrame({"A": [1]}), np.array([["A"]]),
-        np.array(3), iter([]), object(), [b"A"], [np.nan],
-    ],
-)  # fmt: skip
-def test_what_is_no_list_of_names_is_refused_in_words(targets):
-    with pytest.raises(ValueError, match="`targets` must be the name of a perturbation or a list of names"):
-        target_names(targets)
-
-
-def test_long_things_are_not_shown_whole():
-    with pytest.raises(ValueError, match="…") as caught:
-        target_names(list(range(10_000)))
-    assert len(str(caught.value)) < 400
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,7 @@ class CellGroups:
         self.strata = self.context * self.n_batches + batch
         self.n_strata = max(1, len(self.contexts)) * self.n_batches
         self.takes_part = np.ones(len(batch), dtype=bool) if manager.takes_part is None else manager.takes_part
+        self._has_counts = self.takes_part if manager.totals is None else manager.totals > 0
         self._batches = manager.get_state_registry(REGISTRY_KEYS.BATCH_KEY)["categorical_mapping"]
 
     @property
@@ -94,7 +95,7 @@ class CellGroups:
         contexts: list[str | None] = [*self.contexts] or [None]
         for context in contexts:
             where = "" if context is None else f" in context {context!r}"
-            if not self._counted(self.control_code, context).any():
+            if not (self._counted(self.control_code, context) & self._has_counts).any():
                 msg = f"No cell of control {self.control!r} has counts{where}; effects need such cells."
                 raise ValueError(msg)
             table = self.table(context)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dbdiffusion.data._covariates import check_texts
+from dbdiffusion.data._doors import check_kind
 from dbdiffusion.data._labels import labels_in
-from dbdiffusion.screen import NameRule, meant
+from dbdiffusion.screen import NameRule, listed_names, meant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +43,8 @@ def hold_out(
     ------
     KeyError
         If a name has no cells; close names are suggested.
+    TypeError, ValueError
+        If the screen is none, or what should be names is none.
 
     Examples
     --------
@@ -51,7 +55,10 @@ def hold_out(
     >>> name in set(rest.obs["perturbation"]), set(held_out.obs["perturbation"]) == {name}
     (False, True)
     """
-    perturbations = [perturbations] if isinstance(perturbations, str) else list(perturbations)
+    check_kind(adata, is_mudata=None)
+    check_texts({}, perturbation_key=perturbation_key, control=control, combination_sep=combination_sep)
+    is_empty = isinstance(perturbations, list | tuple | set) and not perturbations
+    perturbations = [] if is_empty else listed_names(perturbations, "perturbations")
     rule = NameRule(control, combination_sep, adata.var_names)
     labels = labels_in(adata.obs, perturbation_key)
     keys = {label: rule.key(label) for label in labels.unique()}

@@ -159,8 +159,8 @@ def _bounded_minimum(quadratic: np.ndarray, linear: np.ndarray, most: np.ndarray
 
 def _non_negative_minimum(quadratic: np.ndarray, linear: np.ndarray) -> np.ndarray:
     """Minimiser of w'Aw - 2 w'b over w >= 0, with a whiff of ridge so that equal predictors share their weight."""
-    if len(linear) == 0:
-        return np.zeros(0)
-    quadratic = quadratic + 1e-6 * max(np.trace(quadratic), 1e-300) * np.eye(len(linear))
+    if not np.trace(quadratic) > 0:  # no predictor says anything
+        return np.zeros(len(linear))
+    quadratic = quadratic + 1e-6 * np.trace(quadratic) * np.eye(len(linear))
     root = np.linalg.cholesky(quadratic)
     return optimize.nnls(root.T, np.linalg.solve(root, linear))[0]

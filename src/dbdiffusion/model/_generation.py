@@ -15,8 +15,8 @@ from dbdiffusion.diffusion import steps_of
 from dbdiffusion.model._cells import InMemory, on_disk
 from dbdiffusion.model._generate import GenerationOptions, Generator
 from dbdiffusion.model._options import whole_number
-from dbdiffusion.model._targets import TargetsMixin, target_names
-from dbdiffusion.screen import meant
+from dbdiffusion.model._targets import TargetsMixin
+from dbdiffusion.screen import listed_names, meant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,7 @@ class GenerationMixin(TargetsMixin):
             view = self.in_context(context)  # type: ignore[attr-defined]
             way = (n_cells, guidance_scale, n_steps, sampler, batch, seed)
             return view.generate(targets, *way, covariates=covariates, path=path)
-        names = self._canonical(target_names(targets))
+        names = self._canonical(listed_names(targets))
         n_cells = whole_number("n_cells", n_cells, 1)
         screen = self._screen()
         options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed, self._fixed(covariates))

@@ -24,7 +24,8 @@ from dbdiffusion.model._options import choice, real_number, word
 from dbdiffusion.model._references import CROSS_FITTING
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._tables import explaining_columns, fitted_attrs, observed_table
-from dbdiffusion.model._targets import check_not_control, target_names
+from dbdiffusion.model._targets import check_not_control
+from dbdiffusion.screen import listed_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -266,7 +267,7 @@ class InferenceMixin(_Base):
         return table
 
     def _target_names(self, targets: str | Sequence[str] | None) -> list[str]:
-        names = self.perturbation_names if targets is None else self._canonical(target_names(targets))
+        names = self.perturbation_names if targets is None else self._canonical(listed_names(targets))
         check_not_control(names, self._screen().control)
         return list(dict.fromkeys(names))
 

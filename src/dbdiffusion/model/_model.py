@@ -191,9 +191,9 @@ def _check_registry(registry: dict | None) -> None:
 
 
 def _check_distributions(gene_likelihood: str, latent_distribution: str) -> None:
-    if gene_likelihood not in ("nb", "zinb", "poisson"):
+    if not isinstance(gene_likelihood, str) or gene_likelihood not in ("nb", "zinb", "poisson"):
         msg = f"`gene_likelihood` must be one of ['nb', 'poisson', 'zinb'], got {gene_likelihood!r}: effects need counts."
         raise ValueError(msg)
-    if latent_distribution != "normal":
+    if not isinstance(latent_distribution, str) or latent_distribution != "normal":
         msg = f"`latent_distribution` must be 'normal', got {latent_distribution!r}: a simplex cannot be diffused."
         raise ValueError(msg)

@@ -11,8 +11,9 @@ import torch
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, aligned_vectors, check_vectors, say, vectors_from_state
 from dbdiffusion.embedding import ALL_STRATEGIES, LeftOutSpaces, fit_space, one_gene_space
+from dbdiffusion.model._options import word
 from dbdiffusion.model._screen import genes_of
-from dbdiffusion.screen import NameRule
+from dbdiffusion.screen import NameRule, listed_names, one_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,10 +71,7 @@ class PerturbationMixin(_Base):
         >>> copied.strategy_of(unseen[0])
         'knn'
         """
-        if strategy not in ("auto", *ALL_STRATEGIES):
-            msg = f"`strategy` must be one of {sorted(('auto', *ALL_STRATEGIES))}, got {strategy!r}."
-            raise ValueError(msg)
-        self.strategy_ = strategy
+        self.strategy_ = word("strategy", strategy, tuple(sorted(("auto", *ALL_STRATEGIES))))
         self._forget_space()  # the folds were placed by another strategy
 
     def perturbation_embeddings(self) -> pd.DataFrame:
@@ -113,7 +111,7 @@ class PerturbationMixin(_Base):
         >>> model.strategy_of(model.perturbation_names[0])
         'measured'
         """
-        return self._space().strategy_of(self._canonical([name])[0])
+        return self._space().strategy_of(self._canonical([one_name(name)])[0])
 
     def parts_of(self, name: str) -> tuple[str, ...]:
         """Parts of a combination; a single perturbation is its only part.
@@ -123,7 +121,7 @@ class PerturbationMixin(_Base):
         >>> model.parts_of("GENE00+GENE01")
         ('GENE00', 'GENE01')
         """
-        return self._space().parts(self._canonical([name])[0])
+        return self._space().parts(self._canonical([one_name(name)])[0])
 
     def baseline_effects(self, name: str) -> dict[str, np.ndarray]:
         """Simple predictions (G,) of an unseen perturbation, from measured ones alone.
@@ -137,7 +135,7 @@ class PerturbationMixin(_Base):
         ['mean', 'ridge', 'zero']
         """
         observed, space = self._screen().observed, self._space()
-        name = self._canonical([name])[0]
+        name = self._canonical([one_name(name)])[0]
         mean = observed.effect.mean(axis=0)
         ridge = space.with_ranking(("ridge",))
         unseen = name if not space.is_measured(name) else None
@@ -179,7 +177,7 @@ class PerturbationMixin(_Base):
         >>> unseen[0] in copied.perturbation_names
         True
         """
-        names = self._canonical(names)
+        names = self._canonical(listed_names(names, "names"))
         known = set(self.perturbation_names)
         repeated = [name for name in names if name in known]
         if repeated or len(set(names)) < len(names):

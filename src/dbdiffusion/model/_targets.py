@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +11,10 @@ from scvi import REGISTRY_KEYS
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField
 from dbdiffusion.embedding import ALL_STRATEGIES, EffectSpace, PerturbationSpace
-from dbdiffusion.screen import GeneSpace
+from dbdiffusion.screen import GeneSpace, listed_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from scvi.model import SCVI as _Base
 else:
@@ -51,7 +50,7 @@ class TargetsMixin(_Base):
         >>> model = DBDiffusion(adata, n_folds=2)
         >>> model.check_targets(["GENE00", "GENE01+GENE02"])
         """
-        names = target_names(targets)
+        names = listed_names(targets)
         state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
         check_not_control(names, state[PerturbationField.CONTROL])
         for measured in self._measured(state):
@@ -89,30 +88,6 @@ class TargetsMixin(_Base):
         return space.with_ranking([s for s in ALL_STRATEGIES if space.can_learn(s)] or ["ridge"])
 
 
-def target_names(targets: Any) -> list[str]:
-    """Names in the order given, whatever holds them: text, a list, an array, a Series, an index, a generator.
-
-    Raises
-    ------
-    ValueError
-        Unless they are names, at least one.
-
-    Examples
-    --------
-    >>> target_names("A"), target_names(np.array(["B", "A"])), target_names({"B", "A"})
-    (['A'], ['B', 'A'], ['A', 'B'])
-    """
-    if isinstance(targets, np.ndarray) and targets.ndim == 0:
-        targets = targets.item()
-    listed = [targets] if isinstance(targets, str) else targets
-    names = list(listed) if isinstance(listed, Iterable) and not isinstance(listed, bytes | Mapping | pd.DataFrame) else []
-    if not names or not all(isinstance(name, str) for name in names):
-        msg = f"`targets` must be the name of a perturbation or a list of names, at least one, got {_shown(targets)}."
-        raise ValueError(msg)
-    names = [str(name) for name in names]  # numpy's strings have another `repr`
-    return sorted(names) if isinstance(targets, set | frozenset) else names
-
-
 def check_not_control(names: Sequence[str], control: str) -> None:
     """Raise if control is among the names.
 
@@ -124,8 +99,3 @@ def check_not_control(names: Sequence[str], control: str) -> None:
     if control in names:
         msg = f"Control {control!r} is what targets are compared with; leave it out of `targets`."
         raise ValueError(msg)
-
-
-def _shown(targets: Any, most: int = 200) -> str:
-    text = repr(targets)
-    return text if len(text) <= most else f"{text[:most]}…"

@@ -14,6 +14,7 @@ from dbdiffusion.screen._effects import (
 )
 from dbdiffusion.screen._folds import Fold, LeftOut, SpaceWithout, network_folds, perturbation_folds, spaces_needed
 from dbdiffusion.screen._gene_space import GeneSpace, gene_vectors, gene_vectors_without
+from dbdiffusion.screen._listed import listed_names, one_name
 from dbdiffusion.screen._names import (
     CONTROL_WORDS,
     NameRule,
@@ -48,6 +49,7 @@ __all__ = [
     "gene_vectors",
     "gene_vectors_without",
     "grouped_moments",
+    "listed_names",
     "log1p_cp10k",
     "louvain_clusters",
     "meant",
@@ -55,6 +57,7 @@ __all__ = [
     "network_folds",
     "norm_cv",
     "null_contrasts",
+    "one_name",
     "perturbation_folds",
     "spaces_needed",
     "split_name",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WHOLE = (int, np.integer)
+NUMBER = (*WHOLE, float, np.floating)
 SHARES = ("alignment", "escape", "unchanged", "measured_targets")
 LEAST = {
     "n_genes": 1,
@@ -30,6 +31,7 @@ LEAST_CHANGED = 10  # genes that make up for each other's changes
 def check_arguments(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Refuse in words what :func:`dbdiffusion.simulate.simulate_screen` cannot make a screen of."""
     _check_mechanism(given, defaults)
+    _check_kinds(given)
     _check_values(given)
     _check_numbers(given)
     if given["mechanism"] == "network":
@@ -48,6 +50,13 @@ def _check_mechanism(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> N
             if given[name] != defaults[name]:
                 msg = f"`{name}` belongs to mechanism={other!r}, not to {mechanism!r}, got {given[name]!r}; leave it out."
                 raise ValueError(msg)
+
+
+def _check_kinds(given: Mapping[str, Any]) -> None:
+    for name in (*SHARES, *ABOVE, "out_degree"):
+        if not isinstance(given[name], NUMBER):
+            msg = f"`{name}` must be a number, got {given[name]!r}."
+            raise ValueError(msg)
 
 
 def _check_values(given: Mapping[str, Any]) -> None:
