@@ -157,7 +157,7 @@ class QueryMixin(_Base):
         """Reset what belongs to the reference's cells; read the new screen."""
         self.is_vae_trained_ = self.is_trained_ = knows_all_categories
         self.history_ = self.train_indices_ = self.validation_indices_ = self.test_indices_ = None
-        self._forget_space()
+        self._forget_predictors()
         self._cached_screen = None
         for fold in self.module.folds:
             fold.is_fitted.fill_(False)

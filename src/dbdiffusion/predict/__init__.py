@@ -1,0 +1,35 @@
+"""Predictions: composition of screen, space, generator and inference. Torch, but never scvi."""
+
+from dbdiffusion.predict._answers import Answer
+from dbdiffusion.predict._calibration import Calibration
+from dbdiffusion.predict._generator import BLOCK, Conditions, Decoder, Generator, Matched, latents_at_once
+from dbdiffusion.predict._null_tests import NullCalibration, judge_nulls
+from dbdiffusion.predict._pool import GENERATED, ReferencePool, predictions, references_of
+from dbdiffusion.predict._predictor import Predictor, Retrained
+from dbdiffusion.predict._recipe import GenerationOptions, Recipe
+from dbdiffusion.predict._table import observed_table
+from dbdiffusion.predict._unseen_warnings import FewReferencesWarning, NotToldApartWarning
+
+__all__ = [
+    "BLOCK",
+    "GENERATED",
+    "Answer",
+    "Calibration",
+    "Conditions",
+    "Decoder",
+    "FewReferencesWarning",
+    "GenerationOptions",
+    "Generator",
+    "Matched",
+    "NotToldApartWarning",
+    "NullCalibration",
+    "Predictor",
+    "Recipe",
+    "ReferencePool",
+    "Retrained",
+    "judge_nulls",
+    "latents_at_once",
+    "observed_table",
+    "predictions",
+    "references_of",
+]

@@ -1,0 +1,205 @@
+"""What is said of targets and why: the observed contrast, shrunk or not, the rectified prediction, or the paper's estimate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dbdiffusion.embedding import reference_weights
+from dbdiffusion.inference import (
+    MIN_REFERENCES,
+    Estimate,
+    NullShare,
+    Prior,
+    Rectifier,
+    References,
+    fit_rectifier,
+    own_scales,
+    paper_estimate,
+    shrunk_contrast,
+    shrunk_null,
+    welch_contrast,
+)
+from dbdiffusion.predict._fitted import Fitted, effect_of_any, fit, is_told_apart, q_values_of
+from dbdiffusion.predict._pool import GENERATED, part_variance, predictions, references_of
+from dbdiffusion.predict._pool_weights import restricted_sets
+from dbdiffusion.predict._unseen_warnings import warn_of_few, warn_of_same
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dbdiffusion.embedding import PerturbationSpace
+    from dbdiffusion.predict._predictor import Predictor
+    from dbdiffusion.predict._recipe import Recipe
+    from dbdiffusion.screen import ObservedEffects
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Estimate (G,) of a target, and what explains it.
+
+    Parameters
+    ----------
+    estimate
+        (G,).
+    lam
+        Weight of the generated mean; NaN for an observed contrast.
+    tau
+        (G,) or NaN: standard deviation between perturbations around the prediction.
+    n_reference
+        Effective number of perturbations that rectified it.
+    n_expressing
+        (G,) cells of the target that can be expected to express a gene; NaN where there are none or it is not known.
+    can_be_tested
+        (G,) whether they are enough for a p-value.
+    null
+        What its p-values look like where nothing changed; None means uniform.
+    q_value
+        (G,) level from which on a gene is listed; None without left-out references to tell by.
+    told_apart
+        Whether an unseen target gets another answer than any other would; True for an observed contrast.
+    """
+
+    estimate: Estimate
+    lam: float
+    tau: np.ndarray
+    n_reference: float
+    n_expressing: np.ndarray = field(default_factory=lambda: np.array(np.nan))
+    can_be_tested: np.ndarray = field(default_factory=lambda: np.array(True))
+    null: NullShare | None = None
+    q_value: np.ndarray | None = None
+    told_apart: bool = True
+
+
+def observed_estimate(observed: ObservedEffects) -> Estimate:
+    """Welch's contrasts of observed effects."""
+    return welch_contrast(observed.effect, observed.variance, observed.control_variance, observed.df, observed.control_df)
+
+
+def measured_answers(predictor: Predictor, names: Sequence[str]) -> dict[str, Answer]:
+    """Observed contrasts of perturbations with cells."""
+    rows = np.array([predictor.space.row(name) for name in names], dtype=int)
+    observed = predictor.screen.observed.subset(rows)
+    estimate = observed_estimate(observed)
+    tests = zip(observed.n_expressing, observed.can_be_tested, strict=True)
+    return {
+        name: Answer(_row(estimate, i), np.nan, np.array(np.nan), 0, *test)
+        for i, (name, test) in enumerate(zip(names, tests, strict=True))
+    }
+
+
+def shrunk_answers(predictor: Predictor, names: Sequence[str], recipe: Recipe) -> dict[str, Answer]:
+    """Observed contrasts shrunk towards each perturbation's own cross-fitted prediction.
+
+    The genes that a perturbation hits, and perturbations that could not be predicted without their cells, stay as observed.
+    """
+    plain = measured_answers(predictor, names)
+    space, pool = predictor.space, predictor.references(recipe)
+    wanted = {space.row(name): name for name in names}
+    for kind, chosen in _by_kind(space, names):
+        members = pool.select(combination=kind == "combination")
+        asked = {space.row(name) for name in chosen}
+        inside = [i for i, row in enumerate(pool.rows[members]) if row in asked]
+        if not inside or len(members) < MIN_REFERENCES:
+            continue
+        references = references_of(predictor, pool, members, recipe.reference_set)
+        rectifier = fit_rectifier(references, recipe.lam)
+        prior = _prior(rectifier, references, inside)
+        observed = predictor.screen.observed.subset(pool.rows[members][inside])
+        errors = (observed.variance, observed.control_variance, observed.df, observed.control_df)
+        shrunk = shrunk_contrast(observed.effect, *errors, prior)
+        nulls = shrunk_null(*errors, prior, observed.can_be_tested)
+        for i, row in enumerate(pool.rows[members][inside]):
+            name = wanted[row]
+            estimate = _with_genes_of(_row(shrunk, i), plain[name].estimate, space.own_genes(name))
+            plain[name] = replace(
+                plain[name],
+                estimate=estimate,
+                lam=rectifier.weights[GENERATED],
+                tau=rectifier.tau,
+                n_reference=rectifier.n_reference - 1,
+                null=nulls[i],
+            )
+    return plain
+
+
+def _prior(rectifier: Rectifier, references: References, members: Sequence[int]) -> Prior:
+    """What the others say of some of the references, and how far each as a whole lies from it."""
+    noise = rectifier.known_noise(references)
+    between, predicted, law = rectifier.loo_between, rectifier.loo_predicted, rectifier.law
+    scales = own_scales(rectifier.loo_error, between, predicted, noise, law)
+    return Prior(predicted[members], between[members], law, rectifier.control_weight, scales[members])
+
+
+def rectified_answers(
+    predictor: Predictor, unseen: Sequence[str], recipe: Recipe
+) -> tuple[dict[str, Answer], dict[str, Fitted]]:
+    """Rectified predictions, and what single perturbations and combinations were predicted with."""
+    space, pool = predictor.space, predictor.references(recipe)
+    predicted, noise = predictions(predictor, predictor.generator, [(space, unseen)], recipe)
+    position = {name: i for i, name in enumerate(unseen)}
+    answers: dict[str, Answer] = {}
+    fits: dict[str, Fitted] = {}
+    for kind, names in _by_kind(space, unseen):
+        members = pool.select(combination=kind == "combination")
+        fitted = fits[kind] = fit(predictor, recipe, pool, members)
+        rectifier = fitted.rectifier
+        lam = rectifier.weights[GENERATED]
+        rows = [position[name] for name in names]
+        sets = restricted_sets(reference_weights(space, names, pool.names), members, recipe.reference_set)
+        of_names = {name: values[rows] for name, values in predicted.items()}
+        known = lam**2 * noise[rows] + sum(rectifier.weights.values()) ** 2 * part_variance(predictor, names)
+        estimate = rectifier.estimate(of_names, known, recipe.interval, sets)
+        n_effective = np.broadcast_to(rectifier.effective_references(sets), len(names))
+        q_values = q_values_of(predictor, fitted.rule, names, estimate.effect)
+        of_any = effect_of_any(rectifier, fitted.references)
+        for i, name in enumerate(names):
+            row = _row(estimate, i)
+            answers[name] = Answer(
+                row,
+                lam,
+                rectifier.tau,
+                float(n_effective[i]),
+                q_value=q_values[i],
+                told_apart=is_told_apart(row, of_any),
+            )
+    warn_of_few(answers)
+    warn_of_same(answers)
+    return answers, fits
+
+
+def paper_answers(predictor: Predictor, unseen: Sequence[str], recipe: Recipe) -> dict[str, Answer]:
+    """The published estimator: in-sample residuals of the located cluster, weight one."""
+    space = predictor.space
+    if space.can_learn("cluster"):
+        space = space.with_ranking(("cluster", *space.ranking))
+    recipe = replace(recipe, interval="mean", cross_fitting="in_sample")
+    generated = predictions(predictor, predictor.generator, [(space, unseen)], recipe)[0][GENERATED]
+    in_sample = predictor.references(recipe)
+    answers = {}
+    for row, (name, located) in enumerate(zip(unseen, space.located(unseen), strict=True)):
+        members = np.flatnonzero(located)
+        observed = predictor.screen.observed.subset(members)
+        references = in_sample.predicted[GENERATED][np.searchsorted(in_sample.rows, members)]
+        estimate = paper_estimate(generated[row], observed.effect, references, observed.variance)
+        tau = observed.effect.std(axis=0, ddof=1) if len(members) > 1 else np.array(np.nan)
+        answers[name] = Answer(estimate, 1.0, tau, len(members))
+    return answers
+
+
+def _by_kind(space: PerturbationSpace, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    for kind in ("single", "combination"):
+        chosen = [name for name in names if (len(space.parts(name)) > 1) == (kind == "combination")]
+        if chosen:
+            yield kind, chosen
+
+
+def _row(estimate: Estimate, i: int) -> Estimate:
+    return Estimate(estimate.effect[i], estimate.se[i], estimate.df[i])
+
+
+def _with_genes_of(estimate: Estimate, other: Estimate, genes: np.ndarray) -> Estimate:
+    taken = np.isin(np.arange(len(estimate.effect)), genes)
+    return Estimate(*(np.where(taken, getattr(other, a), getattr(estimate, a)) for a in ("effect", "se", "df")))

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from dbdiffusion.predict import GenerationOptions, Recipe
+from dbdiffusion.predict._answers import measured_answers, rectified_answers, shrunk_answers
+from dbdiffusion.predict._pool import predictions
+
+
+@pytest.mark.parametrize("reference_set", ["all", "neighbours"])
+def test_rectified_estimate_is_the_formula(trained, unseen, reference_set):
+    recipe = Recipe(GenerationOptions(), cross_fitting="k_fold", n_cells=64, reference_set=reference_set)
+    predictor = trained.predictor()
+    answers, fits = rectified_answers(predictor, unseen, recipe)
+    rectifier = fits["single"].rectifier
+    predicted, _ = predictions(predictor, predictor.generator, [(predictor.space, unseen)], recipe)
+    for row, name in enumerate(unseen):
+        weighted = sum(weight * predicted[kind][row] for kind, weight in rectifier.weights.items())
+        if reference_set == "all":
+            assert np.allclose(answers[name].estimate.effect, weighted + rectifier.rho * rectifier.residual.mean(axis=0))
+        assert answers[name].lam == rectifier.weights["generated"]
+        assert answers[name].n_reference <= rectifier.n_reference
+
+
+def test_measured_answer_is_the_observed_contrast(trained):
+    names = [trained.perturbation_names[row] for row in (3, 1)]
+    for row, answer in zip((3, 1), measured_answers(trained.predictor(), names).values(), strict=True):
+        assert np.array_equal(answer.estimate.effect, trained.predictor().screen.observed.effect[row])
+
+
+def test_shrinkage_moves_towards_the_prediction_and_leaves_own_genes(trained):
+    names = trained.perturbation_names[:4]
+    predictor = trained.predictor()
+    plain = measured_answers(predictor, names)
+    shrunk = shrunk_answers(predictor, names, Recipe(GenerationOptions(), n_cells=64))
+    for name in names:
+        own = predictor.space.own_genes(name)
+        before, after = plain[name].estimate, shrunk[name].estimate
+        assert np.array_equal(after.effect[own], before.effect[own])
+        assert not np.allclose(after.effect, before.effect)
+        assert after.se.mean() < before.se.mean()
+        assert shrunk[name].n_reference == len(trained.perturbation_names) - 1
