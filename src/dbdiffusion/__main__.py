@@ -6,12 +6,14 @@ import logging
 import sys
 import warnings
 
+from dbdiffusion._arguments import parse_arguments
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the main job; a worded error and exit code 2 on bad input, 1 if it fails at its end, 130 on Ctrl-C."""
-    from dbdiffusion.job import HalfDoneError, parse_arguments, readable, run_job
-
     parsed = parse_arguments(arguments)
+    from dbdiffusion.job import HalfDoneError, readable, run_job  # which takes seconds: not before the arguments are sound
+
     logging.basicConfig(format="%(message)s")
     logging.getLogger("dbdiffusion").setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
