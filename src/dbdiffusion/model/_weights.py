@@ -127,5 +127,6 @@ class WeightsMixin(_Base):
         for name, value in attributes.items():
             setattr(model, name, value)
         model.module.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+        model._take_up_folds()  # type: ignore[attr-defined]
         model.module.eval()
         return model
