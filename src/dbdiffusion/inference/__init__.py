@@ -11,12 +11,23 @@ from dbdiffusion.inference._leave_one_out import leave_one_out
 from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._own_scale import own_scales
 from dbdiffusion.inference._paper import paper_estimate
+from dbdiffusion.inference._projection import (
+    ALTERNATIVES,
+    Projection,
+    check_alternative,
+    control_spread,
+    hits,
+    observed_along,
+    project,
+    without_each,
+)
 from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, fit_rectifier
 from dbdiffusion.inference._references import ALL, References, effective_number
 from dbdiffusion.inference._shrinkage import Prior, shrunk_contrast, shrunk_null
 
 __all__ = [
     "ALL",
+    "ALTERNATIVES",
     "MIN_REFERENCES",
     "PERMUTATIONS",
     "DiscoveryRule",
@@ -26,11 +37,14 @@ __all__ = [
     "HierarchicalRectifier",
     "NullShare",
     "Prior",
+    "Projection",
     "Rectifier",
     "References",
     "VariancePrior",
     "adjust_p_values",
+    "check_alternative",
     "check_confidence",
+    "control_spread",
     "discoveries_of",
     "effective_number",
     "effects_table",
@@ -39,11 +53,14 @@ __all__ = [
     "fit_hierarchical",
     "fit_rectifier",
     "fit_variance_prior",
+    "hits",
     "leave_one_out",
     "left_out_evidence",
+    "observed_along",
     "own_scales",
     "paper_estimate",
     "placebo_evidence",
+    "project",
     "scores",
     "shrunk_contrast",
     "shrunk_null",
@@ -51,4 +68,5 @@ __all__ = [
     "to_cell_eval",
     "to_pertpy",
     "welch_contrast",
+    "without_each",
 ]
