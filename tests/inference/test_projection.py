@@ -11,9 +11,9 @@ from dbdiffusion.inference import (
     control_spread,
     fit_rectifier,
     hits,
+    left_out_rules,
     observed_along,
     project,
-    without_each,
 )
 from dbdiffusion.screen import ControlHalves
 
@@ -165,34 +165,30 @@ def test_projecting_is_linear_and_leaves_own_genes_out():
     rng = np.random.default_rng(8)
     own = tuple(np.array([i % G]) for i in range(25))
     refs = references(rng, own=own)
-    rectifier = fit_rectifier(refs)
+    rules = left_out_rules(fit_rectifier(refs), refs)
     one, two = rng.standard_normal((2, G))
-    parts = [project(rectifier, refs, w)[0] for w in (one, two, one + 2 * two)]
+    parts = [project(rules, w) for w in (one, two, one + 2 * two)]
     assert np.allclose(parts[0].observed + 2 * parts[1].observed, parts[2].observed)
     assert np.allclose(parts[0].predicted + 2 * parts[1].predicted, parts[2].predicted)
     huge = np.array(refs.effect)
     huge[np.arange(25), np.arange(25) % G] = 1e6
     spoiled = References(huge, refs.variance, refs.control_variance, refs.predicted, own)
-    assert np.allclose(project(rectifier, spoiled, one)[0].observed, parts[0].observed)
+    assert np.allclose(project(left_out_rules(rules.rectifier, spoiled), one).observed, parts[0].observed)
 
 
-def test_leaving_each_reference_out_is_refitting_without_it():
-    rng = np.random.default_rng(9)
+def test_a_mean_of_the_others_ranks_nobody():
+    """Without a high reference the mean of the others is low; ranked by it, the first of a ranking would be the last."""
+    rng = np.random.default_rng(11)
     refs = references(rng)
-    target = {name: rng.standard_normal((T, G)) for name in refs.predicted}
-    w = rng.standard_normal(G)
-    for lam in (None, 0.7):
+    for lam, shuffled in ((0.0, True), (1.0, False)):
         rectifier = fit_rectifier(refs, lam)
-        each = without_each(rectifier, refs, target, w, lam=lam)
-        assert each.shape == (T, 25)
-        kept = np.arange(25) != 4
-        without = References(
-            refs.effect[kept], refs.variance[kept], refs.control_variance, {k: v[kept] for k, v in refs.predicted.items()}
-        )
-        refitted = fit_rectifier(without, lam).estimate(target).effect @ w
-        assert np.allclose(each[:, 4], refitted, rtol=0.02, atol=0.02 * np.abs(refitted).max())
-        own = {name: values[[4]] for name, values in refs.predicted.items()}
-        assert np.allclose(without_each(rectifier, refs, own, w, lam=lam)[0, 4], rectifier.loo_predicted[4] @ w)
+        projection = project(left_out_rules(rectifier, refs, lam), np.ones(G))
+        if shuffled:
+            assert np.corrcoef(projection.predicted, projection.observed)[0, 1] < -0.99
+            assert np.allclose(projection.ranks, projection.ranks[0])
+        else:
+            good = refs.predicted["good"] @ np.ones(G)
+            assert np.allclose(projection.ranks - projection.ranks.mean(), good - good.mean())
 
 
 def test_the_control_spread_is_that_of_the_control_mean_correlations_included():
@@ -227,4 +223,4 @@ def test_what_cannot_be_asked_is_refused_in_words(alternative, threshold, word):
 def test_a_direction_of_another_length_is_refused():
     refs = references(np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"\(23,\), got shape \(22,\)"):
-        project(fit_rectifier(refs), refs, np.ones(G - 1))
+        project(left_out_rules(fit_rectifier(refs), refs), np.ones(G - 1))

@@ -8,6 +8,7 @@ from dbdiffusion.inference._evidence import PERMUTATIONS, Evidence, left_out_evi
 from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
 from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
 from dbdiffusion.inference._leave_one_out import leave_one_out
+from dbdiffusion.inference._left_out_rules import LeftOutRules, left_out_rules
 from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._own_scale import own_scales
 from dbdiffusion.inference._paper import paper_estimate
@@ -19,7 +20,6 @@ from dbdiffusion.inference._projection import (
     hits,
     observed_along,
     project,
-    without_each,
 )
 from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, fit_rectifier
 from dbdiffusion.inference._references import ALL, References, effective_number
@@ -35,6 +35,7 @@ __all__ = [
     "Estimate",
     "Evidence",
     "HierarchicalRectifier",
+    "LeftOutRules",
     "NullShare",
     "Prior",
     "Projection",
@@ -56,6 +57,7 @@ __all__ = [
     "hits",
     "leave_one_out",
     "left_out_evidence",
+    "left_out_rules",
     "observed_along",
     "own_scales",
     "paper_estimate",
@@ -68,5 +70,4 @@ __all__ = [
     "to_cell_eval",
     "to_pertpy",
     "welch_contrast",
-    "without_each",
 ]

@@ -36,14 +36,9 @@ import pandas as pd
 from scipy import stats
 
 from dbdiffusion.inference._estimate import Estimate, adjust_p_values, check_confidence
-from dbdiffusion.inference._references import ALL
-from dbdiffusion.inference._tuning import Tuning
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from dbdiffusion.inference._rectifier import Rectifier
-    from dbdiffusion.inference._references import References
+    from dbdiffusion.inference._left_out_rules import LeftOutRules
 
 ALTERNATIVES = ("greater", "less", "two-sided")
 N_NODES = 24  # quantiles of the control's error along a direction
@@ -65,6 +60,9 @@ class Projection:
         Degrees of freedom of that standard deviation.
     control_weight
         Of the control's error, the share that predictions carry.
+    ranked
+        (K,) what stands beside a target's prediction in a ranking; None: the left-out predictions themselves. They will not do
+        where a mean of the others is in them: without a high reference the mean is low.
 
     Examples
     --------
@@ -83,6 +81,12 @@ class Projection:
     control_sd: np.ndarray
     control_df: float = np.inf
     control_weight: float = 0.0
+    ranked: np.ndarray | None = None
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """(K,) ``ranked``, or the left-out predictions."""
+        return self.predicted if self.ranked is None else self.ranked
 
     @property
     def n_reference(self) -> int:
@@ -100,7 +104,7 @@ class Projection:
         Parameters
         ----------
         predicted
-            (T, K), every target without each reference, see :func:`without_each`; or (T,), which takes it for granted that
+            (T, K), every target without each reference, see :class:`LeftOutRules`; or (T,), which takes it for granted that
             one reference changes nothing.
         confidence
             Strictly between 0 and 1.
@@ -141,7 +145,7 @@ class Projection:
         largest = np.zeros(len(predicted))
         for move in self._possible_errors().T:  # (K,), another control mean: observations move one way, predictions the other
             ours = self.control_weight * move.mean()
-            strength, beyond = _strength(self.predicted - ours, self.observed + move, threshold, alternative)
+            strength, beyond = _strength(self.ranks - ours, self.observed + move, threshold, alternative)
             asked = _strength(predicted - ours, predicted, threshold, alternative)[0]
             order = np.argsort(strength, kind="stable")
             at_least = np.append(np.cumsum((~beyond[order])[::-1])[::-1], 0)
@@ -159,8 +163,8 @@ class Projection:
         """
         check_alternative(alternative, threshold)
         moves = self._control_errors().T
-        beyond = np.mean([_strength(self.predicted, self.observed + move, threshold, alternative)[1] for move in moves], axis=0)
-        order = np.argsort(-_strength(self.predicted, self.observed, threshold, alternative)[0], kind="stable")
+        beyond = np.mean([_strength(self.ranks, self.observed + move, threshold, alternative)[1] for move in moves], axis=0)
+        order = np.argsort(-_strength(self.ranks, self.observed, threshold, alternative)[0], kind="stable")
         rows = []
         for share in HEAD:
             n = round(share * self.n_reference)
@@ -217,17 +221,15 @@ class Projection:
         return self.control_sd[:, None] * stats.t.ppf(1 - RULED_OUT, self.control_df) * np.linspace(-1, 1, 9)
 
 
-def project(
-    rectifier: Rectifier, references: References, direction: np.ndarray, halves: Any = None
-) -> tuple[Projection, np.ndarray]:
-    """References along a direction, and which of them (rows) they are: those whose errors tell how far a target may lie.
+def project(rules: LeftOutRules, direction: np.ndarray, halves: Any = None) -> Projection:
+    """References along a direction: those whose errors tell how far a target may lie (``rules.rows``).
 
     Parameters
     ----------
-    rectifier, references
-        Fitted, and what it was fitted on.
+    rules
+        What targets would be predicted without each reference.
     direction
-        (G,) weights of the genes.
+        (G,) weights of the genes. Genes that a reference itself hits have the mean effect of the others.
     halves
         Of the control cells, of the K references (:class:`~dbdiffusion.screen.ControlHalves`). None where the control mean has
         no error.
@@ -239,80 +241,23 @@ def project(
 
     Examples
     --------
-    >>> from dbdiffusion.inference import References, fit_rectifier
+    >>> from dbdiffusion.inference import References, fit_rectifier, left_out_rules
     >>> rng = np.random.default_rng(0)
     >>> seen = rng.standard_normal((20, 50))
     >>> references = References(seen, np.zeros((20, 50)), np.zeros(50), {"exact": seen})
-    >>> projection, rows = project(fit_rectifier(references), references, np.ones(50) / 50)
+    >>> rules = left_out_rules(fit_rectifier(references), references)
+    >>> projection = project(rules, np.ones(50) / 50)
     >>> projection.n_reference, bool(np.abs(projection.predicted - projection.observed).max() < 0.05)
     (20, True)
     """
-    n_genes = references.effect.shape[1]
-    if np.shape(direction) != (n_genes,):
-        msg = f"A direction must have one weight a gene, ({n_genes},), got shape {np.shape(direction)}."
-        raise ValueError(msg)
-    rows = np.flatnonzero(rectifier.spread_from)
-    filled = references.without_own_genes()
+    rows, references = rules.rows, rules.references
+    each = rules.along(direction, references.predicted, dict(references.sets))[rows]
     sd, df = np.zeros(len(rows)), np.inf
     if halves is not None:
         sd, df = control_spread(halves.subset(rows), direction)
-    weight = rectifier.control_weight
-    projection = Projection(rectifier.loo_predicted[rows] @ direction, filled.effect[rows] @ direction, sd, df, weight)
-    return projection, rows
-
-
-def without_each(
-    rectifier: Rectifier,
-    references: References,
-    predicted: Mapping[str, np.ndarray],
-    direction: np.ndarray,
-    sets: Mapping[str, np.ndarray | None] | None = None,
-    lam: float | None = None,
-) -> np.ndarray:
-    """Targets along a direction (T, K), as they would be predicted had each reference not been measured.
-
-    Weights, shrinkage, reference set and rectifier's mean are those found without the reference. What the predictors say of the
-    targets stays, so the guarantee of the jackknife+ holds as far as their rule is stable.
-
-    Parameters
-    ----------
-    rectifier, references
-        Fitted, and what it was fitted on.
-    predicted
-        Predictor to (T, G), of the targets.
-    direction
-        (G,).
-    sets, lam
-        As in :meth:`Rectifier.estimate` and :func:`fit_rectifier`.
-
-    Examples
-    --------
-    >>> from dbdiffusion.inference import References, fit_rectifier
-    >>> rng = np.random.default_rng(0)
-    >>> seen = rng.standard_normal((20, 50))
-    >>> references = References(seen, np.zeros((20, 50)), np.zeros(50), {"exact": seen})
-    >>> target = {"exact": rng.standard_normal((2, 50))}
-    >>> without_each(fit_rectifier(references), references, target, np.ones(50)).shape
-    (2, 20)
-    """
-    filled = references.without_own_genes()
-    tuning = Tuning(filled, lam)
-    raw = filled.effect - tuning.leave_one_out_errors()
-    square = np.einsum("kg,kg->k", raw, raw)
-    product = np.einsum("kg,kg->k", raw, rectifier.loo_predicted)
-    slope = np.divide(product, square, out=np.ones(len(square)), where=square > 0)
-    observed = filled.effect @ direction
-    ours = np.stack([values @ direction for values in filled.predicted.values()])  # (Q, K)
-    theirs = np.stack([predicted[name] @ direction for name in filled.predicted])  # (Q, T)
-    answer = np.empty((theirs.shape[1], len(observed)))
-    for i in range(len(observed)):
-        tuned = tuning.choose(without=i)
-        weights = (sets or {ALL: None})[tuned.reference_set]
-        weights = np.ones((1, len(observed))) if weights is None else np.array(weights)
-        weights[:, i] = 0
-        mean = weights @ (observed - tuned.weight @ ours) / np.maximum(weights.sum(axis=1), 1e-300)
-        answer[:, i] = slope[i] * (tuned.weight @ theirs + tuned.rho * mean)
-    return answer
+    predicted = rules.rectifier.loo_predicted[rows] @ direction
+    ranked = predicted - each.mean(axis=0) + each.mean()
+    return Projection(predicted, references.effect[rows] @ direction, sd, df, rules.rectifier.control_weight, ranked)
 
 
 def control_spread(halves: Any, direction: np.ndarray) -> tuple[np.ndarray, float]:
