@@ -7,7 +7,7 @@
 No network (predictors: ridge and nearest neighbours in gene space). Perturbations are held out of everything in folds, and are
 the candidates. Directions: single genes, random signatures of 30 genes, and module signatures (the mean of a co-expression
 module; on real screens of a cluster of gene space). ``coverage`` is of the truth, on real screens of the observation against
-control cells set apart: ``plus`` of the jackknife+, ``plain`` of the same with one prediction. ``error`` is squared and over that
+control cells set apart: ``plus`` of the jackknife+, ``plain`` of the same with one prediction. ``error`` is squared, over that
 of zero. Hits are candidates beyond ``c`` upwards (no and half a standard deviation of the references' scalars),
 ``false`` their false discovery proportion, ``found`` the share of the true ones found. ``head``: precision of the first tenth
 and fifth of the ranking, as said and as it came out. ``--genome``: 1,000 perturbations are simulated, all but
@@ -78,7 +78,7 @@ def trial(screen: Screen, held_out: list[str], seed: int) -> list[dict]:
         row["error"] = float(np.mean((came - aimed) ** 2) / np.mean(came**2))
         for distance in DISTANCES:
             c = distance * float(projection.observed.std())
-            q = hits(projection.p_values(aimed, c))
+            q = hits(projection.p_values(each, c))
             for level in LEVELS:
                 called, true = q <= level, came > c
                 tag = f"c={distance:g} {level:g}"

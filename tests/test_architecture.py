@@ -16,6 +16,7 @@ ROOMS = {
     "simulate": set(),
     "embedding": {"screen"},
     "inference": {"metrics"},
+    "predict": {"diffusion", "embedding", "inference", "metrics", "screen"},
     "data": {"screen", "simulate", "_keys", "_compat"},
     "model": {"diffusion", "embedding", "inference", "metrics", "screen", "data", "_keys", "_compat"},
     "job": {"diffusion", "embedding", "inference", "metrics", "screen", "data", "model", "plotting", "simulate", "_keys"},
@@ -26,6 +27,7 @@ FORBIDDEN = {
     "inference": {"torch", "scvi", "anndata", "sklearn"},
     "metrics": {"torch", "scvi", "anndata"},
     "plotting": {"torch", "scvi", "anndata", "scanpy", "scipy"},
+    "predict": {"scvi"},
     "screen": {"torch", "scvi", "anndata"},
     "simulate": {"torch", "scvi", "sklearn"},
 }

@@ -154,6 +154,18 @@ def test_the_head_of_the_ranking_is_as_precise_as_its_references():
     assert (np.abs(none["precision"] - none["chance"]) < 4 * none["se"]).all()
 
 
+def test_a_predictor_that_tells_nothing_apart_makes_no_hits_unless_most_are_beyond():
+    """All are predicted alike up to rounding, and every p-value is the share of references that are not beyond."""
+    rng = np.random.default_rng(12)
+    observed = rng.standard_normal((K, G)) + 0.3
+    refs = References(observed, np.full((K, G), 0.1), np.zeros(G), {"none": np.zeros((K, G))})
+    rules = left_out_rules(fit_rectifier(refs), refs)
+    w = rng.standard_normal(G)
+    projection = project(rules, w)
+    p = projection.p_values(rules.along(w, {"none": np.zeros((T, G))}), 0.1)
+    assert np.allclose(p, (1 + (observed @ w <= 0.1).sum()) / (K + 1))
+
+
 def references(rng, n_references=25, own=()):
     truth = rng.standard_normal((n_references, G)) * np.linspace(0.2, 2, G)
     predicted = {"good": truth + rng.standard_normal(truth.shape), "bad": rng.standard_normal(truth.shape)}
@@ -186,6 +198,7 @@ def test_a_mean_of_the_others_ranks_nobody():
         if shuffled:
             assert np.corrcoef(projection.predicted, projection.observed)[0, 1] < -0.99
             assert np.allclose(projection.ranks, projection.ranks[0])
+            assert np.isfinite(projection.head()["precision"]).all()
         else:
             good = refs.predicted["good"] @ np.ones(G)
             assert np.allclose(projection.ranks - projection.ranks.mean(), good - good.mean())

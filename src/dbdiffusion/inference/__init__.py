@@ -10,6 +10,7 @@ from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hiera
 from dbdiffusion.inference._leave_one_out import leave_one_out
 from dbdiffusion.inference._left_out_rules import LeftOutRules, left_out_rules
 from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
+from dbdiffusion.inference._own_knowledge import check_left_out
 from dbdiffusion.inference._own_scale import own_scales
 from dbdiffusion.inference._paper import paper_estimate
 from dbdiffusion.inference._projection import (
@@ -45,6 +46,7 @@ __all__ = [
     "adjust_p_values",
     "check_alternative",
     "check_confidence",
+    "check_left_out",
     "control_spread",
     "discoveries_of",
     "effective_number",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 ALTERNATIVES = ("greater", "less", "two-sided")
 N_NODES = 24  # quantiles of the control's error along a direction
 RULED_OUT = 0.05  # chance of a control mean farther out on the side that makes hits than p-values allow for
+ALIKE = 1e-9  # of the largest: a smaller difference between predictions is rounding
 HEAD = (0.02, 0.05, 0.1, 0.2, 0.5)  # shares of the ranking whose precision is told
 
 
@@ -61,8 +62,8 @@ class Projection:
     control_weight
         Of the control's error, the share that predictions carry.
     ranked
-        (K,) what stands beside a target's prediction in a ranking; None: the left-out predictions themselves. They will not do
-        where a mean of the others is in them: without a high reference the mean is low.
+        (K,) by what references are ranked among each other; None: the left-out predictions themselves. They will not do where
+        a mean of the others is in them: without a high reference the mean is low.
 
     Examples
     --------
@@ -129,7 +130,8 @@ class Projection:
         Parameters
         ----------
         predicted
-            (T,).
+            As in :meth:`interval`. Target and reference are compared as both are predicted without the reference; a target that
+            is predicted like it, since nothing tells them apart, does not lie farther out.
         threshold
             c. ``"greater"``: beyond is above c. ``"less"``: below c. ``"two-sided"``: farther than c from zero, on the side
             that is predicted; c must not be negative.
@@ -142,14 +144,14 @@ class Projection:
             For another word, or a negative threshold of two sides.
         """
         check_alternative(alternative, threshold)
+        predicted = predicted if predicted.ndim == 2 else np.repeat(predicted[:, None], self.n_reference, axis=1)
+        alike = ALIKE * max(np.abs(predicted).max(initial=0), np.abs(self.predicted).max(initial=0))
         largest = np.zeros(len(predicted))
         for move in self._possible_errors().T:  # (K,), another control mean: observations move one way, predictions the other
             ours = self.control_weight * move.mean()
-            strength, beyond = _strength(self.ranks - ours, self.observed + move, threshold, alternative)
+            strength, beyond = _strength(self.predicted - ours, self.observed + move, threshold, alternative)
             asked = _strength(predicted - ours, predicted, threshold, alternative)[0]
-            order = np.argsort(strength, kind="stable")
-            at_least = np.append(np.cumsum((~beyond[order])[::-1])[::-1], 0)
-            largest = np.maximum(largest, at_least[np.searchsorted(strength[order], asked, side="left")])
+            largest = np.maximum(largest, ((strength >= asked - alike) & ~beyond).sum(axis=1))
         return (1 + largest) / (self.n_reference + 1)
 
     def head(self, threshold: float = 0.0, alternative: str = "greater") -> pd.DataFrame:

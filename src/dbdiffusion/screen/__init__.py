@@ -4,6 +4,7 @@ from dbdiffusion.screen._chance import norm_cv
 from dbdiffusion.screen._clusters import louvain_clusters, unit
 from dbdiffusion.screen._control import ControlHalves, control_halves
 from dbdiffusion.screen._direction import direction_between, direction_weights
+from dbdiffusion.screen._effect_tables import effect_table
 from dbdiffusion.screen._effects import (
     MIN_EXPRESSING,
     GroupMoments,
@@ -48,6 +49,7 @@ __all__ = [
     "control_halves",
     "direction_between",
     "direction_weights",
+    "effect_table",
     "folded_name",
     "gene_vectors",
     "gene_vectors_without",
