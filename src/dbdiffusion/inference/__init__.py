@@ -7,6 +7,7 @@ from dbdiffusion.inference._estimate import Estimate, NullShare, adjust_p_values
 from dbdiffusion.inference._evidence import PERMUTATIONS, Evidence, left_out_evidence, placebo_evidence, squared_errors
 from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
 from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
+from dbdiffusion.inference._interactions import Interactions, interactions, unseen_along
 from dbdiffusion.inference._leave_one_out import leave_one_out
 from dbdiffusion.inference._left_out_rules import LeftOutRules, left_out_rules
 from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
@@ -36,6 +37,7 @@ __all__ = [
     "Estimate",
     "Evidence",
     "HierarchicalRectifier",
+    "Interactions",
     "LeftOutRules",
     "NullShare",
     "Prior",
@@ -57,6 +59,7 @@ __all__ = [
     "fit_rectifier",
     "fit_variance_prior",
     "hits",
+    "interactions",
     "leave_one_out",
     "left_out_evidence",
     "left_out_rules",
@@ -71,5 +74,6 @@ __all__ = [
     "squared_errors",
     "to_cell_eval",
     "to_pertpy",
+    "unseen_along",
     "welch_contrast",
 ]

@@ -276,8 +276,8 @@ def control_spread(halves: Any, direction: np.ndarray) -> tuple[np.ndarray, floa
     >>> sd.shape, df, bool(np.isclose(sd[0], np.sqrt((first[..., 0] ** 2).mean())))
     ((3,), 6.0, True)
     """
-    squares = [(halves.weight @ (half @ direction).T) ** 2 for half in (halves.first, halves.second)]  # (P, splits)
-    return np.sqrt(np.mean(squares, axis=(0, 2))), float(len(halves.first))
+    of_batches = np.mean([(half @ direction) ** 2 for half in (halves.first, halves.second)], axis=(0, 1))
+    return np.sqrt(halves.weight**2 @ of_batches), float(len(halves.first))
 
 
 def observed_along(
