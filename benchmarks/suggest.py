@@ -13,7 +13,7 @@ location weighted by the size of the predicted effect).
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,15 +24,32 @@ from evidence import PREDICTORS
 from dbdiffusion import DBDiffusion
 from dbdiffusion.embedding import facility_location, fit_space
 from dbdiffusion.inference import References, fit_rectifier
-from dbdiffusion.model._screen import ScreenReader
-from dbdiffusion.screen import perturbation_folds, unit
+from dbdiffusion.screen import (
+    GeneSpace,
+    contrast_within_batches,
+    gene_vectors,
+    grouped_moments,
+    log1p_cp10k,
+    perturbation_folds,
+    unit,
+)
 
 if TYPE_CHECKING:
-    from dbdiffusion.screen import GeneSpace, ObservedEffects, Screen
+    from anndata import AnnData
 
+    from dbdiffusion.screen import ObservedEffects
+
+N_GENES = 500
 N_START, N_BATCH, N_BATCHES = 20, 10, 2
 RULES = ("facility", "centre", "strong")
-RANDOM = 3  # draws that a rule is compared with
+RANDOM = 2  # draws that a rule is compared with
+
+
+class Measured(NamedTuple):
+    """Perturbations and their observed effects."""
+
+    names: list[str]
+    observed: ObservedEffects
 
 
 def choose(rule: str, vectors: np.ndarray, have: list[int], rng: np.random.Generator, size: np.ndarray) -> list[int]:
@@ -51,7 +68,7 @@ def choose(rule: str, vectors: np.ndarray, have: list[int], rng: np.random.Gener
     return rest[facility_location(vectors[rest], vectors[have], N_BATCH, weight)[0]].tolist()
 
 
-def predicted(screen: Screen, kept: list[int], genes: GeneSpace) -> dict[str, np.ndarray]:
+def predicted(screen: Measured, kept: list[int], genes: GeneSpace) -> dict[str, np.ndarray]:
     """Effects (P, G) of all, as if only some rows had been measured: nearest neighbours alone, and rectified."""
     names = [screen.names[i] for i in kept]
     observed = screen.observed.subset(np.array(kept))
@@ -76,12 +93,20 @@ def _references(names: list[str], observed: ObservedEffects, genes: GeneSpace) -
     return References(observed.effect, observed.variance, observed.control_variance.mean(axis=0), effect, tuple(own))
 
 
+def _read(adata: AnnData, names: list[str]) -> tuple[Measured, GeneSpace]:
+    """Observed effects and gene space of all cells."""
+    library = np.asarray(adata.X.sum(axis=1)).ravel()
+    values, batch = log1p_cp10k(adata.X, library), adata.obs["batch"].cat.codes.to_numpy()
+    code, n_batches = pd.Index(["control", *names]).get_indexer(adata.obs["perturbation"]), int(batch.max()) + 1
+    moments = grouped_moments([(values, code * n_batches + batch)], (len(names) + 1) * n_batches, adata.n_vars)
+    observed = contrast_within_batches(moments, n_batches, control=0).subset(np.arange(1, len(names) + 1))
+    return Measured(names, observed), GeneSpace(adata.var_names, gene_vectors(values, batch))
+
+
 def trial(alignment: float, seed: int, n_perturbations: int) -> list[dict]:
-    simulation = simulated(alignment, n_perturbations, seed)
-    DBDiffusion.setup_anndata(simulation.train, **simulation.setup)
-    screen = ScreenReader(DBDiffusion(simulation.train, n_latent=2).adata_manager).read()
-    truth = simulation.reference.loc[list(screen.names)].to_numpy()
-    genes = screen.genes
+    simulation = simulated(alignment, n_perturbations, seed, n_genes=N_GENES)
+    screen, genes = _read(simulation.train, list(simulation.reference.index))
+    truth = simulation.reference.to_numpy()
     vectors = genes.evidence[genes.names.get_indexer(list(screen.names))]
     rng = np.random.default_rng(seed)
     start = rng.choice(len(vectors), N_START, replace=False).tolist()

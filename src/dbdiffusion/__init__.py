@@ -6,13 +6,14 @@ from dbdiffusion import data, metrics, plotting
 from dbdiffusion.data import ScreenWarning
 from dbdiffusion.inference import to_cell_eval, to_pertpy
 from dbdiffusion.model import DBDiffusion
-from dbdiffusion.predict import rectify
+from dbdiffusion.predict import compare, rectify
 from dbdiffusion.simulate import simulate_screen
 
 __version__ = "0.1.0"
 __all__ = [
     "DBDiffusion",
     "ScreenWarning",
+    "compare",
     "data",
     "metrics",
     "plotting",
