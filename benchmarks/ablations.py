@@ -35,8 +35,8 @@ from dbdiffusion.data import hold_out
 from dbdiffusion.diffusion import Denoiser
 from dbdiffusion.metrics import effect_scores
 from dbdiffusion.model import _latents, _training
-from dbdiffusion.model._generate import GenerationOptions, Generator
 from dbdiffusion.model._pretrained import OWN_PARTS
+from dbdiffusion.predict import GenerationOptions, Generator
 
 if TYPE_CHECKING:
     import argparse
@@ -144,12 +144,11 @@ def predicting(target: Callable[..., Tensor], clean: Callable[..., Tensor]) -> A
 def without_generator() -> AbstractContextManager:
     """A generated mean of zero, so that its weight means nothing and all else is tuned as ever."""
 
-    class Silent(Generator):
-        def effects(self, conditions: Tensor, *_args: object) -> tuple[np.ndarray, np.ndarray]:
-            nothing = np.zeros((len(conditions), len(self._screen.var_names)))
-            return nothing, nothing
+    def nothing(generator: Generator, embeddings: np.ndarray, *_args: object) -> tuple[np.ndarray, np.ndarray]:
+        zero = np.zeros((len(embeddings), len(generator.screen.var_names)))
+        return zero, zero
 
-    return mock.patch("dbdiffusion.model._references.Generator", Silent)
+    return mock.patch.object(Generator, "effects", nothing)
 
 
 PATCHES: dict[str, Callable[[], AbstractContextManager]] = {
@@ -201,16 +200,14 @@ def with_stage_one_of(vae: DBDiffusion, options: dict) -> DBDiffusion:
 
 def score(model: DBDiffusion, screen: Screen, held_out: list[str], variant: Variant, seed: int) -> dict[str, float]:
     model.set_strategy(variant.strategy)
-    space, observed = model._space(), model._screen().observed.effect
-    generator = Generator(
-        model.module, model.module.diffusion, model._screen(), GenerationOptions(seed=seed, **variant.predict)
-    )
-    control = model._as_condition(space.control[None])[0]
+    predictor = model.predictor()
+    space, observed = predictor.space, predictor.screen.observed.effect
+    options = GenerationOptions(seed=seed, **variant.predict)
     truth = screen.reference.loc[held_out].to_numpy()
     start = time.perf_counter()
     predictions = {
-        "generated": generator.effects(model._as_condition(space.embed(held_out)), control, 512)[0],
-        "own": generator.effects(model._as_condition(space.effects.to_embedding(truth)), control, 512)[0],
+        "generated": predictor.generator.effects(space.embed(held_out), space.control, 512, options)[0],
+        "own": predictor.generator.effects(space.effects.to_embedding(truth), space.control, 512, options)[0],
         "mean": np.repeat(observed.mean(axis=0)[None], len(held_out), axis=0),
     }
     table = model.predict_effects(held_out, seed=seed, lam=variant.weight, **variant.predict)

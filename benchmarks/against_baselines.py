@@ -43,7 +43,7 @@ from sklearn.decomposition import PCA
 
 from dbdiffusion.data import hold_out
 from dbdiffusion.metrics import effect_scores, energy_distance, mmd_rbf
-from dbdiffusion.model._generate import GenerationOptions, Generator
+from dbdiffusion.predict import GenerationOptions
 from dbdiffusion.screen import log1p_cp10k
 
 if TYPE_CHECKING:
@@ -87,12 +87,12 @@ def zero(fold: Fold) -> np.ndarray:
 
 
 def mean(fold: Fold) -> np.ndarray:
-    return np.repeat(fold.model._screen().observed.effect.mean(axis=0)[None], len(fold.names), axis=0)
+    return np.repeat(fold.model.predictor().screen.observed.effect.mean(axis=0)[None], len(fold.names), axis=0)
 
 
 def placed_by(strategy: str) -> Callable[[Fold], np.ndarray | None]:
     def predict(fold: Fold) -> np.ndarray | None:
-        space = fold.model._space().with_ranking((strategy,), places_anything=False)
+        space = fold.model.predictor().space.with_ranking((strategy,), places_anything=False)
         single = all(len(space.parts(name)) == 1 for name in fold.names)
         return space.predict_effect(fold.names) if single and all(map(space.can_embed, fold.names)) else None
 
@@ -102,12 +102,12 @@ def placed_by(strategy: str) -> Callable[[Fold], np.ndarray | None]:
 def cluster(fold: Fold) -> np.ndarray | None:
     if placed_by("cluster")(fold) is None:
         return None
-    space, observed = fold.model._space().with_ranking(("cluster",)), fold.model._screen().observed.effect
+    space, observed = fold.model.predictor().space.with_ranking(("cluster",)), fold.model.predictor().screen.observed.effect
     return np.stack([observed[located].mean(axis=0) for located in space.located(fold.names)])
 
 
 def additive(fold: Fold) -> np.ndarray | None:
-    space, observed = fold.model._space(), fold.model._screen().observed.effect
+    space, observed = fold.model.predictor().space, fold.model.predictor().screen.observed.effect
     rows = [[space.row(part) for part in space.parts(name)] for name in fold.names]
     if any(len(parts) < 2 or None in parts for parts in rows):
         return None
@@ -130,20 +130,18 @@ def paper(fold: Fold) -> np.ndarray | None:
 
 
 def generate(fold: Fold, embedding: np.ndarray) -> np.ndarray:
-    model = fold.model
-    generator = Generator(model.module, model.module.diffusion, model._screen(), GenerationOptions(seed=fold.seed))
-    control = model._as_condition(model._space().control[None])[0]
-    return generator.effects(model._as_condition(embedding), control, 512)[0]
+    predictor = fold.model.predictor()
+    return predictor.generator.effects(embedding, predictor.space.control, 512, GenerationOptions(seed=fold.seed))[0]
 
 
 def generated(fold: Fold) -> np.ndarray:
-    return generate(fold, fold.model._space().embed(fold.names))
+    return generate(fold, fold.model.predictor().space.embed(fold.names))
 
 
 def oracle(fold: Fold) -> np.ndarray | None:
     if fold.own_effects is None:  # an observed effect would be told the noise that it is scored against
         return None
-    return generate(fold, fold.model._space().effects.to_embedding(fold.own_effects))
+    return generate(fold, fold.model.predictor().space.effects.to_embedding(fold.own_effects))
 
 
 def own_module(fold: Fold) -> np.ndarray | None:
@@ -151,7 +149,7 @@ def own_module(fold: Fold) -> np.ndarray | None:
     genes = fold.model.adata.var
     if "module" not in genes:
         return None
-    space, observed = fold.model._space(), fold.model._screen().observed.effect
+    space, observed = fold.model.predictor().space, fold.model.predictor().screen.observed.effect
     module = genes["module"].reindex(space.names).to_numpy()
     shared = observed.mean(axis=0)
     members = [observed[module == genes.loc[name, "module"]] for name in fold.names]
@@ -217,7 +215,7 @@ def compare_cells(fold: Fold, rest: ad.AnnData, held_out: ad.AnnData, methods: l
 
 def placeable_by_cluster(fold: Fold, name: str) -> bool:
     """Whether the paper's rule says where it lies: it speaks of single genes."""
-    space = fold.model._space().with_ranking(("cluster",), places_anything=False)
+    space = fold.model.predictor().space.with_ranking(("cluster",), places_anything=False)
     return len(space.parts(name)) == 1 and space.can_embed(name)
 
 

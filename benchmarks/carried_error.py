@@ -22,9 +22,7 @@ import pandas as pd
 from _results import write
 from _screens import Screen, screen_arguments, screens_of, seeds_of, trained
 
-from dbdiffusion.model._answers import Way, pool_of
-from dbdiffusion.model._generate import GenerationOptions
-from dbdiffusion.model._references import references_of
+from dbdiffusion.predict import GenerationOptions, Recipe, references_of
 
 if TYPE_CHECKING:
     import argparse
@@ -32,8 +30,9 @@ if TYPE_CHECKING:
 
 def rows_of(screen: Screen, seed: int, options: argparse.Namespace) -> list[dict]:
     model = trained(screen.train, screen, seed, options)
-    pool = pool_of(model, Way(GenerationOptions(seed=seed), n_cells=8 if options.quick else Way.n_cells))
-    references = references_of(model, pool, np.arange(len(pool.rows)))
+    recipe = Recipe(GenerationOptions(seed=seed), n_cells=8 if options.quick else Recipe.n_cells)
+    pool = model.predictor().references(recipe)
+    references = references_of(model.predictor(), pool, np.arange(len(pool.rows)))
     error = references.effect - screen.reference.loc[list(pool.names)].to_numpy()
     for row, genes in enumerate(references.own_genes):
         error[row, genes] = 0

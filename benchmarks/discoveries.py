@@ -28,7 +28,7 @@ from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
 from dbdiffusion.embedding import LeftOutSpaces
 from dbdiffusion.inference import discoveries_of, fit_rectifier, scores
-from dbdiffusion.model._screen import ScreenReader
+from dbdiffusion.model import ScreenReader
 
 if TYPE_CHECKING:
     import argparse

@@ -28,7 +28,7 @@ from dbdiffusion.data import hold_out
 from dbdiffusion.embedding import LeftOutSpaces, fit_space, neighbour_coherence
 from dbdiffusion.inference import PERMUTATIONS, References, fit_rectifier, left_out_evidence, placebo_evidence
 from dbdiffusion.metrics import error_ratio
-from dbdiffusion.model._screen import ScreenReader
+from dbdiffusion.model import ScreenReader
 from dbdiffusion.screen import norm_cv
 
 if TYPE_CHECKING:

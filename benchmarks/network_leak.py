@@ -24,9 +24,7 @@ from _screens import Screen, folds_of, screen_arguments, screens_of, seeds_of, t
 
 from dbdiffusion.data import hold_out
 from dbdiffusion.inference import squared_errors
-from dbdiffusion.model._answers import Way, pool_of
-from dbdiffusion.model._generate import GenerationOptions
-from dbdiffusion.model._references import predictions, references_of
+from dbdiffusion.predict import GenerationOptions, Recipe, predictions, references_of
 
 if TYPE_CHECKING:
     import argparse
@@ -50,8 +48,8 @@ def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Name
 
 
 def left_out(model: DBDiffusion, cross_fitting: str, seed: int, what: str) -> list[dict]:
-    pool = pool_of(model, Way(GenerationOptions(seed=seed), cross_fitting=cross_fitting))
-    references = references_of(model, pool, np.flatnonzero(pool.is_placed)).without_own_genes()
+    pool = model.predictor().references(Recipe(GenerationOptions(seed=seed), cross_fitting=cross_fitting))
+    references = references_of(model.predictor(), pool, np.flatnonzero(pool.is_placed)).without_own_genes()
     effect = references.effect
     predictors = references.predicted | {"mean": (effect.sum(axis=0) - effect) / (len(effect) - 1)}
     known = (references.variance, references.control_variance)
@@ -67,8 +65,9 @@ def left_out(model: DBDiffusion, cross_fitting: str, seed: int, what: str) -> li
 
 
 def realised(screen: Screen, names: list[str], model: DBDiffusion, seed: int) -> list[dict]:
-    options = GenerationOptions(seed=seed)
-    predicted, _ = predictions(model, model.module.diffusion, [(model._space(), names)], options, 512, "embedding")
+    predictor = model.predictor()
+    recipe = Recipe(GenerationOptions(seed=seed))
+    predicted, _ = predictions(predictor, predictor.generator, [(predictor.space, names)], recipe)
     predicted["mean"] = np.stack([model.baseline_effects(name)["mean"] for name in names])
     predicted["default"] = model.predict_effects(names, seed=seed)["effect"].to_numpy().reshape(len(names), -1)
     others = np.stack([~screen.reference.columns.isin(name.split("+")) for name in names])

@@ -34,9 +34,7 @@ from _screens import (
 from dbdiffusion.data import hold_out
 from dbdiffusion.inference import fit_rectifier, left_out_evidence
 from dbdiffusion.metrics import error_ratio
-from dbdiffusion.model._answers import Way, pool_of
-from dbdiffusion.model._generate import GenerationOptions
-from dbdiffusion.model._references import references_of
+from dbdiffusion.predict import GenerationOptions, Recipe, references_of
 
 if TYPE_CHECKING:
     import argparse
@@ -47,8 +45,9 @@ def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Name
     rest, _ = hold_out(screen.train, held_out)
     model = trained(rest, screen, seed, options)
     table = model.predict_effects(held_out, seed=seed)
-    pool = pool_of(model, Way(GenerationOptions(seed=seed)))
-    references = references_of(model, pool, pool.select(combination=len(model.parts_of(held_out[0])) > 1))
+    predictor = model.predictor()
+    pool = predictor.references(Recipe(GenerationOptions(seed=seed)))
+    references = references_of(predictor, pool, pool.select(combination=len(model.parts_of(held_out[0])) > 1))
     believed = left_out_evidence(fit_rectifier(references), references).ratio("mean")[0]
     rows = []
     for name, block in table.groupby("target", sort=False):

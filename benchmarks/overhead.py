@@ -35,9 +35,8 @@ from scvi.train import Trainer
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
 from dbdiffusion.diffusion import LatentDiffusion, draw_noise, steps_of
-from dbdiffusion.model._generate import BLOCK, latents_at_once
-from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_part, standardised
-from dbdiffusion.model._training import DiffusionPlan, Unprofiled
+from dbdiffusion.model import DiffusionPlan, LatentDataModule, Latents, Unprofiled, fit_linear_part, standardised
+from dbdiffusion.predict import BLOCK, latents_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,7 +206,7 @@ def vae_and_inference(n_genes: int, epochs: int, turns: int, device: str) -> lis
             pass
 
     def predict_all() -> None:
-        model._pools = {}
+        model.predictor().forget_references()
         model.predict_effects(targets)
 
     def predict() -> None:

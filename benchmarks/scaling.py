@@ -134,7 +134,7 @@ def measure(file: Path, *, backed: bool) -> dict:
     import logging
 
     from dbdiffusion import DBDiffusion
-    from dbdiffusion.model._screen import ScreenReader
+    from dbdiffusion.model import ScreenReader
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
@@ -148,7 +148,7 @@ def measure(file: Path, *, backed: bool) -> dict:
         model.train_vae(**options, early_stopping=False)
     stages.inside(ScreenReader, "read", "effects and gene space")
     stages.inside(model, "_encode", "encode")
-    stages.inside(model, "_space_of", "choose the strategy")
+    stages.inside(model, "_predictor_of", "choose the strategy")
     with stages("whole diffusion stage"):
         model.train_diffusion(**options)
     inner = sum(stages.seconds[name] for name in ("effects and gene space", "encode", "choose the strategy"))
@@ -176,8 +176,7 @@ def diffusion_memory(model, stages: Stages) -> None:
     import torch
     from scvi.train import Trainer
 
-    from dbdiffusion.model._latents import LatentDataModule, Latents
-    from dbdiffusion.model._training import DiffusionPlan
+    from dbdiffusion.model import DiffusionPlan, LatentDataModule, Latents
 
     n, d = model.adata.n_obs, model.module.n_latent
     latents = Latents(torch.randn(n, d), torch.full((n, d), 0.1), torch.zeros(n, dtype=torch.long))

@@ -21,7 +21,6 @@ from _results import write
 from _screens import arguments, seeds_of, simulated
 from evidence import PREDICTORS
 
-from dbdiffusion import DBDiffusion
 from dbdiffusion.embedding import facility_location, fit_space
 from dbdiffusion.inference import References, fit_rectifier
 from dbdiffusion.screen import (

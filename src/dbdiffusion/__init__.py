@@ -3,7 +3,7 @@
 import rich.pretty  # noqa: F401  scvi-tools 1.4.2 uses it without importing it
 
 from dbdiffusion import data, metrics, plotting
-from dbdiffusion.data import ScreenWarning
+from dbdiffusion._words import ScreenWarning
 from dbdiffusion.inference import to_cell_eval, to_pertpy
 from dbdiffusion.model import DBDiffusion
 from dbdiffusion.predict import compare, rectify

@@ -12,6 +12,7 @@ class _RegistryKeys(NamedTuple):
 
 
 REGISTRY = _RegistryKeys()
+BATCH = "batch"  # scvi-tools' key of the batch, for rooms that do not import it
 
 EFFECT_COLUMNS = (
     "target",

@@ -152,6 +152,7 @@ def screens(draw):
     if "columns" in odd:
         keys = draw(st.sets(st.sampled_from([name for name in ARGUMENTS if name.endswith(("_key", "_keys"))]), max_size=2))
         sound = {"batch_key": "one", "labels_key": "one", "size_factor_key": "two", "embedding_key": "vectors"}
+        sound |= {"context_key": "one"}
         sound |= {
             "categorical_covariate_keys": ["one"],
             "continuous_covariate_keys": ["one"],

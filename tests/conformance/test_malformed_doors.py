@@ -156,7 +156,7 @@ DOORS = {
 @given(st.sampled_from(sorted(DOORS)), st.sampled_from(sorted(CELLS)), GUIDES)
 def test_any_cells_are_let_in_or_refused_in_words(model, folder, pretrained, door, kind, options):
     cells = CELLS[kind]()
-    holders = [cells, *getattr(cells, "mod", {}).values()]
+    holders = [cells, *cells.mod.values()] if isinstance(cells, mudata.MuData) else [cells]
     sound = [one for one in holders if isinstance(one, ad.AnnData) and one.X is not None]
     before, own = [fingerprint(one) for one in sound], fingerprint(model.adata)
     with result_or_worded_error():

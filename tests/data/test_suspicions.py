@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from dbdiffusion import ScreenWarning
-from dbdiffusion.data import say, say_suspicions
+from dbdiffusion._words import say
+from dbdiffusion.data import say_suspicions
 from dbdiffusion.screen import NameRule
 
 GENES = ["MYC", "SPI1", "GATA1", "HLA-A", "NKX2-1", "KLF1"]

@@ -33,7 +33,7 @@ def timed(hidden):
 def test_contexts_are_named_and_told_to_the_diffusion(timed):
     assert timed.contexts == (EARLY, LATE)
     assert timed.module.n_context == 2
-    conditions = [timed.in_context(name)._as_condition(np.ones((1, 3)))[0].numpy() for name in timed.contexts]
+    conditions = [timed.predictor(name).generator.conditions.of(np.ones((1, 3)))[0].numpy() for name in timed.contexts]
     assert np.array_equal(conditions[0][-2:], [1, 0])
     assert np.array_equal(conditions[1][-2:], [0, 1])
 

@@ -8,6 +8,7 @@ from tiny import tiny_model, tiny_screen, train_quickly
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.diffusion import steps_of
+from dbdiffusion.predict import GenerationOptions
 
 
 def dense(adata):
@@ -67,13 +68,9 @@ def test_batch_can_be_chosen(trained, unseen):
 
 
 def test_guidance_zero_forgets_the_target(trained, unseen):
-    from dbdiffusion.model._generate import GenerationOptions, Generator
-
-    screen, space = trained._screen(), trained._space()
-    conditions = trained._as_condition(space.embed(unseen))
-    control = trained._as_condition(space.control[None])[0]
-    generator = Generator(trained.module, trained.module.diffusion, screen, GenerationOptions(guidance_scale=0.0))
-    effects, _ = generator.effects(conditions, control, 64)
+    predictor = trained.predictor()
+    embeddings, control = predictor.space.embed(unseen), predictor.space.control
+    effects, _ = predictor.generator.effects(embeddings, control, 64, GenerationOptions(guidance_scale=0.0))
     assert np.abs(effects).max() < 1e-5
 
 

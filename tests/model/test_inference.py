@@ -5,7 +5,7 @@ from tiny import tiny_model, tiny_screen, train_quickly
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion._keys import EFFECT_COLUMNS
-from dbdiffusion.model._unseen_warnings import FewReferencesWarning
+from dbdiffusion.predict._unseen_warnings import FewReferencesWarning
 
 WAYS = [
     {"method": "paper"},
@@ -59,9 +59,9 @@ def test_order_of_targets_and_company_change_nothing(trained, unseen):
 
 
 def test_same_seed_same_table(trained, unseen):
-    trained._pools = {}
+    trained.predictor().forget_references()
     first = trained.predict_effects(unseen, seed=1)
-    trained._pools = {}
+    trained.predictor().forget_references()
     assert first.equals(trained.predict_effects(unseen, seed=1))
 
 

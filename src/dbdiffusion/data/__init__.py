@@ -10,7 +10,7 @@ from dbdiffusion.data._hold_out import hold_out
 from dbdiffusion.data._labels import labels_in, perturbations_in
 from dbdiffusion.data._manager import ScreenManager
 from dbdiffusion.data._mudata import GuideRule, MuDataPerturbationField, MuDataUserVectorsField, check_modalities
-from dbdiffusion.data._suspicions import ScreenWarning, say, say_suspicions
+from dbdiffusion.data._suspicions import say_suspicions
 from dbdiffusion.data._validate import check_counts, row_chunks
 from dbdiffusion.data._vectors import aligned_vectors, check_vectors
 from dbdiffusion.simulate import expected_log1p, simulate_screen
@@ -22,7 +22,6 @@ __all__ = [
     "MuDataUserVectorsField",
     "PerturbationField",
     "ScreenManager",
-    "ScreenWarning",
     "UserVectorsField",
     "aligned_vectors",
     "call_perturbations",
@@ -43,7 +42,6 @@ __all__ = [
     "perturbations_in",
     "read_screen",
     "row_chunks",
-    "say",
     "say_suspicions",
     "simulate_screen",
     "undone_if_it_fails",

@@ -9,8 +9,8 @@ import pandas as pd
 from scvi import REGISTRY_KEYS
 
 from dbdiffusion._keys import REGISTRY
+from dbdiffusion._words import say
 from dbdiffusion.data._fields import PerturbationField
-from dbdiffusion.data._suspicions import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
-import warnings
 from typing import TYPE_CHECKING
 
+from dbdiffusion._words import say
 from dbdiffusion.screen import CONTROL_WORDS, canonical_names, folded_name, split_name
 
 if TYPE_CHECKING:
@@ -20,24 +19,6 @@ MISSING_WORDS = ("nan", "none", "na", "n/a", "<na>", "null", "nat")
 SEPARATORS = ("_", "+", ",", ";", "|", "&", "/", "-", ":", ".", "__", " ")
 ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}")
 MANY = 2  # times as many names that are genes in another case make the case the likelier reading
-
-
-class ScreenWarning(UserWarning):
-    """Something in a screen that may be meant otherwise than it is read, or cells that take no part.
-
-    Examples
-    --------
-    >>> import warnings
-    >>> warnings.simplefilter("ignore", ScreenWarning)  # once everything it says is known
-    """
-
-
-def say(message: str, category: type[UserWarning] = ScreenWarning) -> None:
-    """Warn at the line of whoever called this package."""
-    level, frame = 1, sys._getframe()
-    while frame is not None and str(frame.f_globals.get("__name__", "")).split(".")[0] == "dbdiffusion":
-        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
-    warnings.warn(message, category, stacklevel=level)
 
 
 def say_suspicions(labels: pd.Series, rule: NameRule, var: pd.DataFrame, vectors: Iterable[str] = ()) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import scvi
 
+from dbdiffusion._words import whole_number
 from dbdiffusion.data import hold_out, read_screen, simulate_screen
-from dbdiffusion.model import DBDiffusion, training_options, whole_number
+from dbdiffusion.model import DBDiffusion, training_options
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from dbdiffusion.model import Calibration, NullCalibration
+    from dbdiffusion.predict import Calibration, NullCalibration
 
 N_SPLITS = 50
 FILE = "calibration.png"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dbdiffusion.data import ScreenWarning, perturbations_in
+from dbdiffusion._words import ScreenWarning
+from dbdiffusion.data import perturbations_in
 from dbdiffusion.metrics import coverage, mean_squared_error, pearson, precision_recall, two_sided_pit
 from dbdiffusion.screen import NameRule
 

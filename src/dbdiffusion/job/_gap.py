@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from dbdiffusion.job._evaluate import HeldOut
-    from dbdiffusion.model import Calibration
+    from dbdiffusion.predict import Calibration
 
 logger = logging.getLogger("dbdiffusion")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from dbdiffusion.model import heeding_sigterm
+from dbdiffusion.storage import heeding_sigterm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

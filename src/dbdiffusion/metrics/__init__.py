@@ -1,6 +1,6 @@
 """Metrics: numpy and scipy, pure functions of arrays."""
 
-from dbdiffusion.metrics._calibration import coverage, interval_score, two_sided_pit
+from dbdiffusion.metrics._coverage import coverage, interval_score, two_sided_pit
 from dbdiffusion.metrics._distribution import energy_distance, mmd_rbf
 from dbdiffusion.metrics._effect import (
     discrimination,

@@ -1,17 +1,21 @@
 """The model: scvi-tools outside, the other rooms inside."""
 
-from dbdiffusion.model._calibration import Calibration, NullCalibration
-from dbdiffusion.model._interruption import heeding_sigterm
+from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_part, standardised
 from dbdiffusion.model._model import DBDiffusion
 from dbdiffusion.model._module import DBDiffusionVAE
-from dbdiffusion.model._options import training_options, whole_number
+from dbdiffusion.model._options import training_options
+from dbdiffusion.model._screen import ScreenReader
+from dbdiffusion.model._training import DiffusionPlan, Unprofiled
 
 __all__ = [
-    "Calibration",
     "DBDiffusion",
     "DBDiffusionVAE",
-    "NullCalibration",
-    "heeding_sigterm",
+    "DiffusionPlan",
+    "LatentDataModule",
+    "Latents",
+    "ScreenReader",
+    "Unprofiled",
+    "fit_linear_part",
+    "standardised",
     "training_options",
-    "whole_number",
 ]

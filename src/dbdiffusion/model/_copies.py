@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-LEFT_BEHIND = {"_pools": dict, "_views": dict, "_rna_of_mudata": dict}  # found anew when it is asked for
+LEFT_BEHIND = {"_predictors": dict, "_rna_of_mudata": dict}  # found anew when it is asked for
 PARTS = ("obs", "var", "axis")
 MAPPINGS = ("obsm", "varm", "obsp", "varp", "obsmap", "varmap")
 

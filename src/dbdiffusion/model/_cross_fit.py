@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scvi.train import Trainer
 
+from dbdiffusion._words import whole_number
 from dbdiffusion.embedding import LeftOutSpaces
-from dbdiffusion.model._interruption import saying
 from dbdiffusion.model._latents import LatentDataModule, fit_linear_part, standardised, steps_per_epoch
-from dbdiffusion.model._options import training_options, whole_number
+from dbdiffusion.model._options import training_options
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._stages import TwoStageTrainingMixin
 from dbdiffusion.model._training import DiffusionPlan, epochs_for
 from dbdiffusion.screen import Screen, network_folds, perturbation_folds
+from dbdiffusion.storage import interruptible
 
 if TYPE_CHECKING:
     from dbdiffusion.diffusion import LatentDiffusion
@@ -60,7 +61,7 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             for name, values in (self.context_screens_ or {}).items()
         } or None
         self._cached_screen = None
-        self._forget_space()
+        self._forget_predictors()
 
     def cross_fit(
         self,
@@ -138,8 +139,8 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             self._fit_fold(
                 diffusion, space, outside, batch_size, max_epochs, plan_kwargs, accelerator, devices, enable_progress_bar
             )
-        self._pools = {}
         self.cross_fit_ = {"folds": number, "spaces": stored, "seconds": time.perf_counter() - started}
+        self._predictors[None] = replace(self.predictor(), retrained=self._retrained(screen), _pools={})
 
     def _fit_fold(
         self,
@@ -153,7 +154,7 @@ class CrossFittingMixin(TwoStageTrainingMixin):
         devices: int | list[int] | str,
         enable_progress_bar: bool,
     ) -> None:
-        conditions, origin = self._conditions(space)
+        conditions, origin = self._conditions([(space, self._told())])
         self.module.set_stage("diffusion")
         diffusion.reset()
         fit_linear_part(diffusion, latents, conditions, origin)
@@ -165,7 +166,7 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             max_epochs=max_epochs, accelerator=accelerator, devices=devices, enable_progress_bar=enable_progress_bar
         )
         try:
-            with saying("Cross-fitting was broken off; both stages are as they were."):
+            with interruptible("Cross-fitting was broken off; both stages are as they were."):
                 trainer.fit(plan, data)
         finally:
             self.module.set_stage("vae")

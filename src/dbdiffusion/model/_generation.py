@@ -11,23 +11,36 @@ import numpy as np
 import pandas as pd
 from scvi import REGISTRY_KEYS
 
+from dbdiffusion._words import known_word, whole_number
 from dbdiffusion.diffusion import steps_of
 from dbdiffusion.model._cells import InMemory, on_disk
-from dbdiffusion.model._generate import GenerationOptions, Generator
-from dbdiffusion.model._options import whole_number
-from dbdiffusion.model._targets import TargetsMixin
-from dbdiffusion.screen import listed_names, meant
+from dbdiffusion.predict import GenerationOptions
+from dbdiffusion.screen import listed_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from scvi.model import SCVI as _Base
+
+    from dbdiffusion.predict import Predictor
+else:
+    _Base = object
 
 
-class GenerationMixin(TargetsMixin):
+class GenerationMixin(_Base):
     """Cells of measured, unseen and combined perturbations."""
 
     contexts: tuple[str, ...]
+
+    if TYPE_CHECKING:
+
+        @property
+        def perturbation_names(self) -> list[str]: ...
+        @property
+        def strategy(self) -> str: ...
+        def predictor(self, context: str | None = None) -> Predictor: ...
+        def _canonical(self, names: Sequence[str]) -> list[str]: ...
 
     def generate(
         self,
@@ -100,25 +113,23 @@ class GenerationMixin(TargetsMixin):
             return view.generate(targets, *way, covariates=covariates, path=path)
         names = self._canonical(listed_names(targets))
         n_cells = whole_number("n_cells", n_cells, 1)
-        screen = self._screen()
+        predictor = self.predictor()
         options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed, self._fixed(covariates))
         if path is None:
-            return self._fill(InMemory(n_cells * len(names)), names, n_cells, options)
-        with on_disk(Path(path), len(screen.var_names)) as cells:
-            self._fill(cells, names, n_cells, options)
+            return self._fill(InMemory(n_cells * len(names)), predictor, names, n_cells, options)
+        with on_disk(Path(path), len(predictor.screen.var_names)) as cells:
+            self._fill(cells, predictor, names, n_cells, options)
         return ad.read_h5ad(path, backed="r")
 
-    def _fill(self, cells: Any, names: list[str], n_cells: int, options: GenerationOptions) -> Any:
+    def _fill(self, cells: Any, predictor: Predictor, names: list[str], n_cells: int, options: GenerationOptions) -> Any:
         """Cells of all targets, a block at a time; returns what holds them."""
-        screen, space = self._screen(), self._space()
-        generator = Generator(self.module, self.module.diffusion, screen, options)
+        screen, space = predictor.screen, predictor.space
         unseen = [name for name in names if name != screen.control]
-        conditions = dict(zip(unseen, self._as_condition(space.embed(unseen)), strict=True))
-        conditions[screen.control] = self._as_condition(space.control[None])[0]
+        embeddings = dict(zip(unseen, space.embed(unseen), strict=True)) | {screen.control: space.control}
         libraries = []
         for name in names:
             seeded_by = space.separator.join(sorted(space.parts(name)))
-            for counts, matched in generator.counts(conditions[name].to(self.device), n_cells, seeded_by):
+            for counts, matched in predictor.generator.counts(embeddings[name], n_cells, seeded_by, options):
                 cells.add(counts)
                 libraries.append(screen.library[matched] * screen.depth_per_library)
         strategies = ["control" if name == screen.control else space.strategy_of(name) for name in names]
@@ -171,14 +182,6 @@ class GenerationMixin(TargetsMixin):
         state = self.registry_["field_registries"][REGISTRY_KEYS.BATCH_KEY]["state_registry"]
         categories = [str(category) for category in state["categorical_mapping"]]
         return categories.index(known_word("batch", str(batch), categories))
-
-
-def known_word(what: str, word: str | None, words: Sequence[str]) -> str:
-    """The word, if it is one of them; else a ValueError that names them and close ones."""
-    if word is None or word not in words:
-        msg = f"`{what}` must be one of {list(words[:10])}, got {word!r}.{meant(str(word), words)}"
-        raise ValueError(msg)
-    return word
 
 
 def _repeated(words: list[str], n: int) -> pd.Categorical:

@@ -1,4 +1,4 @@
-"""Effects of perturbations as tables: observed contrasts of measured ones, rectified predictions of unseen ones."""
+"""Effects of perturbations as tables: questions that the predictor of a screen answers."""
 
 from __future__ import annotations
 
@@ -7,45 +7,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dbdiffusion._keys import EFFECT_COLUMNS
-from dbdiffusion.embedding import REFERENCE_SETS
-from dbdiffusion.inference import Estimate, effects_table
-from dbdiffusion.model._answers import (
-    Fitted,
-    Way,
-    measured_answers,
-    paper_answers,
-    rectified_answers,
-    shrunk_answers,
-)
+from dbdiffusion._words import real_number
 from dbdiffusion.model._each_context import in_each_context
-from dbdiffusion.model._generate import GenerationOptions
-from dbdiffusion.model._options import choice, real_number, word
-from dbdiffusion.model._references import CROSS_FITTING
+from dbdiffusion.model._generation import GenerationMixin
 from dbdiffusion.model._screen import ScreenReader
-from dbdiffusion.model._tables import explaining_columns, fitted_attrs, observed_table
 from dbdiffusion.model._targets import check_not_control
+from dbdiffusion.predict import GenerationOptions, Predictor, Recipe, observed_table
 from dbdiffusion.screen import listed_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from scvi.model import SCVI as _Base
-
-else:
-    _Base = object
-
-METHODS = ("cross_fit", "hierarchical", "paper")
-INTERVALS = ("prediction", "mean")
-FDR = ("target", "all")
 
 
-class InferenceMixin(_Base):
-    """``differential_expression_ppi`` and ``predict_effects``."""
+class InferenceMixin(GenerationMixin):
+    """``differential_expression_ppi``, ``predict_effects`` and ``observed_effects``."""
 
-    contexts: tuple[str, ...]
     _context_name: str | None = None
+    cross_fit_: dict | None
 
     @in_each_context
     def differential_expression_ppi(
@@ -152,8 +132,12 @@ class InferenceMixin(_Base):
         """
         del context  # dealt with by the decorator
         options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed, self._fixed(covariates))
-        way = Way(options, method, interval, cross_fitting, reference_set, lam, n_cells)
-        table = self._effects(targets, way, confidence, fdr, lfc_threshold, shrink=shrink)
+        recipe = Recipe(
+            options, method, interval, cross_fitting, reference_set, lam, n_cells, confidence, fdr, lfc_threshold, shrink
+        )
+        predictor = self._predictor_for(recipe)
+        table = predictor.effects(self._target_names(targets, predictor), recipe)
+        table.attrs |= self._provenance()
         order = {name: i for i, name in enumerate(table["target"].unique())}
         rank = table["target"].map(order)
         return (
@@ -183,7 +167,7 @@ class InferenceMixin(_Base):
         True
         """
         table = self.differential_expression_ppi(targets, **options)  # type: ignore[arg-type]
-        genes = {name: i for i, name in enumerate(self._screen().var_names)}
+        genes = {name: i for i, name in enumerate(self.predictor().screen.var_names)}
         targets = list(table["target"].unique())
         key = table["target"].map({name: i for i, name in enumerate(targets)}) * len(genes) + table["variable"].map(genes)
         return table.iloc[np.argsort(key.to_numpy(), kind="stable")].reset_index(drop=True)
@@ -213,77 +197,21 @@ class InferenceMixin(_Base):
         confidence = real_number("confidence", confidence, 0, 1, strictly=True)
         contexts = self.contexts if self._context_name is None else (self._context_name,)
         reader = ScreenReader(self._manager_of(adata, contexts))
+
+        def table(context: str | None) -> pd.DataFrame:
+            return observed_table(*reader.effects(context), reader.var_names, reader.control, confidence)
+
         if not self.contexts:
-            return observed_table(reader, self._context_name, confidence)
-        tables = [observed_table(reader, name, confidence).assign(context=name) for name in self.contexts]
-        return pd.concat(tables, ignore_index=True)
+            return table(self._context_name)
+        return pd.concat([table(name).assign(context=name) for name in self.contexts], ignore_index=True)
 
-    def _effects(
-        self, targets: str | Sequence[str] | None, way: Way, confidence: float, fdr: str, lfc_threshold: float, *, shrink: bool
-    ) -> pd.DataFrame:
-        check_words(way)
-        confidence = real_number("confidence", confidence, 0, 1, strictly=True)
-        lfc_threshold = real_number("lfc_threshold", lfc_threshold, 0)
-        fdr, shrink = word("fdr", fdr, FDR), choice("shrink", shrink)
-        screen, space = self._screen(), self._space()
-        names = self._target_names(targets)
-        unseen = [name for name in names if not space.is_measured(name)]
-        measured = [name for name in names if space.is_measured(name)]
-        space.embed(unseen)  # raises for what nothing places, before any costly step
-        if fdr == "all" and unseen and way.method == "cross_fit":
-            msg = (
-                f"`fdr='all'` adjusts p-values of measured perturbations together; {unseen[:3]} are unseen, and their lists "
-                "hold the false sign proportion of each target (`fdr='target'`). Ask for measured ones alone."
-            )
-            raise ValueError(msg)
-        answers = shrunk_answers(self, measured, way) if shrink and measured else measured_answers(self, measured)
-        fits: dict[str, Fitted] = {}
-        if unseen and way.method == "paper":
-            answers |= paper_answers(self, unseen, way)
-        elif unseen:
-            rectified, fits = rectified_answers(self, unseen, way, lfc_threshold * np.log(2))
-            answers |= rectified
-        table = effects_table(
-            names,
-            screen.var_names,
-            Estimate(*(np.stack([getattr(answers[n].estimate, a) for n in names]) for a in ("effect", "se", "df"))),
-            np.stack([self._mean_control(name) for name in names]),
-            confidence,
-            explaining_columns([answers[name] for name in names], names, set(unseen), screen.control),
-            fdr,
-            lfc_threshold * np.log(2),
-            [answers[name].null for name in names],
-            np.stack([np.broadcast_to(answers[name].can_be_tested, len(screen.var_names)) for name in names]),
-            [answers[name].q_value for name in names],
-        )[list(EFFECT_COLUMNS)]
-        table.attrs = {
-            "confidence": confidence, "fdr": fdr, "lfc_threshold": lfc_threshold, "shrink": shrink,
-            **{key: value for key, value in way.__dict__.items() if key != "options" and value is not None},
-            "scale": "mean log1p CP10K, natural log",
-            **fitted_attrs(fits),
-            "told_apart": {name: answers[name].told_apart for name in unseen},
-            **self._provenance(**{k: v for k, v in way.options.__dict__.items() if v is not None}),
-        }  # fmt: skip
-        return table
+    def _predictor_for(self, recipe: Recipe) -> Predictor:
+        """The predictor, its folds retrained first where the recipe asks for them."""
+        if recipe.cross_fitting == "k_fold" and self.cross_fit_ is None:
+            self.cross_fit()  # type: ignore[attr-defined]
+        return self.predictor()
 
-    def _target_names(self, targets: str | Sequence[str] | None) -> list[str]:
+    def _target_names(self, targets: str | Sequence[str] | None, predictor: Predictor) -> list[str]:
         names = self.perturbation_names if targets is None else self._canonical(listed_names(targets))
-        check_not_control(names, self._screen().control)
+        check_not_control(names, predictor.screen.control)
         return list(dict.fromkeys(names))
-
-    def _mean_control(self, name: str) -> np.ndarray:
-        screen, space = self._screen(), self._space()
-        rows = [space.row(name)] if space.is_measured(name) else slice(None)
-        return screen.observed.mean_control[rows].mean(axis=0)
-
-
-def check_words(way: Way) -> None:
-    """Raise for an option that is none of its words."""
-    choices = (
-        ("method", way.method, METHODS),
-        ("cross_fitting", way.cross_fitting, CROSS_FITTING),
-        ("interval", way.interval, INTERVALS),
-        ("reference_set", way.reference_set, ("auto", *REFERENCE_SETS)),
-    )
-    for name, value, words in choices:
-        word(name, value, words)

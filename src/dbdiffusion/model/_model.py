@@ -8,26 +8,13 @@ from scvi.model import SCVI
 
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, contexts_of
-from dbdiffusion.model._calibration import CalibrationMixin
-from dbdiffusion.model._context import ContextMixin
-from dbdiffusion.model._copies import CopyingMixin
 from dbdiffusion.model._cross_fit import CrossFittingMixin
-from dbdiffusion.model._doors import DoorMixin
-from dbdiffusion.model._generation import GenerationMixin
-from dbdiffusion.model._hub import HubMixin
-from dbdiffusion.model._inference import InferenceMixin
-from dbdiffusion.model._minified import MinifiedMixin
 from dbdiffusion.model._module import DBDiffusionVAE
 from dbdiffusion.model._options import check_sizes_of_model
-from dbdiffusion.model._perturbations import PerturbationMixin
-from dbdiffusion.model._pretrained import PretrainedMixin
-from dbdiffusion.model._query import QueryMixin
-from dbdiffusion.model._rna import RnaMixin
-from dbdiffusion.model._saving import SavingMixin
-from dbdiffusion.model._setup import SetupMixin
-from dbdiffusion.model._target_cells import TargetCellsMixin
+from dbdiffusion.model._questions import Questions
+from dbdiffusion.model._registration import Registration
+from dbdiffusion.model._storage import Storage
 from dbdiffusion.model._threads import one_at_a_time
-from dbdiffusion.model._weights import WeightsMixin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,26 +23,7 @@ if TYPE_CHECKING:
 
 
 @one_at_a_time(lambda model: model)
-class DBDiffusion(  # type: ignore[override]
-    CopyingMixin,
-    SetupMixin,
-    SavingMixin,
-    WeightsMixin,
-    HubMixin,
-    RnaMixin,
-    DoorMixin,
-    MinifiedMixin,
-    PretrainedMixin,
-    QueryMixin,
-    ContextMixin,
-    CrossFittingMixin,
-    PerturbationMixin,
-    TargetCellsMixin,
-    GenerationMixin,
-    InferenceMixin,
-    CalibrationMixin,
-    SCVI,
-):
+class DBDiffusion(Storage, Registration, CrossFittingMixin, Questions, SCVI):  # type: ignore[override]
     """Latent diffusion on perturbations, on top of :class:`scvi.model.SCVI`, with prediction-powered inference.
 
     Stage one is scvi's VAE on counts. Stage two diffuses its latent space under the embedding of a perturbation. Effects
@@ -141,10 +109,9 @@ class DBDiffusion(  # type: ignore[override]
         )
         self.is_vae_trained_ = False
         self.is_diffusion_trained_ = False
-        self._pools: dict = {}
         self._rna_of_mudata: dict = {}
-        self._cached_space = self._cached_left_out = None
-        self._views: dict = {}
+        self._predictors = {}
+        self._revision = 0
         self._cached_screen = None
         self._keeps_latent_space = False
         self.screen_ = None

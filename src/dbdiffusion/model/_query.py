@@ -101,11 +101,63 @@ class QueryMixin(_Base):
         model._start_afresh(knows_all_categories=_sizes(model) == _sizes(reference))
         return model
 
+    @classmethod
+    def prepare_query_anndata(
+        cls,
+        adata: AnnData,
+        reference_model: str | Path | Self,
+        return_reference_var_names: bool = False,
+        inplace: bool = True,
+    ) -> AnnData | pd.Index | None:
+        """As :meth:`scvi.model.SCVI.prepare_query_anndata`: genes padded and sorted as the reference has them.
+
+        Raises
+        ------
+        TypeError
+            Unless the cells are an AnnData; none are needed for the names alone.
+
+        Examples
+        --------
+        >>> reversed_genes = adata[:, ::-1].copy()
+        >>> DBDiffusion.prepare_query_anndata(reversed_genes, model)
+        >>> list(reversed_genes.var_names) == list(adata.var_names)
+        True
+        """
+        if not return_reference_var_names:
+            check_kind(adata)
+        return super().prepare_query_anndata(adata, reference_model, return_reference_var_names, inplace)
+
+    @classmethod
+    def prepare_query_mudata(
+        cls,
+        mdata: MuData,
+        reference_model: str | Path | Self,
+        return_reference_var_names: bool = False,
+        inplace: bool = True,
+    ) -> MuData | dict[str, pd.Index] | None:
+        """As :meth:`scvi.model.SCVI.prepare_query_mudata`: genes padded and sorted as the reference has them.
+
+        Raises
+        ------
+        TypeError
+            Unless the cells are a MuData; none are needed for the names alone.
+
+        Examples
+        --------
+        >>> DBDiffusion.prepare_query_mudata(adata, model)
+        Traceback (most recent call last):
+        ...
+        TypeError: The cells must be a MuData...
+        """
+        if not return_reference_var_names:
+            check_kind(mdata, is_mudata=True)
+        return super().prepare_query_mudata(mdata, reference_model, return_reference_var_names, inplace)
+
     def _start_afresh(self, *, knows_all_categories: bool) -> None:
         """Reset what belongs to the reference's cells; read the new screen."""
         self.is_vae_trained_ = self.is_trained_ = knows_all_categories
         self.history_ = self.train_indices_ = self.validation_indices_ = self.test_indices_ = None
-        self._forget_space()
+        self._forget_predictors()
         self._cached_screen = None
         for fold in self.module.folds:
             fold.is_fitted.fill_(False)

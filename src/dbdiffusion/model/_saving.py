@@ -12,8 +12,7 @@ from scvi.model import SCVI
 
 from dbdiffusion._compat import download
 from dbdiffusion.data import check_kind
-from dbdiffusion.model._files import whole_files
-from dbdiffusion.model._seal import check_companion, check_whole, seal
+from dbdiffusion.storage import check_companion, check_whole, seal, whole_files
 
 if TYPE_CHECKING:
     from typing import Self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,21 +12,20 @@ import torch
 from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.embedding import fit_space
+from dbdiffusion.model._context import ContextMixin
 from dbdiffusion.model._doors import used_cells
-from dbdiffusion.model._interruption import saying
 from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_part, standardised, steps_per_epoch
 from dbdiffusion.model._options import training_options
 from dbdiffusion.model._precision import keeping_single_precision
 from dbdiffusion.model._screen import ScreenReader, check_has_cells, check_has_counts
 from dbdiffusion.model._training import DiffusionPlan, DiffusionTrainRunner, Unprofiled, epochs_for
 from dbdiffusion.screen import Screen
+from dbdiffusion.storage import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scvi.model import SCVI as _Base
-else:
-    _Base = object
+    from dbdiffusion.predict import Predictor
 
 VAE_STEPS = 2000
 STAGE_TWO_BROKEN_OFF = (
@@ -34,7 +34,7 @@ STAGE_TWO_BROKEN_OFF = (
 )
 
 
-class TwoStageTrainingMixin(_Base):
+class TwoStageTrainingMixin(ContextMixin):
     """``train`` = ``train_vae`` then ``train_diffusion``."""
 
     _cached_screen: Screen | None
@@ -42,7 +42,8 @@ class TwoStageTrainingMixin(_Base):
     reference_screen_: dict | None
     context_screens_: dict[str, dict] | None
     cross_fit_: dict | None
-    _pools: dict
+    _predictors: dict[str | None, Predictor]
+    _revision: int
     _keeps_latent_space: bool
 
     def train(
@@ -138,7 +139,7 @@ class TwoStageTrainingMixin(_Base):
             self.is_trained_ = False  # scvi starts a history for untrained models only
         self.module.set_stage("vae")
         broken_off = "Stage one was broken off. Train it again (`model.train_vae()`)."
-        with saying(broken_off), keeping_single_precision(self.module, kwargs.get("precision")):
+        with interruptible(broken_off), keeping_single_precision(self.module, kwargs.get("precision")):
             super().train(
                 max_epochs=max_epochs,
                 batch_size=batch_size,
@@ -204,11 +205,12 @@ class TwoStageTrainingMixin(_Base):
         self._fit_split()
         counted = [used_cells(self.adata_manager, part) for part in (self.train_indices, self.validation_indices)]
         latents = self._encode()
-        views = self._views_of(context_screens, screen.left_out) if context_screens else {}
-        if views:
+        if context_screens:
             latents = self._in_contexts(latents)
-        space = None if views else self._space_of(screen)
-        conditions, origin = self._context_conditions(views) if views else self._conditions(space)
+            predictors = self._context_predictors(context_screens, screen.left_out)
+        else:
+            predictors = {None: self._predictor_of(screen)}
+        conditions, origin = self._conditions((one.space, one.generator.conditions) for one in predictors.values())
         self._forget_stage_two()
         if not warm_start:
             self.module.diffusion.reset()
@@ -226,7 +228,7 @@ class TwoStageTrainingMixin(_Base):
         }
         split = (self.train_indices, self.validation_indices, self.test_indices)
         with (
-            saying(STAGE_TWO_BROKEN_OFF),
+            interruptible(STAGE_TWO_BROKEN_OFF),
             self._stage_two(split),
             keeping_single_precision(self.module, trainer_kwargs.get("precision")),
         ):
@@ -244,7 +246,8 @@ class TwoStageTrainingMixin(_Base):
         self.module.diffusion.is_fitted.fill_(True)
         self.screen_ = screen.to_dict()
         self.context_screens_ = {name: one.to_dict() for name, one in context_screens.items()} or None
-        self._cached_screen, self._cached_space, self._views = screen, space, views
+        self._cached_screen = screen
+        self._predictors = {name: replace(one, revision=self._revision) for name, one in predictors.items()}
         self.is_diffusion_trained_ = True
 
     @contextlib.contextmanager
@@ -312,7 +315,7 @@ class TwoStageTrainingMixin(_Base):
     def _forget_stage_two(self) -> None:
         self.is_diffusion_trained_ = False
         self._cached_screen = None
-        self._forget_space()
+        self._forget_predictors()
         self.module.diffusion.is_fitted.fill_(False)
 
 

@@ -72,7 +72,7 @@ class TargetCellsMixin(_Base):
         contexts = self.contexts or (None,)
         if self.is_diffusion_trained_:
             for context in contexts:
-                yield context, _table_of(self._screen() if context is None else self.in_context(context)._screen())
+                yield context, _table_of(self._screen() if context is None else self.predictor(context).screen)
             return
         check_has_counts(self.adata)
         self.adata_manager.validate(whole=True)

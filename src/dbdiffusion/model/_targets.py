@@ -11,21 +11,15 @@ from scvi import REGISTRY_KEYS
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField
 from dbdiffusion.embedding import ALL_STRATEGIES, EffectSpace, PerturbationSpace
+from dbdiffusion.model._predictors import PredictorsMixin
 from dbdiffusion.screen import GeneSpace, listed_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from scvi.model import SCVI as _Base
-else:
-    _Base = object
 
-
-class TargetsMixin(_Base):
+class TargetsMixin(PredictorsMixin):
     """``check_targets``."""
-
-    contexts: tuple[str, ...]
-    strategy: str
 
     def check_targets(self, targets: str | Sequence[str]) -> None:
         """Raise unless :meth:`predict_effects` has an answer for every target. Needs no training, so ask before it.
@@ -78,7 +72,7 @@ class TargetsMixin(_Base):
             np.zeros((len(measured), 1)),
             EffectSpace(nothing[:, 0], nothing[:, 0], nothing.T),
             GeneSpace(pd.Index(np.asarray(genes, dtype=str)), nothing),
-            self._user_vectors(),  # type: ignore[attr-defined]
+            self._user_vectors(),
             separator,
             (self.strategy,),
             places_anything=self.strategy == "mean",

@@ -16,9 +16,7 @@ import torch
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from dbdiffusion.model._declared import ATTRIBUTES, check_arguments, check_attributes, check_sizes
-from dbdiffusion.model._files import write_whole
-from dbdiffusion.model._plain import from_plain, to_plain
+from dbdiffusion.storage import ATTRIBUTES, check_arguments, check_attributes, check_sizes, from_plain, to_plain, write_whole
 
 if TYPE_CHECKING:
     from typing import Self

@@ -25,6 +25,7 @@ LEAST = {
     "n_synergies": 0,
 }
 ABOVE = {"effect_size": -np.inf, "synergy_size": -np.inf, "library_size": 0.0, "dispersion": 0.0}
+MOST_COUNTS = 2**31  # cells times genes: more cannot be held
 LEAST_CHANGED = 10  # genes that make up for each other's changes
 
 
@@ -81,6 +82,10 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
     n_genes, n_perturbations, n_combinations = (given[name] for name in ("n_genes", "n_perturbations", "n_combinations"))
     if not (isinstance(n_perturbations, WHOLE) and 1 <= n_perturbations <= n_genes):
         msg = f"`n_perturbations` must lie between 1 and n_genes={n_genes}, got {n_perturbations!r}."
+        raise ValueError(msg)
+    n_cells = given["n_control_cells"] + (n_perturbations + n_combinations) * given["n_cells_per_perturbation"]
+    if n_cells * n_genes > MOST_COUNTS or max(given["n_modules"], given["n_batches"]) > MOST_COUNTS:
+        msg = f"A simulated screen has at most {MOST_COUNTS:,} counts, got {n_cells} cells of {n_genes} genes; ask for fewer."
         raise ValueError(msg)
     if n_combinations > n_perturbations * (n_perturbations - 1) // 2:
         msg = f"{n_perturbations} perturbations have fewer than `n_combinations`={n_combinations} pairs; ask for fewer."

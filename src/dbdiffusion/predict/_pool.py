@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbdiffusion.data import say
-from dbdiffusion.embedding import fit_effect_space, fit_space, neighbour_coherence, one_gene_space
+from dbdiffusion._words import say
+from dbdiffusion.embedding import neighbour_coherence, one_gene_space
 from dbdiffusion.inference import MIN_REFERENCES, References
-from dbdiffusion.model._generate import GenerationOptions, Generator
-from dbdiffusion.model._reference_sets import restricted_sets, weights_of_others
-from dbdiffusion.screen import GeneSpace, norm_cv
+from dbdiffusion.predict._pool_weights import restricted_sets, weights_of_others
+from dbdiffusion.screen import norm_cv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import EffectSpace, LeftOutSpaces, PerturbationSpace
-    from dbdiffusion.screen import Screen
+    from dbdiffusion.predict._generator import Generator
+    from dbdiffusion.predict._predictor import Predictor
+    from dbdiffusion.predict._recipe import Recipe
 
-CROSS_FITTING = ("embedding", "k_fold", "in_sample")
+    Placement = tuple[PerturbationSpace, list[int]]  # a space, and the rows of the screen that it places
+
 CONTROL_SHARE = 0.5  # of the control's error, in the generated mean: about nothing was measured, and this is with care
 MOST_WEIGHT = 1.0  # of the generated mean: blown up, small effects are mostly what the few references happen to have in common
 GENERATED = "generated"
-LINEAR = ("knn", "ridge", "table", "table_knn")  # strategies whose effects are predictors beside the generated mean
+DIRECT = ("knn", "ridge", "table", "table_knn")  # strategies whose effects are predictors beside the generated mean
 
 
 @dataclass(frozen=True)
@@ -65,35 +66,31 @@ class ReferencePool:
         return same if len(same) >= MIN_REFERENCES else np.arange(len(self.rows))
 
 
-def reference_pool(
-    model: Any, cross_fitting: str, options: GenerationOptions, n_cells: int, spaces: LeftOutSpaces | None = None
-) -> ReferencePool:
+def reference_pool(predictor: Predictor, recipe: Recipe, spaces: LeftOutSpaces | None = None) -> ReferencePool:
     """Predict every measured perturbation without its cells.
 
     Parameters
     ----------
-    model
-        With both stages trained, and folds for ``"k_fold"``.
-    cross_fitting
-        ``"embedding"``: the same networks, but the embedding that the perturbation would have had, by gene space, principal
-        components and strategies made without its fold. ``"k_fold"``: the diffusion retrained without the fold's cells too.
-        ``"in_sample"``: as measured (the paper). The VAE has seen all measured cells in every case.
-    options, n_cells
-        How means are generated.
+    predictor
+        With folds for ``"k_fold"``.
+    recipe
+        Its ``cross_fitting`` is ``"embedding"``: the same networks, but the embedding that the perturbation would have had, by
+        gene space, principal components and strategies made without its fold; ``"k_fold"``: the diffusion retrained without
+        the fold's cells too; or ``"in_sample"``: as measured (the paper). The VAE has seen all measured cells in every case.
     spaces
         Without each fold, for ``"embedding"``, of a placebo, which has no reference sets; None means the screen's own.
     """
-    screen, space = model._screen(), model._space()
+    screen, space = predictor.screen, predictor.space
     blocks: list[tuple[list[int], dict[str, np.ndarray]]] = []
-    placements: list[tuple[PerturbationSpace, list[int]]] = []
+    placements: list[Placement] = []
     unplaced: set[int] = set()
-    for diffusion, folds in _ways(model, cross_fitting, spaces):
+    for generator, folds in _crossfits(predictor, recipe.cross_fitting, spaces):
         placed, rest = _by_placement(folds, screen.names, screen.observed.has_variance)
         unplaced.update(row for _, rows in rest for row in rows)
-        groups = [(way, [screen.names[row] for row in rows]) for way, rows in (*placed, *rest)]
+        groups = [(one, [screen.names[row] for row in rows]) for one, rows in (*placed, *rest)]
         rows = [row for _, kept in (*placed, *rest) for row in kept]
         if rows:
-            blocks.append((rows, predictions(model, diffusion, groups, options, n_cells, cross_fitting)[0]))
+            blocks.append((rows, predictions(predictor, generator, groups, recipe)[0]))
             placements += [*placed, *rest]
     rows = [row for block, _ in blocks for row in block]
     order = np.argsort(rows)
@@ -104,19 +101,17 @@ def reference_pool(
         names=names,
         predicted={
             name: np.concatenate([none, *(values[name] for _, values in blocks)])[order]
-            for name in predictors(model, cross_fitting)
+            for name in predictors(space, recipe.cross_fitting)
         },
         sets={} if spaces is not None else weights_of_others(placements, screen.names, names),
         is_combination=np.array([len(space.parts(name)) > 1 for name in names], dtype=bool),
         is_placed=np.array([row not in unplaced for row in sorted(rows)], dtype=bool),
         coherence=None if spaces is not None else _coherence(placements, screen.names, names),
-        control_share={GENERATED: 1.0 if cross_fitting == "in_sample" else CONTROL_SHARE},
+        control_share={GENERATED: 1.0 if recipe.cross_fitting == "in_sample" else CONTROL_SHARE},
     )
 
 
-def _coherence(
-    placements: list[tuple[PerturbationSpace, list[int]]], screen_names: Sequence[str], names: tuple[str, ...]
-) -> np.ndarray:
+def _coherence(placements: list[Placement], screen_names: Sequence[str], names: tuple[str, ...]) -> np.ndarray:
     """Agreement (K,) of the neighbours of every reference, in the space that places it without its cells."""
     found: dict[str, float] = {}
     for space, rows in placements:
@@ -126,8 +121,8 @@ def _coherence(
 
 
 def _by_placement(
-    folds: list[tuple[PerturbationSpace, list[int]]], names: Sequence[str], is_known: np.ndarray
-) -> tuple[list[tuple[PerturbationSpace, list[int]]], list[tuple[PerturbationSpace, list[int]]]]:
+    folds: list[Placement], names: Sequence[str], is_known: np.ndarray
+) -> tuple[list[Placement], list[Placement]]:
     """Rows that the ways of a fold can place, and the others, of which the mean of the measured is all that can be said.
 
     Perturbations whose own variance is unknown (a single cell) are no references: nobody knows how far they are from the truth.
@@ -144,7 +139,7 @@ def _by_placement(
     return placed, rest
 
 
-def predictors(model: Any, cross_fitting: str) -> tuple[str, ...]:
+def predictors(space: PerturbationSpace, cross_fitting: str) -> tuple[str, ...]:
     """Predictors that are stacked: the generated mean, and the effects that the strategies of this screen read off.
 
     For a combination of measured parts every strategy says the same: the sum of the parts' effects.
@@ -153,37 +148,35 @@ def predictors(model: Any, cross_fitting: str) -> tuple[str, ...]:
     """
     if cross_fitting == "in_sample":
         return (GENERATED,)
-    ranking = model._space().ranking
-    return (GENERATED, *(tuple(s for s in LINEAR if s in ranking) or ranking[:1]))
+    return (GENERATED, *(tuple(s for s in DIRECT if s in space.ranking) or space.ranking[:1]))
 
 
 def predictions(
-    model: Any,
-    diffusion: LatentDiffusion,
-    groups: Sequence[tuple[PerturbationSpace, Sequence[str]]],
-    options: GenerationOptions,
-    n_cells: int,
-    cross_fitting: str,
+    predictor: Predictor, generator: Generator, groups: Sequence[tuple[PerturbationSpace, Sequence[str]]], recipe: Recipe
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Every predictor's effects (n, G), and the Monte-Carlo variance of the generated ones.
 
     Parameters
     ----------
+    predictor
+        Of the screen.
+    generator
+        Its own, or a fold's.
     groups
         Names and the space that places them.
+    recipe
+        How means are generated.
     """
     groups = [(space, names) for space, names in groups if len(names)]
-    generator = Generator(model.module, diffusion, model._screen(), options)
-    trained_on = groups[0][0].effects if cross_fitting == "k_fold" else model._space().effects
-    conditions = model._as_condition(np.concatenate([_on_axes(trained_on, space, names) for space, names in groups]))
-    control = model._as_condition(trained_on.control[None])[0]
-    generated, noise = generator.effects(conditions.to(model.device), control.to(model.device), n_cells)
-    linear = {
+    trained_on = groups[0][0].effects if recipe.cross_fitting == "k_fold" else predictor.space.effects
+    embeddings = np.concatenate([_on_axes(trained_on, space, names) for space, names in groups])
+    generated, noise = generator.effects(embeddings, trained_on.control, recipe.n_cells, recipe.options)
+    direct = {
         strategy: np.concatenate([_preferring(space, strategy).predict_effect(names) for space, names in groups])
-        for strategy in predictors(model, cross_fitting)
+        for strategy in predictors(predictor.space, recipe.cross_fitting)
         if strategy != GENERATED
     }
-    return {GENERATED: generated, **linear}, noise
+    return {GENERATED: generated, **direct}, noise
 
 
 def _on_axes(axes: EffectSpace, space: PerturbationSpace, names: Sequence[str]) -> np.ndarray:
@@ -196,9 +189,9 @@ def _preferring(space: PerturbationSpace, strategy: str) -> PerturbationSpace:
     return space.with_ranking((strategy, *(other for other in space.ranking if other != strategy)))
 
 
-def references_of(model: Any, pool: ReferencePool, members: np.ndarray, reference_set: str = "auto") -> References:
+def references_of(predictor: Predictor, pool: ReferencePool, members: np.ndarray, reference_set: str = "auto") -> References:
     """What inference needs of some members of the pool."""
-    screen, space = model._screen(), model._space()
+    screen, space = predictor.screen, predictor.space
     rows = pool.rows[members]
     observed = screen.observed.subset(rows)
     control_variance = observed.control_variance.mean(axis=0) if len(rows) else np.zeros(len(screen.var_names))
@@ -216,43 +209,38 @@ def references_of(model: Any, pool: ReferencePool, members: np.ndarray, referenc
         most_weight={GENERATED: MOST_WEIGHT},
         placed=pool.is_placed[members],
         coherence=None if pool.coherence is None else pool.coherence[members],
-        part_variance=part_variance(model, pool.names)[members],
+        part_variance=part_variance(predictor, pool.names)[members],
     )
 
 
-def part_variance(model: Any, names: Sequence[str]) -> np.ndarray:
+def part_variance(predictor: Predictor, names: Sequence[str]) -> np.ndarray:
     """Sampling variance (n, G) of the measured parts whose effects a combination's prediction adds; zero for single ones."""
-    observed, space = model._screen().observed, model._space()
+    observed, space = predictor.screen.observed, predictor.space
     answer = np.zeros((len(names), observed.effect.shape[1]))
     for i, name in enumerate(names):
         parts = space.parts(name)
-        rows = [space.row(part) for part in parts if len(parts) > 1 and space.is_measured(part)]
+        rows = [row for part in parts if len(parts) > 1 and (row := space.row(part)) is not None]
         answer[i] = observed.variance[rows].sum(axis=0)
     return answer
 
 
-def _ways(
-    model: Any, cross_fitting: str, spaces: LeftOutSpaces | None
-) -> list[tuple[LatentDiffusion, list[tuple[PerturbationSpace, list[int]]]]]:
-    """Diffusions, and for each the spaces and the rows that they place without their cells."""
-    screen, space = model._screen(), model._space()
-    n = len(screen.names)
+def _crossfits(
+    predictor: Predictor, cross_fitting: str, spaces: LeftOutSpaces | None
+) -> list[tuple[Generator, list[Placement]]]:
+    """Generators, and for each the spaces and the rows that they place without their cells."""
+    own = predictor.generator
     if cross_fitting == "in_sample":
-        return [(model.module.diffusion, [(space, list(range(n)))])]
+        return [(own, [(predictor.space, list(range(len(predictor.screen.names))))])]
     if cross_fitting == "embedding":
-        return [(model.module.diffusion, _folds(model, screen, space) if spaces is None else spaces.folds())]
-    folds = model.cross_fit_["folds"]
-    return [
-        (diffusion, [(_fold_space(model, stored), np.flatnonzero(folds == fold).tolist())])
-        for fold, (stored, diffusion) in enumerate(zip(model.cross_fit_["spaces"], model.module.folds, strict=False))
-        if len(stored["kept"])
-    ]
+        return [(own, _folds(predictor) if spaces is None else spaces.folds())]
+    return [(own.of_fold(fold.diffusion), [(fold.space, list(fold.rows))]) for fold in predictor.retrained]
 
 
-def _folds(model: Any, screen: Screen, space: PerturbationSpace) -> list[tuple[PerturbationSpace, list[int]]]:
+def _folds(predictor: Predictor) -> list[Placement]:
     """Every fold's space and rows; of a model saved before there were folds the rows alone are left out, which flatters."""
+    screen = predictor.screen
     if screen.left_out is not None:
-        return model._left_out_spaces(screen).folds()
+        return predictor.left_out.folds()
     say(
         "This model was saved by a version that left cells of a reference in gene space, so its evidence is too good. "
         "With its training cells, `model.leave_out_folds()` mends that.",
@@ -260,21 +248,4 @@ def _folds(model: Any, screen: Screen, space: PerturbationSpace) -> list[tuple[P
     )
     folds = one_gene_space(screen.names, screen.observed, screen.vectors).folds
     row = {name: i for i, name in enumerate(screen.names)}
-    return [(space.leave_out(*fold.scored), [row[name] for name in fold.scored]) for fold in folds]
-
-
-def _fold_space(model: Any, stored: dict) -> PerturbationSpace:
-    screen, kept = model._screen(), stored["kept"]
-    observed = screen.observed.subset(kept)
-    noise = stored.get("noise")
-    return fit_space(
-        [screen.names[i] for i in kept],
-        observed,
-        GeneSpace(screen.genes.names, stored["vectors"]),
-        model.module.n_embedding,
-        stored["ranking"],
-        model._user_vectors(),
-        screen.separator,
-        places_anything=model.strategy == "mean",
-        axes=None if noise is None else fit_effect_space(observed.effect, noise, model.module.n_embedding),
-    )
+    return [(predictor.space.leave_out(*fold.scored), [row[name] for name in fold.scored]) for fold in folds]

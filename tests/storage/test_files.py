@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from dbdiffusion.model._files import unfinished_name, whole_files, write_whole
+from dbdiffusion.storage._files import unfinished_name, whole_files, write_whole
 
 
 def names(folder):

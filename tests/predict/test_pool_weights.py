@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dbdiffusion.model._reference_sets import restricted_sets
+from dbdiffusion.predict._pool_weights import restricted_sets
 
 K = 6
 

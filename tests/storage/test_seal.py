@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dbdiffusion.model._seal import MARK, check_companion, check_whole, checksum, seal
+from dbdiffusion.storage._seal import MARK, check_companion, check_whole, checksum, seal
 
 CONTENT = {"weights": torch.arange(30.0), "codes": torch.ones(7, dtype=torch.int64), "attributes": {"names": ["a", "b"]}}
 

@@ -9,7 +9,7 @@ import torch
 from tiny import QUIET, tiny_model, tiny_screen
 
 from dbdiffusion import DBDiffusion
-from dbdiffusion.model._interruption import ENDED_BY_SIGTERM, heeding_sigterm, saying
+from dbdiffusion.storage._interruption import ENDED_BY_SIGTERM, heeding_sigterm, interruptible
 
 
 class BreakOff(pl.Callback):
@@ -33,7 +33,7 @@ def press_ctrl_c():
 
 
 @pytest.fixture(autouse=True)
-def interruptible():
+def heeding_ctrl_c():
     """A shell that starts a suite in the background has it ignore Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -95,7 +95,7 @@ def test_stage_one_broken_off_says_what_to_do():
 
 
 def test_an_exit_that_is_no_ctrl_c_stays_one():
-    with pytest.raises(SystemExit), saying("a note"):
+    with pytest.raises(SystemExit), interruptible("a note"):
         raise SystemExit(3)
 
 
@@ -104,7 +104,7 @@ def test_outside_the_main_thread_the_handler_is_left_alone():
 
     def broken_off():
         try:
-            with saying("a note"):
+            with interruptible("a note"):
                 raise ValueError
         except ValueError as error:
             notes.extend(error.__notes__)

@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from dbdiffusion.model._interruption import heeding_sigterm
+from dbdiffusion.storage._interruption import heeding_sigterm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,23 +22,17 @@ from dbdiffusion.inference import (
     shrunk_null,
     welch_contrast,
 )
-from dbdiffusion.model._fits import Fitted, effect_of_any, fit, is_told_apart, q_values_of
-from dbdiffusion.model._options import real_number, whole_number
-from dbdiffusion.model._reference_sets import restricted_sets
-from dbdiffusion.model._references import (
-    GENERATED,
-    ReferencePool,
-    part_variance,
-    predictions,
-    reference_pool,
-    references_of,
-)
-from dbdiffusion.model._unseen_warnings import warn_of_few, warn_of_same
+from dbdiffusion.predict._fitted import Fitted, effect_of_any, fit, is_told_apart, q_values_of
+from dbdiffusion.predict._pool import GENERATED, part_variance, predictions, references_of
+from dbdiffusion.predict._pool_weights import restricted_sets
+from dbdiffusion.predict._unseen_warnings import warn_of_few, warn_of_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dbdiffusion.model._generate import GenerationOptions
+    from dbdiffusion.embedding import PerturbationSpace
+    from dbdiffusion.predict._predictor import Predictor
+    from dbdiffusion.predict._recipe import Recipe
     from dbdiffusion.screen import ObservedEffects
 
 
@@ -79,41 +73,15 @@ class Answer:
     told_apart: bool = True
 
 
-@dataclass(frozen=True)
-class Way:
-    """How unseen targets are predicted; see :meth:`DBDiffusion.differential_expression_ppi`.
-
-    Parameters
-    ----------
-    method, interval, cross_fitting, reference_set, lam, n_cells
-        As there.
-    options
-        How cells are drawn.
-    """
-
-    options: GenerationOptions
-    method: str = "cross_fit"
-    interval: str = "prediction"
-    cross_fitting: str = "embedding"
-    reference_set: str = "auto"
-    lam: float | None = None
-    n_cells: int = 512
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "n_cells", whole_number("n_cells", self.n_cells, 2))  # to average over
-        if self.lam is not None:
-            object.__setattr__(self, "lam", real_number("lam", self.lam, 0))
-
-
 def observed_estimate(observed: ObservedEffects) -> Estimate:
     """Welch's contrasts of observed effects."""
     return welch_contrast(observed.effect, observed.variance, observed.control_variance, observed.df, observed.control_df)
 
 
-def measured_answers(model: Any, names: Sequence[str]) -> dict[str, Answer]:
+def measured_answers(predictor: Predictor, names: Sequence[str]) -> dict[str, Answer]:
     """Observed contrasts of perturbations with cells."""
-    space, observed = model._space(), model._screen().observed
-    observed = observed.subset(np.array([space.row(name) for name in names], dtype=int))
+    rows = np.array([predictor.space.row(name) for name in names], dtype=int)
+    observed = predictor.screen.observed.subset(rows)
     estimate = observed_estimate(observed)
     tests = zip(observed.n_expressing, observed.can_be_tested, strict=True)
     return {
@@ -122,13 +90,13 @@ def measured_answers(model: Any, names: Sequence[str]) -> dict[str, Answer]:
     }
 
 
-def shrunk_answers(model: Any, names: Sequence[str], way: Way) -> dict[str, Answer]:
+def shrunk_answers(predictor: Predictor, names: Sequence[str], recipe: Recipe) -> dict[str, Answer]:
     """Observed contrasts shrunk towards each perturbation's own cross-fitted prediction.
 
     The genes that a perturbation hits, and perturbations that could not be predicted without their cells, stay as observed.
     """
-    plain = measured_answers(model, names)
-    space, pool = model._space(), pool_of(model, way)
+    plain = measured_answers(predictor, names)
+    space, pool = predictor.space, predictor.references(recipe)
     wanted = {space.row(name): name for name in names}
     for kind, chosen in _by_kind(space, names):
         members = pool.select(combination=kind == "combination")
@@ -136,10 +104,10 @@ def shrunk_answers(model: Any, names: Sequence[str], way: Way) -> dict[str, Answ
         inside = [i for i, row in enumerate(pool.rows[members]) if row in asked]
         if not inside or len(members) < MIN_REFERENCES:
             continue
-        references = references_of(model, pool, members, way.reference_set)
-        rectifier = fit_rectifier(references, way.lam)
+        references = references_of(predictor, pool, members, recipe.reference_set)
+        rectifier = fit_rectifier(references, recipe.lam)
         prior = _prior(rectifier, references, inside)
-        observed = model._screen().observed.subset(pool.rows[members][inside])
+        observed = predictor.screen.observed.subset(pool.rows[members][inside])
         errors = (observed.variance, observed.control_variance, observed.df, observed.control_df)
         shrunk = shrunk_contrast(observed.effect, *errors, prior)
         nulls = shrunk_null(*errors, prior, observed.can_be_tested)
@@ -166,31 +134,26 @@ def _prior(rectifier: Rectifier, references: References, members: Sequence[int])
 
 
 def rectified_answers(
-    model: Any, unseen: Sequence[str], way: Way, smallest: float = 0.0
+    predictor: Predictor, unseen: Sequence[str], recipe: Recipe
 ) -> tuple[dict[str, Answer], dict[str, Fitted]]:
-    """Rectified predictions, and what single perturbations and combinations were predicted with.
-
-    Lists are of effects beyond the ``smallest`` of interest.
-    """
-    space, pool = model._space(), pool_of(model, way)
-    predicted, noise = predictions(
-        model, model.module.diffusion, [(space, unseen)], way.options, way.n_cells, way.cross_fitting
-    )
+    """Rectified predictions, and what single perturbations and combinations were predicted with."""
+    space, pool = predictor.space, predictor.references(recipe)
+    predicted, noise = predictions(predictor, predictor.generator, [(space, unseen)], recipe)
     position = {name: i for i, name in enumerate(unseen)}
     answers: dict[str, Answer] = {}
     fits: dict[str, Fitted] = {}
     for kind, names in _by_kind(space, unseen):
         members = pool.select(combination=kind == "combination")
-        fitted = fits[kind] = fit(model, way, pool, members, smallest)
+        fitted = fits[kind] = fit(predictor, recipe, pool, members)
         rectifier = fitted.rectifier
         lam = rectifier.weights[GENERATED]
         rows = [position[name] for name in names]
-        sets = restricted_sets(reference_weights(space, names, pool.names), members, way.reference_set)
+        sets = restricted_sets(reference_weights(space, names, pool.names), members, recipe.reference_set)
         of_names = {name: values[rows] for name, values in predicted.items()}
-        known = lam**2 * noise[rows] + sum(rectifier.weights.values()) ** 2 * part_variance(model, names)
-        estimate = rectifier.estimate(of_names, known, way.interval, sets)
+        known = lam**2 * noise[rows] + sum(rectifier.weights.values()) ** 2 * part_variance(predictor, names)
+        estimate = rectifier.estimate(of_names, known, recipe.interval, sets)
         n_effective = np.broadcast_to(rectifier.effective_references(sets), len(names))
-        q_values = q_values_of(model, fitted.rule, names, estimate.effect)
+        q_values = q_values_of(predictor, fitted.rule, names, estimate.effect)
         of_any = effect_of_any(rectifier, fitted.references)
         for i, name in enumerate(names):
             row = _row(estimate, i)
@@ -207,20 +170,18 @@ def rectified_answers(
     return answers, fits
 
 
-def paper_answers(model: Any, unseen: Sequence[str], way: Way) -> dict[str, Answer]:
+def paper_answers(predictor: Predictor, unseen: Sequence[str], recipe: Recipe) -> dict[str, Answer]:
     """The published estimator: in-sample residuals of the located cluster, weight one."""
-    observed_all = model._screen().observed
-    space = model._space()
+    space = predictor.space
     if space.can_learn("cluster"):
         space = space.with_ranking(("cluster", *space.ranking))
-    way = replace(way, interval="mean", cross_fitting="in_sample")
-    groups = [(space, unseen)]
-    generated = predictions(model, model.module.diffusion, groups, way.options, way.n_cells, "in_sample")[0][GENERATED]
-    in_sample = pool_of(model, way)
+    recipe = replace(recipe, interval="mean", cross_fitting="in_sample")
+    generated = predictions(predictor, predictor.generator, [(space, unseen)], recipe)[0][GENERATED]
+    in_sample = predictor.references(recipe)
     answers = {}
     for row, (name, located) in enumerate(zip(unseen, space.located(unseen), strict=True)):
         members = np.flatnonzero(located)
-        observed = observed_all.subset(members)
+        observed = predictor.screen.observed.subset(members)
         references = in_sample.predicted[GENERATED][np.searchsorted(in_sample.rows, members)]
         estimate = paper_estimate(generated[row], observed.effect, references, observed.variance)
         tau = observed.effect.std(axis=0, ddof=1) if len(members) > 1 else np.array(np.nan)
@@ -228,19 +189,7 @@ def paper_answers(model: Any, unseen: Sequence[str], way: Way) -> dict[str, Answ
     return answers
 
 
-def pool_of(model: Any, way: Way) -> ReferencePool:
-    """Predictions of the references, computed once for the same way of making them."""
-    if way.cross_fitting == "k_fold" and model.cross_fit_ is None:
-        model.cross_fit()
-    key = (way.cross_fitting, way.n_cells, way.options, model.strategy)
-    pool = model._pools.get(key)
-    if pool is None:
-        pool = reference_pool(model, way.cross_fitting, way.options, way.n_cells)
-        model._pools = {key: pool}
-    return pool
-
-
-def _by_kind(space: Any, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+def _by_kind(space: PerturbationSpace, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     for kind in ("single", "combination"):
         chosen = [name for name in names if (len(space.parts(name)) > 1) == (kind == "combination")]
         if chosen:

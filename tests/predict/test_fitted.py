@@ -4,8 +4,8 @@ from tiny import QUIET, tiny_model, tiny_screen
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.inference import Estimate
-from dbdiffusion.model._fits import is_told_apart
-from dbdiffusion.model._unseen_warnings import NotToldApartWarning
+from dbdiffusion.predict._fitted import is_told_apart
+from dbdiffusion.predict._unseen_warnings import NotToldApartWarning
 
 QUICK = {"n_cells": 24, "n_steps": 4}
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dbdiffusion import DBDiffusion
-from dbdiffusion.model._declared import ATTRIBUTES, check_arguments, check_attributes, check_sizes
+from dbdiffusion.storage._declared import ATTRIBUTES, check_arguments, check_attributes, check_sizes
 
 FEWEST = {"init_params_": {}, "registry_": {}}
 

@@ -4,8 +4,8 @@ import scvi
 from tiny import FATES, QUIET, screen_in_two_contexts, spoiled, tiny_model, tiny_screen
 
 from dbdiffusion import DBDiffusion
-from dbdiffusion.model._generate import GenerationOptions
-from dbdiffusion.model._references import GENERATED, ReferencePool, predictors, reference_pool, references_of
+from dbdiffusion.predict import GenerationOptions, Recipe
+from dbdiffusion.predict._pool import GENERATED, ReferencePool, predictors, reference_pool, references_of
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +57,17 @@ def with_other_cells(model, adata, folder):
     screen, contexts = other._read_screens()
     other.screen_, other._cached_screen = screen.to_dict(), screen
     if not model.contexts:
-        other._cached_space = other._space_of(screen, axes=model._space().effects)
+        other._predictors = {None: other._predictor_of(screen, axes=model.predictor().space.effects)}
         return [(model, other)]
-    other._views = other._views_of(contexts, screen.left_out)
-    for name, known in other._views.items():
-        known.space = other._space_of(known.screen, known.left_out, model.in_context(name)._space().effects)
+    other._predictors = {
+        name: other._predictor_of(known.screen, name, known.left_out, model.predictor(name).space.effects)
+        for name, known in other._context_predictors(contexts, screen.left_out).items()
+    }
     return [(model.in_context(name), other.in_context(name)) for name in contexts]
+
+
+def pool_of(model, cross_fitting, n_cells):
+    return reference_pool(model.predictor(), Recipe(GenerationOptions(), cross_fitting=cross_fitting, n_cells=n_cells))
 
 
 def check_that_cells_have_no_part_in_their_prediction(model, name, fate, folder):
@@ -70,7 +75,7 @@ def check_that_cells_have_no_part_in_their_prediction(model, name, fate, folder)
     fold = next(fold for fold in left_out.folds if name in fold.scored)
     for before, after in with_other_cells(model, spoiled(model.adata, name, fate), folder):
         clean, other = (one.reference_predictions(n_cells=24) for one in (before, after))
-        columns = [GENERATED, *predictors(before, "embedding")]
+        columns = [GENERATED, *predictors(before.predictor().space, "embedding")]
         inside = clean["target"].isin(fold.scored).to_numpy()
         assert inside.sum() == len(fold.scored) * model.adata.n_vars
         for column in columns:
@@ -98,7 +103,7 @@ def test_cells_of_a_reference_have_no_part_in_its_prediction_in_any_context(time
 
 @pytest.mark.parametrize("cross_fitting", ["k_fold", "embedding", "in_sample"])
 def test_every_measured_gene_is_a_reference(trained, cross_fitting):
-    pool = reference_pool(trained, cross_fitting, GenerationOptions(), 32)
+    pool = pool_of(trained, cross_fitting, 32)
     assert pool.rows.tolist() == list(range(len(trained._screen().names)))
     assert pool.is_placed.all()
     shape = (len(pool.rows), trained.adata.n_vars)
@@ -106,9 +111,9 @@ def test_every_measured_gene_is_a_reference(trained, cross_fitting):
 
 
 def test_a_combination_of_measured_parts_is_predicted_by_their_sum(paired):
-    pool, space = reference_pool(paired, "embedding", GenerationOptions(), 8), paired._space()
+    pool, space = pool_of(paired, "embedding", 8), paired._space()
     linear = next(name for name in pool.predicted if name != GENERATED)
-    spaces = paired._left_out_spaces(paired._screen())
+    spaces = paired.predictor().left_out
     for way, rows in spaces.folds():
         for row in (row for row in rows if pool.is_combination[row]):
             parts = way.embed(list(space.parts(pool.names[row])))
@@ -118,7 +123,7 @@ def test_a_combination_of_measured_parts_is_predicted_by_their_sum(paired):
 
 
 def test_left_out_predictions_differ_from_in_sample_ones(trained):
-    pools = {way: reference_pool(trained, way, GenerationOptions(), 64) for way in ("embedding", "in_sample")}
+    pools = {way: pool_of(trained, way, 64) for way in ("embedding", "in_sample")}
     observed = trained._screen().observed.effect
     left_out, in_sample = (pools[way].predicted[GENERATED] for way in ("embedding", "in_sample"))
     assert ((in_sample - left_out) * (observed - left_out)).sum() > 0  # told the effect, it moves towards it
@@ -126,20 +131,20 @@ def test_left_out_predictions_differ_from_in_sample_ones(trained):
 
 def test_means_of_observed_effects_carry_the_controls_error_and_the_generator_is_taken_to_carry_half(trained):
     for way, share in {"embedding": 0.5, "in_sample": 1.0}.items():
-        pool = reference_pool(trained, way, GenerationOptions(), 8)
-        references = references_of(trained, pool, np.arange(len(pool.rows)))
+        pool = pool_of(trained, way, 8)
+        references = references_of(trained.predictor(), pool, np.arange(len(pool.rows)))
         assert dict(zip(pool.predicted, references.control_shares, strict=True)) == {
             name: share if name == GENERATED else 1.0 for name in pool.predicted
         }
 
 
 def test_in_sample_has_no_linear_predictor(trained):
-    assert list(reference_pool(trained, "in_sample", GenerationOptions(), 8).predicted) == [GENERATED]
+    assert list(pool_of(trained, "in_sample", 8).predicted) == [GENERATED]
 
 
 def test_parts_bring_their_own_noise_into_the_prediction_of_a_combination(paired):
-    pool = reference_pool(paired, "embedding", GenerationOptions(), 8)
-    references = references_of(paired, pool, np.arange(len(pool.rows)))
+    pool = pool_of(paired, "embedding", 8)
+    references = references_of(paired.predictor(), pool, np.arange(len(pool.rows)))
     variance = dict(zip(pool.names, references.variance, strict=True))
     for name, of_parts in zip(pool.names, references.part_variance, strict=True):
         expected = sum(variance[part] for part in name.split("+")) if "+" in name else 0
@@ -158,7 +163,7 @@ def test_references_are_of_the_targets_kind():
 
 
 def test_what_nothing_places_is_predicted_by_the_mean_of_the_others(unplaced):
-    pool = reference_pool(unplaced, "embedding", GenerationOptions(), 8)
+    pool = pool_of(unplaced, "embedding", 8)
     assert pool.rows.tolist() == list(range(14))
     assert not pool.is_placed.any()
     screen = unplaced._screen()
@@ -188,9 +193,9 @@ def test_where_some_are_placed_all_count_as_references(partly):
     tuned = partly.calibration(n_cells=32).tuned.loc["single"]
     assert (tuned["n_reference"], tuned["n_placed"]) == (14, 6)
     placed = np.isin(partly._screen().names, partly.adata.var_names)
-    pool = reference_pool(partly, "embedding", GenerationOptions(), 8)
+    pool = pool_of(partly, "embedding", 8)
     np.testing.assert_array_equal(pool.is_placed, placed)
-    references = references_of(partly, pool, np.arange(14))
+    references = references_of(partly.predictor(), pool, np.arange(14))
     np.testing.assert_array_equal(references.placed, placed)
     gene = next(gene for gene in partly.adata.var_names if gene not in partly.perturbation_names)
     assert (partly.predict_effects(gene, n_cells=32, reference_set="all")["n_reference"] == 14).all()
@@ -212,11 +217,11 @@ def test_a_perturbation_with_a_single_cell_is_no_reference():
     adata = adata[~lonely | (np.cumsum(lonely) == 1)].copy()
     DBDiffusion.setup_anndata(adata)
     model = trained_a_little(adata)
-    pool = reference_pool(model, "embedding", GenerationOptions(), 8)
+    pool = pool_of(model, "embedding", 8)
     assert set(pool.names) == set(model._screen().names) - {name}
     gene = next(gene for gene in adata.var_names if gene not in model.perturbation_names)
     table = model.predict_effects([gene, name, f"{name}+{gene}", f"{name}+{pool.names[0]}"], n_cells=16)
     assert np.isfinite(table["effect"]).all()
     assert np.isfinite(table.loc[table["target"] == gene, "se"]).all()
-    for space, _ in model._left_out_spaces(model._screen()).folds():
+    for space, _ in model.predictor().left_out.folds():
         assert np.isfinite(space.effects.gene_scale).all()

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbdiffusion.data import say
+from dbdiffusion._words import say
 from dbdiffusion.inference import MIN_REFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dbdiffusion.model._answers import Answer
+    from dbdiffusion.predict._answers import Answer
 
 
 class FewReferencesWarning(UserWarning):

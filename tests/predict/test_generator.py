@@ -2,42 +2,42 @@ import numpy as np
 import pytest
 
 from dbdiffusion.diffusion import LatentDiffusion
-from dbdiffusion.model._generate import GenerationOptions, Generator, latents_at_once
+from dbdiffusion.predict import GenerationOptions, latents_at_once
 
 
 @pytest.fixture
 def generator(trained):
-    return Generator(trained.module, trained.module.diffusion, trained._screen(), GenerationOptions())
+    return trained.predictor().generator
 
 
 def inputs(trained, names):
-    space = trained._space()
-    return trained._as_condition(space.embed(names)), trained._as_condition(space.control[None])[0]
+    space = trained.predictor().space
+    return space.embed(names), space.control
+
+
+PLAIN = GenerationOptions()
 
 
 def test_effects_do_not_depend_on_chunks(trained, unseen, generator):
     names = [*unseen, *trained.perturbation_names[:3]]
-    conditions, control = inputs(trained, names)
-    one = generator.effects(conditions, control, 100, n_at_once=1)[0]
-    many = generator.effects(conditions, control, 100, n_at_once=4)[0]
+    embeddings, control = inputs(trained, names)
+    one = generator.effects(embeddings, control, 100, PLAIN, n_at_once=1)[0]
+    many = generator.effects(embeddings, control, 100, PLAIN, n_at_once=4)[0]
     assert np.allclose(one, many, atol=1e-5)
 
 
 def test_control_against_itself_is_zero(trained, generator):
     _, control = inputs(trained, [])
-    effect, noise = generator.effects(control[None], control, 64)
+    effect, noise = generator.effects(control[None], control, 64, PLAIN)
     assert np.abs(effect).max() < 1e-6
     assert noise.max() < 1e-9
 
 
-def test_monte_carlo_error_is_what_seeds_differ_by(trained, unseen):
-    conditions, control = inputs(trained, unseen)
+def test_monte_carlo_error_is_what_seeds_differ_by(trained, unseen, generator):
+    embeddings, control = inputs(trained, unseen)
     draws, errors = [], []
     for seed in range(30):
-        options = GenerationOptions(seed=seed)
-        effect, noise = Generator(trained.module, trained.module.diffusion, trained._screen(), options).effects(
-            conditions, control, 40
-        )
+        effect, noise = generator.effects(embeddings, control, 40, GenerationOptions(seed=seed))
         draws.append(effect)
         errors.append(noise)
     ratio = np.var(draws, axis=0, ddof=1).sum() / np.mean(errors, axis=0).sum()
@@ -45,12 +45,13 @@ def test_monte_carlo_error_is_what_seeds_differ_by(trained, unseen):
 
 
 def test_integrated_counts_agree_with_sampled_ones(trained, unseen, generator):
-    conditions, control = inputs(trained, unseen[:1])
-    effect = generator.effects(conditions, control, 1024)[0][0]
+    embeddings, control = inputs(trained, unseen[:1])
+    effect = generator.effects(embeddings, control, 1024, PLAIN)[0][0]
     means = []
-    for condition, name in ((conditions[0], unseen[0]), (control, "control")):
-        counts, matched = (np.concatenate(blocks) for blocks in zip(*generator.counts(condition, 4096, name), strict=True))
-        library = trained._screen().library[matched]
+    for embedding, name in ((embeddings[0], unseen[0]), (control, "control")):
+        blocks = zip(*generator.counts(embedding, 4096, name, PLAIN), strict=True)
+        counts, matched = (np.concatenate(block) for block in blocks)
+        library = generator.screen.library[matched]
         means.append(np.log1p(1e4 * counts / library[:, None]))
     sampled = means[0].mean(0) - means[1].mean(0)
     error = np.sqrt(means[0].var(0) / 4096 + means[1].var(0) / 4096)

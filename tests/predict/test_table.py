@@ -1,12 +1,12 @@
 import numpy as np
 
 from dbdiffusion._keys import EFFECT_COLUMNS
-from dbdiffusion.model._screen import ScreenReader
-from dbdiffusion.model._tables import fitted_attrs, observed_table
+from dbdiffusion.predict._table import fitted_attrs, observed_table
 
 
 def test_observed_table_has_the_columns_of_the_plan_and_only_measured_rows(trained):
-    table = observed_table(ScreenReader(trained.adata_manager), None, 0.9)
+    screen = trained.predictor().screen
+    table = observed_table(screen.names, screen.observed, screen.var_names, screen.control, 0.9)
     assert tuple(table.columns) == EFFECT_COLUMNS
     assert set(table["status"]) == {"measured"}
     assert set(table["error_rate"]) == {"fdr_bh"}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dbdiffusion.inference import Estimate
-from dbdiffusion.model._answers import Answer
-from dbdiffusion.model._unseen_warnings import FewReferencesWarning, NotToldApartWarning, warn_of_few, warn_of_same
+from dbdiffusion.predict._answers import Answer
+from dbdiffusion.predict._unseen_warnings import FewReferencesWarning, NotToldApartWarning, warn_of_few, warn_of_same
 
 
 def answer(*, n_reference=20.0, told_apart=True, se=1.0):

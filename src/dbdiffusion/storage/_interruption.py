@@ -14,7 +14,7 @@ ENDED_BY_SIGTERM = 128 + signal.SIGTERM  # the exit code that shells give a proc
 
 
 @contextlib.contextmanager
-def saying(note: str) -> Iterator[None]:
+def interruptible(note: str) -> Iterator[None]:
     """Add a note to whatever exception leaves the block.
 
     Lightning answers Ctrl-C by ignoring further ones and exiting from Python, which would end a notebook's kernel; here it
@@ -32,7 +32,7 @@ def saying(note: str) -> Iterator[None]:
 
     Examples
     --------
-    >>> with saying("Nothing is lost."):
+    >>> with interruptible("Nothing is lost."):
     ...     raise ValueError("broken off")
     Traceback (most recent call last):
     ValueError: broken off

@@ -2,14 +2,13 @@ import numpy as np
 import pytest
 
 from dbdiffusion.inference import PERMUTATIONS
-from dbdiffusion.model._answers import Way
-from dbdiffusion.model._generate import GenerationOptions
-from dbdiffusion.model._placebo import placebo
+from dbdiffusion.predict import GenerationOptions, Recipe
+from dbdiffusion.predict._placebo import placebo
 
 
 @pytest.fixture(scope="module")
 def permuted(trained):
-    return placebo(trained, Way(GenerationOptions()), np.arange(len(trained._screen().names)))
+    return placebo(trained.predictor(), Recipe(GenerationOptions()), np.arange(len(trained.predictor().screen.names)))
 
 
 def test_a_permutation_is_a_row(permuted):
@@ -26,10 +25,10 @@ def test_what_is_permuted_says_little(permuted):
 
 def test_the_model_is_as_it_was(trained):
     before = trained.reference_predictions(n_cells=16)
-    placebo(trained, Way(GenerationOptions()), np.arange(5))
-    trained._pools = {}
+    placebo(trained.predictor(), Recipe(GenerationOptions()), np.arange(5))
+    trained.predictor().forget_references()
     assert before.equals(trained.reference_predictions(n_cells=16))
 
 
 def test_folds_that_are_retrained_have_no_placebo(trained):
-    assert placebo(trained, Way(GenerationOptions(), cross_fitting="k_fold"), np.arange(5)).empty
+    assert placebo(trained.predictor(), Recipe(GenerationOptions(), cross_fitting="k_fold"), np.arange(5)).empty

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbdiffusion.data import say
+from dbdiffusion._words import say
 from dbdiffusion.embedding import neighbour_coherence
 from dbdiffusion.inference import (
     MIN_REFERENCES,
@@ -21,12 +21,13 @@ from dbdiffusion.inference import (
     fit_rectifier,
     scores,
 )
-from dbdiffusion.model._references import ReferencePool, references_of
+from dbdiffusion.predict._pool import ReferencePool, references_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dbdiffusion.model._answers import Way
+    from dbdiffusion.predict._predictor import Predictor
+    from dbdiffusion.predict._recipe import Recipe
 
 TOLD_APART = 0.1  # of the standard errors: a difference below it explains less than a hundredth of the variance left open
 
@@ -50,29 +51,29 @@ class Fitted:
     rule: DiscoveryRule | None = None
 
 
-def fit(model: Any, way: Way, pool: ReferencePool, members: np.ndarray, smallest: float = 0.0) -> Fitted:
-    """Fit what predicts targets like some members of the pool; lists are of effects beyond the ``smallest`` of interest."""
-    references = references_of(model, pool, members, way.reference_set)
-    if way.method == "hierarchical" and len(members) >= MIN_REFERENCES:
-        fitted = fit_hierarchical(references, seed=way.options.seed)
+def fit(predictor: Predictor, recipe: Recipe, pool: ReferencePool, members: np.ndarray) -> Fitted:
+    """Fit what predicts targets like some members of the pool."""
+    references = references_of(predictor, pool, members, recipe.reference_set)
+    if recipe.method == "hierarchical" and len(members) >= MIN_REFERENCES:
+        fitted = fit_hierarchical(references, seed=recipe.options.seed)
         if not fitted.converged:
             say(
                 "The hierarchical model has not converged: its evidence bound still moves. Compare with `method='cross_fit'`.",
                 UserWarning,
             )
         return Fitted(fitted, references)
-    rectifier = fit_rectifier(references, way.lam)
-    return Fitted(rectifier, references, rule_of(model, way, rectifier, references, pool.rows[members], smallest))
+    rectifier = fit_rectifier(references, recipe.lam)
+    return Fitted(rectifier, references, rule_of(predictor, recipe, rectifier, references, pool.rows[members]))
 
 
 def rule_of(
-    model: Any, way: Way, rectifier: Rectifier, references: References, rows: np.ndarray, smallest: float
+    predictor: Predictor, recipe: Recipe, rectifier: Rectifier, references: References, rows: np.ndarray
 ) -> DiscoveryRule | None:
     """None where no reference was left out, or control cells are not at hand in halves."""
-    screen = model._screen()
-    if screen.halves is None or way.cross_fitting == "in_sample" or len(rows) < MIN_REFERENCES:
+    screen = predictor.screen
+    if screen.halves is None or recipe.cross_fitting == "in_sample" or len(rows) < MIN_REFERENCES:
         return None
-    return discoveries_of(rectifier, references, screen.is_listable, screen.halves.subset(rows), smallest)
+    return discoveries_of(rectifier, references, screen.is_listable, screen.halves.subset(rows), recipe.smallest_effect)
 
 
 def effect_of_any(rectifier: Rectifier | HierarchicalRectifier, references: References) -> np.ndarray:
@@ -100,12 +101,12 @@ def is_told_apart(estimate: Estimate, of_any: np.ndarray) -> bool:
 
 
 def q_values_of(
-    model: Any, rule: DiscoveryRule | None, names: Sequence[str], effect: np.ndarray
+    predictor: Predictor, rule: DiscoveryRule | None, names: Sequence[str], effect: np.ndarray
 ) -> Sequence[np.ndarray | None]:
     """Q-values (G,) of every target, its own genes not among the listed; None without a rule."""
     if rule is None:
         return [None] * len(names)
-    listable = np.repeat(model._screen().is_listable[None], len(names), axis=0)
+    listable = np.repeat(predictor.screen.is_listable[None], len(names), axis=0)
     for i, name in enumerate(names):
-        listable[i, model._space().own_genes(name)] = False
-    return list(rule.q_values(scores(effect, neighbour_coherence(model._space(), names)), listable))
+        listable[i, predictor.space.own_genes(name)] = False
+    return list(rule.q_values(scores(effect, neighbour_coherence(predictor.space, names)), listable))

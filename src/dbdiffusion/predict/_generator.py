@@ -1,0 +1,223 @@
+"""From embeddings to cells: draw latents under an embedding, decode them under the covariates of matched control cells."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+
+from dbdiffusion._keys import BATCH
+from dbdiffusion.diffusion import draw_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from dbdiffusion.diffusion import LatentDiffusion
+    from dbdiffusion.predict._recipe import GenerationOptions
+    from dbdiffusion.screen import Screen
+
+BLOCK = 512  # cells that share a noise generator: a cell depends on its block and, but for rounding, on no chunk
+ACTIVATIONS_AT_ONCE = 4 * 2**20  # bytes of a layer: more leave a CPU's cache, fewer pay more often for starting every operation
+AT_ONCE_ON_ACCELERATORS = 65_536  # latents
+DECODED_AT_ONCE = 2**20  # values (cells x genes): fewer calls of the decoder, each of which looks through all parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """What a decoder is told of S matched control cells.
+
+    Parameters
+    ----------
+    library
+        (S, 1).
+    covariates
+        Registry key to codes or values (S, ...).
+    scale
+        (S, 1), from their counts to CP10K.
+    """
+
+    library: Tensor
+    covariates: dict[str, Tensor]
+    scale: Tensor
+
+    def repeated(self, n: int) -> Matched:
+        """The same cells (n S), n times one after the other."""
+        covariates = {key: values.repeat(n, 1) for key, values in self.covariates.items()}
+        return Matched(self.library.repeat(n, 1), covariates, self.scale.repeat(n, 1))
+
+
+class Decoder(Protocol):
+    """From latents (S, D) to expression (S, G), as matched control cells have libraries and covariates."""
+
+    def expected(self, z: Tensor, matched: Matched) -> Tensor:
+        """Mean log1p CP10K."""
+        ...
+
+    def sample(self, z: Tensor, matched: Matched, generator: torch.Generator) -> Tensor:
+        """Counts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Which condition a network was trained to see of a perturbation: its embedding, padded, and the context's unit vector.
+
+    Parameters
+    ----------
+    n_embedding, n_context
+        Widths that the network was built for.
+    context
+        Number of the context; None for none.
+
+    Examples
+    --------
+    >>> Conditions(3, 2, context=1).of(np.ones((1, 2)))
+    tensor([[1., 1., 0., 0., 1.]])
+    """
+
+    n_embedding: int
+    n_context: int = 0
+    context: int | None = None
+
+    def of(self, embedding: np.ndarray) -> Tensor:
+        """Conditions (n, width) of embeddings (n, E)."""
+        padded = np.zeros((len(embedding), self.n_embedding + self.n_context), dtype=np.float32)
+        padded[:, : embedding.shape[1]] = embedding
+        if self.context is not None:
+            padded[:, self.n_embedding + self.context] = 1.0
+        return torch.as_tensor(padded)
+
+
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """Draws cells of perturbations given by their embeddings.
+
+    Library sizes, batches and covariates come from random control cells, the same for every target, and so does the
+    noise of the latents: contrasts between targets are free of both (common random numbers).
+
+    Parameters
+    ----------
+    decoder
+        In eval mode.
+    diffusion
+        The model's own, or a fold's.
+    screen
+        Holds control's library sizes and covariates.
+    conditions
+        How the network is told of a perturbation.
+    """
+
+    decoder: Decoder
+    diffusion: LatentDiffusion
+    screen: Screen
+    conditions: Conditions
+
+    def of_fold(self, diffusion: LatentDiffusion) -> Generator:
+        """The same with another diffusion."""
+        return replace(self, diffusion=diffusion)
+
+    def counts(
+        self, embedding: np.ndarray, n_cells: int, name: str, options: GenerationOptions
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Blocks of sampled counts (B, G) under an embedding (E,), and the control cells (B,) they are matched to."""
+        condition = self.conditions.of(embedding[None]).to(self._device)
+        for block in range(-(-n_cells // BLOCK)):
+            left = n_cells - block * BLOCK
+            cells = self._control_cells(block, options)
+            with torch.no_grad():
+                z = self._latents(condition, self._noise(block, options), options)
+                generator = torch.Generator(z.device).manual_seed(_stable_seed(options.seed, "counts", name, block))
+                counts = self.decoder.sample(z, self._matched(cells, options), generator).cpu().numpy()
+            yield counts[:left], cells[:left]
+
+    @torch.no_grad()
+    def effects(
+        self,
+        embeddings: np.ndarray,
+        control: np.ndarray,
+        n_cells: int,
+        options: GenerationOptions,
+        n_at_once: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean effects (T, G) of embeddings (T, E) against control's (E,), and their Monte-Carlo variances.
+
+        Counts are integrated out by the decoder, so the variance is that of the difference between paired cells over
+        ``n_cells``. The network sees ``n_at_once`` conditions together; None means as many as suit the device.
+        """
+        conditions = self.conditions.of(embeddings).to(self._device)
+        origin = self.conditions.of(control[None]).to(self._device)
+        n_at_once = n_at_once or max(1, latents_at_once(self.diffusion) // min(n_cells, BLOCK))
+        total, squares = np.zeros((2, len(conditions), len(self.screen.var_names)))
+        for block in range(-(-n_cells // BLOCK)):
+            size = min(BLOCK, n_cells - block * BLOCK)
+            noise = self._noise(block, options)[:, :size]
+            matched = self._matched(self._control_cells(block, options)[:size], options)
+            reference = self.decoder.expected(self._latents(origin, noise, options), matched)
+            for rows, expected in self._decoded(conditions, noise, matched, n_at_once, options):
+                difference = (expected - reference).double()
+                total[rows] += difference.sum(dim=1).cpu().numpy()
+                squares[rows] += (difference**2).sum(dim=1).cpu().numpy()
+        mean = total / n_cells
+        return mean, np.maximum(squares / n_cells - mean**2, 0) / max(n_cells - 1, 1)
+
+    def _decoded(
+        self, conditions: Tensor, noise: Tensor, matched: Matched, n_at_once: int, options: GenerationOptions
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Rows of conditions (T, E), a few at a time, and the expected expression (t, S, G) of their cells."""
+        n_decoded = max(1, DECODED_AT_ONCE // (noise.shape[1] * len(self.screen.var_names)))
+        done = 0
+        for chunk in conditions.split(n_at_once):
+            for z in self._latents(chunk[:, None], noise[:, None], options).split(n_decoded):
+                expected = self.decoder.expected(z.flatten(0, 1), matched.repeated(len(z)))
+                yield slice(done, done := done + len(z)), expected.unflatten(0, z.shape[:2])
+
+    @property
+    def _device(self) -> torch.device:
+        return self.diffusion.mean.device
+
+    def _noise(self, block: int, options: GenerationOptions) -> Tensor:
+        seed = _stable_seed(options.seed, "latent", block)
+        n_latent = self.diffusion.mean.shape[0]
+        return draw_noise(BLOCK, n_latent, options.sampler, options.n_steps, seed).to(self._device)
+
+    def _latents(self, conditions: Tensor, noise: Tensor, options: GenerationOptions) -> Tensor:
+        return self.diffusion.sample(conditions, noise, options.guidance_scale, options.sampler, options.n_steps)
+
+    def _control_cells(self, block: int, options: GenerationOptions) -> np.ndarray:
+        rng = np.random.default_rng(_stable_seed(options.seed, "cells", block))
+        pool = np.arange(len(self.screen.library))
+        if options.batch is not None:
+            in_batch = self.screen.context[BATCH].ravel() == options.batch
+            pool = pool[in_batch] if in_batch.any() else pool
+        return rng.choice(pool, BLOCK)
+
+    def _matched(self, cells: np.ndarray, options: GenerationOptions) -> Matched:
+        library = self._tensor(self.screen.library[cells])[:, None]
+        covariates = {key: self._tensor(values[cells]) for key, values in self.screen.context.items()}
+        for key, column, value in options.fixed:
+            covariates[key][:, column] = value
+        if options.batch is not None:
+            covariates[BATCH] = torch.full_like(covariates[BATCH], options.batch)
+        return Matched(library, covariates, 1e4 / (library * self.screen.depth_per_library))
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=self._device)
+
+
+def latents_at_once(diffusion: LatentDiffusion) -> int:
+    """Latents that a network samples together on its device."""
+    denoiser, device = diffusion.averaged, diffusion.mean.device
+    if device.type != "cpu":
+        return AT_ONCE_ON_ACCELERATORS
+    bytes_per_number = 2 if denoiser.computes_in_bfloat16(device) else 4
+    return max(1, ACTIVATIONS_AT_ONCE // (denoiser.network.n_hidden * bytes_per_number))
+
+
+def _stable_seed(*parts: int | str) -> int:
+    """Of plain numbers and text: numpy's have another ``repr``, which its print options change."""
+    return zlib.crc32(repr(tuple(str(part) if isinstance(part, str) else int(part) for part in parts)).encode())
