@@ -8,6 +8,7 @@ from dbdiffusion.inference import to_cell_eval, to_pertpy
 from dbdiffusion.model import DBDiffusion
 from dbdiffusion.predict import compare, rectify
 from dbdiffusion.simulate import simulate_screen
+from dbdiffusion.storage import to_anndata
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "plotting",
     "rectify",
     "simulate_screen",
+    "to_anndata",
     "to_cell_eval",
     "to_pertpy",
 ]
