@@ -8,8 +8,8 @@ import warnings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the main job; a worded error and exit code 2 on bad input, 1 if it fails at its end, 130 on Ctrl-C."""
-    from dbdiffusion.job import HalfDoneError, parse_arguments, readable, run_job
+    """Do what is asked; a worded error and exit code 2 on bad input, 1 if the main job fails at its end, 130 on Ctrl-C."""
+    from dbdiffusion.job import HalfDoneError, answer_question, parse_arguments, readable, run_job
 
     parsed = parse_arguments(arguments)
     logging.basicConfig(format="%(message)s")
@@ -17,6 +17,11 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     try:
+        if parsed.command != "run":
+            table, words = answer_question(parsed)
+            print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+            print(f"\n{words}" if words else "")
+            return 0
         summary = run_job(parsed)
     except KeyboardInterrupt:
         print("error: interrupted; nothing was written.", file=sys.stderr)
