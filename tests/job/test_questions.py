@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from dbdiffusion.__main__ import main
-from dbdiffusion.job import parse_arguments
+from dbdiffusion._arguments import parse_arguments
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

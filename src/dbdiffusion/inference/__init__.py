@@ -1,12 +1,15 @@
 """Inference: numpy and scipy. Is handed arrays; knows no model, no AnnData, no network."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from dbdiffusion.inference._contrast import welch_contrast
 from dbdiffusion.inference._discoveries import DiscoveryRule, discoveries_of, fit_discoveries, scores
 from dbdiffusion.inference._effects_table import effects_table
 from dbdiffusion.inference._estimate import Estimate, NullShare, adjust_p_values, check_confidence
 from dbdiffusion.inference._evidence import PERMUTATIONS, Evidence, left_out_evidence, placebo_evidence, squared_errors
 from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
-from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
 from dbdiffusion.inference._interactions import Interactions, interactions, unseen_along
 from dbdiffusion.inference._leave_one_out import leave_one_out
 from dbdiffusion.inference._left_out_rules import LeftOutRules, left_out_rules
@@ -26,6 +29,9 @@ from dbdiffusion.inference._projection import (
 from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, fit_rectifier
 from dbdiffusion.inference._references import ALL, References, effective_number
 from dbdiffusion.inference._shrinkage import Prior, shrunk_contrast, shrunk_null
+
+if TYPE_CHECKING:
+    from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
 
 __all__ = [
     "ALL",
@@ -77,3 +83,13 @@ __all__ = [
     "unseen_along",
     "welch_contrast",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The hierarchical model, loaded when it is asked for: it is the only part that needs Pyro, and with it torch."""
+    if name in ("HierarchicalRectifier", "fit_hierarchical"):
+        from dbdiffusion.inference import _hierarchical
+
+        return getattr(_hierarchical, name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

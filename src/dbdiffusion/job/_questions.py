@@ -59,17 +59,16 @@ def _rank(arguments: Namespace) -> tuple[pd.DataFrame, str]:
 
 def _of_head(kind: str, told: dict) -> str:
     rows = [f"{100 * row['share']:g} %: {row['precision']:.2f} (by chance {row['chance']:.2f})" for row in told["head"]]
-    return f"Precision of the first of the ranking, by {told['n_reference']} left-out references of kind {kind}: {', '.join(rows)}."
+    of_what = f"{told['n_reference']} left-out references ({kind})"
+    return f"Precision of the first of the ranking, by {of_what}: {', '.join(rows)}."
 
 
 def _suggest(arguments: Namespace) -> tuple[pd.DataFrame, str]:
     model = _loaded(arguments.model)
     asked = model if arguments.context is None else model.in_context(arguments.context)
     table = asked.suggest_targets(arguments.n, arguments.candidates)
-    return (
-        table,
-        f"All candidates would then be covered by {table['covered'].iloc[-1]:.2f} on average (1: as good as measured).",
-    )
+    covered = table["covered"].iloc[-1]
+    return table, f"Candidates would then be covered by {covered:.2f} on average (1: as good as measured)."
 
 
 def _compare(arguments: Namespace) -> tuple[pd.DataFrame, str]:
@@ -103,6 +102,6 @@ def _table(file: Path) -> pd.DataFrame:
 def _signature(file: Path) -> pd.Series:
     table = _table(file)
     if table.shape[1] != 2:
-        msg = f"A signature has two columns, genes and weights, and {str(file)!r} has {table.shape[1]}: {list(table.columns[:5])}."
+        msg = f"A signature has two columns, genes and weights, and {str(file)!r} has {list(table.columns[:5])}."
         raise ValueError(msg)
     return table.set_index(table.columns[0]).iloc[:, 0]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scvi.model import SCVI as _Base
     from torch import Tensor
 
+    from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import EffectSpace, PerturbationSpace
     from dbdiffusion.screen import LeftOut, NameRule
 else:
@@ -149,10 +150,17 @@ class PredictorsMixin(_Base):
             return ()
         folds = self.cross_fit_["folds"]
         return tuple(
-            Retrained(diffusion, self._fold_space(screen, stored), tuple(np.flatnonzero(folds == fold).tolist()))
-            for fold, (stored, diffusion) in enumerate(zip(self.cross_fit_["spaces"], self.module.folds, strict=False))
+            Retrained(
+                self._fold_diffusion(stored), self._fold_space(screen, stored), tuple(np.flatnonzero(folds == fold).tolist())
+            )
+            for fold, stored in enumerate(self.cross_fit_["spaces"])
             if len(stored["kept"])
         )
+
+    def _fold_diffusion(self, stored: dict) -> LatentDiffusion:
+        diffusion = self.module.new_diffusion()
+        diffusion.load_state_dict({name: torch.as_tensor(value) for name, value in stored["weights"].items()})
+        return diffusion.eval()
 
     def _fold_space(self, screen: Screen, stored: dict) -> PerturbationSpace:
         kept, noise = stored["kept"], stored.get("noise")

@@ -63,7 +63,7 @@ def rank(
     """
     predictor.check_current()
     space = predictor.space
-    weights = direction_weights(direction, predictor.screen.var_names)
+    weights = direction_weights(direction, list(map(str, predictor.screen.var_names)))
     threshold = real_number("threshold", threshold)
     check_alternative(alternative, threshold)
     unseen = [name for name in names if not space.is_measured(name)]
