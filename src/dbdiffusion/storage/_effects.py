@@ -68,7 +68,8 @@ def to_anndata(table: pd.DataFrame) -> ad.AnnData:
     if isinstance(told := table.attrs.get("told_apart"), dict):
         obs = obs.assign(told_apart=[bool(told.get(name, True)) for name in obs.index])
     effects = ad.AnnData(layers["effect"].copy(), obs=obs, var=pd.DataFrame(index=pd.Index(genes)), layers=layers)
-    effects.uns["parameters"] = json.dumps(table.attrs, default=str, sort_keys=True)
+    of_all = {name: value for name, value in table.attrs.items() if name != "told_apart"}
+    effects.uns["parameters"] = json.dumps(of_all, default=str, sort_keys=True)
     return effects
 
 
@@ -123,7 +124,7 @@ def write_effects(
             written.rename(part)
     whole = unfinished / "whole.zarr"
     shutil.rmtree(whole, ignore_errors=True)
-    ad.experimental.concat_on_disk([str(part) for part in parts], str(whole), axis=0, uns_merge="first")
+    _put_together(parts, whole, len(targets))
     whole.rename(store)
     shutil.rmtree(unfinished)
     return store
@@ -138,3 +139,19 @@ def _check_plan(unfinished: Path, plan: dict[str, Any]) -> None:
         return
     unfinished.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(plan))
+
+
+def _put_together(parts: list[Path], whole: Path, n: int) -> None:
+    """One store of all parts, by way of files as large as its arrays, of which memory holds what is at hand."""
+    first = ad.read_zarr(parts[0])
+    files = {name: whole.with_name(f"{name}.dat") for name in first.layers}
+    arrays = {name: np.memmap(file, np.float32, "w+", shape=(n, first.n_vars)) for name, file in files.items()}
+    start, obs = 0, []
+    for part in parts:
+        one = ad.read_zarr(part)
+        for name, array in arrays.items():
+            array[start : start + one.n_obs] = one.layers[name]
+        start += one.n_obs
+        obs.append(one.obs)
+    layers = {name: np.asarray(array) for name, array in arrays.items()}
+    ad.AnnData(layers["effect"], obs=pd.concat(obs), var=first.var, uns=first.uns, layers=layers).write_zarr(whole)
