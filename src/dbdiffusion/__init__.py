@@ -10,14 +10,31 @@ if TYPE_CHECKING:
     from dbdiffusion._words import ScreenWarning
     from dbdiffusion.inference import to_cell_eval, to_pertpy
     from dbdiffusion.model import DBDiffusion
+    from dbdiffusion.predict import compare, rectify
     from dbdiffusion.simulate import simulate_screen
+    from dbdiffusion.storage import to_anndata
 
 __version__ = "0.1.0"
-__all__ = ["DBDiffusion", "ScreenWarning", "data", "metrics", "plotting", "simulate_screen", "to_cell_eval", "to_pertpy"]
+__all__ = [
+    "DBDiffusion",
+    "ScreenWarning",
+    "compare",
+    "data",
+    "metrics",
+    "plotting",
+    "rectify",
+    "simulate_screen",
+    "to_anndata",
+    "to_cell_eval",
+    "to_pertpy",
+]
 _HOMES = {
     "DBDiffusion": "model",
     "ScreenWarning": "_words",
+    "compare": "predict",
+    "rectify": "predict",
     "simulate_screen": "simulate",
+    "to_anndata": "storage",
     "to_cell_eval": "inference",
     "to_pertpy": "inference",
 }

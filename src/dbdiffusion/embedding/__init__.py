@@ -6,6 +6,7 @@ from dbdiffusion.embedding._left_out import LeftOutSpaces, one_gene_space
 from dbdiffusion.embedding._reference_sets import REFERENCE_SETS, reference_weights
 from dbdiffusion.embedding._select import score_strategies
 from dbdiffusion.embedding._space import ALL_STRATEGIES, PerturbationSpace, fit_space
+from dbdiffusion.embedding._suggest import facility_location
 
 __all__ = [
     "ALL_STRATEGIES",
@@ -13,6 +14,7 @@ __all__ = [
     "EffectSpace",
     "LeftOutSpaces",
     "PerturbationSpace",
+    "facility_location",
     "fit_effect_space",
     "fit_space",
     "neighbour_coherence",

@@ -10,10 +10,22 @@ from dbdiffusion.inference._effects_table import effects_table
 from dbdiffusion.inference._estimate import Estimate, NullShare, adjust_p_values, check_confidence
 from dbdiffusion.inference._evidence import PERMUTATIONS, Evidence, left_out_evidence, placebo_evidence, squared_errors
 from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
+from dbdiffusion.inference._interactions import Interactions, interactions, unseen_along
 from dbdiffusion.inference._leave_one_out import leave_one_out
+from dbdiffusion.inference._left_out_rules import LeftOutRules, left_out_rules
 from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
+from dbdiffusion.inference._own_knowledge import check_left_out
 from dbdiffusion.inference._own_scale import own_scales
 from dbdiffusion.inference._paper import paper_estimate
+from dbdiffusion.inference._projection import (
+    ALTERNATIVES,
+    Projection,
+    check_alternative,
+    control_spread,
+    hits,
+    observed_along,
+    project,
+)
 from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, fit_rectifier
 from dbdiffusion.inference._references import ALL, References, effective_number
 from dbdiffusion.inference._shrinkage import Prior, shrunk_contrast, shrunk_null
@@ -23,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL",
+    "ALTERNATIVES",
     "MIN_REFERENCES",
     "PERMUTATIONS",
     "DiscoveryRule",
@@ -30,13 +43,19 @@ __all__ = [
     "Estimate",
     "Evidence",
     "HierarchicalRectifier",
+    "Interactions",
+    "LeftOutRules",
     "NullShare",
     "Prior",
+    "Projection",
     "Rectifier",
     "References",
     "VariancePrior",
     "adjust_p_values",
+    "check_alternative",
     "check_confidence",
+    "check_left_out",
+    "control_spread",
     "discoveries_of",
     "effective_number",
     "effects_table",
@@ -45,17 +64,23 @@ __all__ = [
     "fit_hierarchical",
     "fit_rectifier",
     "fit_variance_prior",
+    "hits",
+    "interactions",
     "leave_one_out",
     "left_out_evidence",
+    "left_out_rules",
+    "observed_along",
     "own_scales",
     "paper_estimate",
     "placebo_evidence",
+    "project",
     "scores",
     "shrunk_contrast",
     "shrunk_null",
     "squared_errors",
     "to_cell_eval",
     "to_pertpy",
+    "unseen_along",
     "welch_contrast",
 ]
 

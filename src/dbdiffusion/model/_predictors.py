@@ -14,7 +14,7 @@ from dbdiffusion.data import PerturbationField
 from dbdiffusion.embedding import LeftOutSpaces, fit_effect_space, fit_space, one_gene_space
 from dbdiffusion.model._decoder import VAEDecoder
 from dbdiffusion.model._each_context import context_name
-from dbdiffusion.predict import Conditions, Generator, Predictor, Retrained
+from dbdiffusion.predict import Conditions, Generator, OwnTable, Predictor, Retrained
 from dbdiffusion.screen import GeneSpace, Screen
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import EffectSpace, PerturbationSpace
-    from dbdiffusion.screen import LeftOut
+    from dbdiffusion.screen import LeftOut, NameRule
 else:
     _Base = object
 
@@ -37,6 +37,7 @@ class PredictorsMixin(_Base):
     _predictors: dict[str | None, Predictor]
     _revision: int
     cross_fit_: dict | None
+    own_predictors_: dict[str, pd.DataFrame] | None
     context_screens_: dict[str, dict] | None
 
     if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class PredictorsMixin(_Base):
         def _screen(self) -> Screen: ...
         def _require_diffusion(self) -> None: ...
         def _user_vectors(self) -> pd.DataFrame | None: ...
+        def _name_rule(self) -> NameRule: ...
 
     def predictor(self, context: str | None = None) -> Predictor:
         """What answers all questions about the screen, or about one context: screen, space and generator in one.
@@ -120,7 +122,8 @@ class PredictorsMixin(_Base):
         )
         generator = Generator(VAEDecoder(self.module), self.module.diffusion, screen, self._told(context))
         retrained = () if context is not None else self._retrained(screen)
-        return Predictor(screen, space, left_out, generator, retrained, self._revision, lambda: self._revision)
+        own = {name: OwnTable(table, self._name_rule()) for name, table in (self.own_predictors_ or {}).items()}
+        return Predictor(screen, space, left_out, generator, own, retrained, self._revision, lambda: self._revision)
 
     def _context_predictors(self, screens: dict[str, Screen], left_out: LeftOut | None) -> dict[str | None, Predictor]:
         """Their spaces share the principal components of all contexts' effects, and gene space without each fold."""

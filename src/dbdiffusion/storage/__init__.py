@@ -2,6 +2,7 @@
 
 from dbdiffusion.storage._cells import InMemory, OnDisk, check_memory, on_disk
 from dbdiffusion.storage._declared import ATTRIBUTES, check_arguments, check_attributes, check_sizes
+from dbdiffusion.storage._effects import to_anndata, write_effects
 from dbdiffusion.storage._files import unfinished_name, whole_file, whole_files, write_whole
 from dbdiffusion.storage._interruption import heeding_sigterm, interruptible
 from dbdiffusion.storage._plain import from_plain, to_plain
@@ -28,10 +29,12 @@ __all__ = [
     "read_description",
     "replaceable",
     "seal",
+    "to_anndata",
     "to_plain",
     "unfinished_name",
     "whole_file",
     "whole_files",
+    "write_effects",
     "write_weights",
     "write_whole",
 ]

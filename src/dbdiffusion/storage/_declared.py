@@ -30,6 +30,7 @@ ATTRIBUTES: dict[str, tuple[type, ...]] = {
     "cross_fit_": (dict, _NONE),
     "added_perturbations_": (list,),
     "added_vectors_": (pd.DataFrame, _NONE),
+    "own_predictors_": (dict, _NONE),
     "strategy_": (str,),
     "run_name_": (str,),
     "run_id_": (str,),
