@@ -1,5 +1,6 @@
 """Inference: numpy and scipy. Is handed arrays; knows no model, no AnnData, no network."""
 
+from dbdiffusion.inference._confidence import FIRST, Confidence, confidence_features, fit_confidence
 from dbdiffusion.inference._contrast import welch_contrast
 from dbdiffusion.inference._discoveries import DiscoveryRule, discoveries_of, fit_discoveries, scores
 from dbdiffusion.inference._effects_table import effects_table
@@ -17,8 +18,10 @@ from dbdiffusion.inference._shrinkage import Prior, shrunk_contrast, shrunk_null
 
 __all__ = [
     "ALL",
+    "FIRST",
     "MIN_REFERENCES",
     "PERMUTATIONS",
+    "Confidence",
     "DiscoveryRule",
     "ErrorLaw",
     "Estimate",
@@ -31,9 +34,11 @@ __all__ = [
     "VariancePrior",
     "adjust_p_values",
     "check_confidence",
+    "confidence_features",
     "discoveries_of",
     "effective_number",
     "effects_table",
+    "fit_confidence",
     "fit_discoveries",
     "fit_error_law",
     "fit_hierarchical",
