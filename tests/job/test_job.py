@@ -56,7 +56,7 @@ def out(file, names, tmp_path_factory):
 def test_everything_is_written(out):
     expected = {
         "effects.csv", "differential_expression.csv", "generated.h5ad", "model", "report.md", "summary.json", "cells.png",
-        "predicted_against_observed.png", "gene_intervals.png", "volcano.png", "losses.png", "calibration.png",
+        "predicted_against_observed.png", "gene_intervals.png", "ranked_effects.png", "losses.png", "calibration.png",
     }  # fmt: skip
     assert {p.name for p in out.iterdir()} == expected
     assert all(f"]({p.name})" in (out / "report.md").read_text() for p in out.glob("*.png"))

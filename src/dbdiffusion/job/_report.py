@@ -11,7 +11,7 @@ import pandas as pd
 from dbdiffusion.job._calibration import calibration_lines
 from dbdiffusion.job._contexts import rows_in, stacked
 from dbdiffusion.job._gap import gap_lines
-from dbdiffusion.plotting import cell_map, gene_intervals, losses, predicted_against_observed, volcano
+from dbdiffusion.plotting import cell_map, gene_intervals, losses, predicted_against_observed, ranked_effects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,13 +38,15 @@ def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder
     plots = []
     if seen:
         file = folder / "predicted_against_observed.png"
-        _grid(seen, lambda t, ax, name: predicted_against_observed(t, ax, name), file, columns)
+        _grid(seen, lambda t, ax, name: predicted_against_observed(t, ax, title=name), file, columns)
         caption = f"Predicted against observed effects of held-out targets (one dot a gene, interval as a line).{cut}"
         plots.append((file.name, caption))
     _grid(titled, lambda t, ax, name: gene_intervals(t, ax, title=name), folder / "gene_intervals.png", columns, height=3.6)
-    plots.append(("gene_intervals.png", f"The genes with the smallest p-values and their 95 % prediction intervals.{cut}"))
-    _grid(titled, lambda t, ax, name: volcano(t, ax, title=name), folder / "volcano.png", columns)
-    plots.append(("volcano.png", f"Effect against p-value; listed genes in red (at most 10 % wrong signs).{cut}"))
+    plots.append(
+        ("gene_intervals.png", f"The genes with the largest effects and their 80 % (thick) and 95 % prediction intervals.{cut}")
+    )
+    _grid(titled, lambda t, ax, name: ranked_effects(t, ax, title=name), folder / "ranked_effects.png", columns)
+    plots.append(("ranked_effects.png", f"Effects in order, by how sure their signs are; ringed: at most 10 % wrong.{cut}"))
     table = _umap(cells)
     maps = {
         _title(name, context): table[table["target"].isin([name, ""]) & rows_in(table, "context", context)]
