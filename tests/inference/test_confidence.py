@@ -146,7 +146,7 @@ def test_own_genes_and_genes_that_cannot_be_listed_do_not_count():
     hit[np.arange(K), np.arange(K)] = -50.0
     plain = confidence_of(references_of(hit, predicted, own_genes=own))
     assert plain.correlation[-10:].min() > 0.8
-    listable = np.arange(G) < 60
+    listable = np.arange(G) < 100
     spoiled = np.where(listable, observed, -observed)
     right = confidence_of(references_of(spoiled, predicted), listable=listable).right
     assert right[20][-10:].min() > 0.9

@@ -9,6 +9,7 @@ from dbdiffusion.inference._evidence import PERMUTATIONS, Evidence, left_out_evi
 from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
 from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
 from dbdiffusion.inference._leave_one_out import leave_one_out
+from dbdiffusion.inference._left_out_lists import left_out_lists
 from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._own_scale import own_scales
 from dbdiffusion.inference._paper import paper_estimate
@@ -46,6 +47,7 @@ __all__ = [
     "fit_variance_prior",
     "leave_one_out",
     "left_out_evidence",
+    "left_out_lists",
     "own_scales",
     "paper_estimate",
     "placebo_evidence",
