@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from dbdiffusion.plotting import ranked_effects
+from dbdiffusion.plotting._ranked import _spread
 
 G = 13
 
@@ -48,3 +49,13 @@ def test_without_lists_or_errors_nothing_is_marked(table, missing):
     ax = ranked_effects(table.assign(**{missing: np.nan, "adj_p_value": np.nan}), Figure().subplots())
     assert len(ax.texts) == 0
     assert len(ax.collections[0].get_offsets()) == G - 1
+
+
+def test_labels_keep_their_order_and_a_distance():
+    heights = np.sort(np.random.default_rng(1).uniform(0, 3, 12))
+    spread = _spread(heights, 0.4)
+    assert (np.diff(spread) >= 0.4 - 1e-9).all()
+    far = np.array([0.0, 1.0, 7.0])
+    np.testing.assert_array_equal(_spread(far, 0.4), far)
+    np.testing.assert_allclose(_spread(heights, 0.4).mean(), heights.mean(), atol=0.5)
+    assert _spread(np.zeros(0), 0.4).size == 0

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LEAST_SURE = 0.5  # of a sign of which nothing is known
+LABEL_GAP = 0.035  # between two labels, of the range of the effects
 
 
 def ranked_effects(
@@ -56,13 +57,31 @@ def ranked_effects(
     drawn = ax.scatter(rank, effect, c=sure, s=7, cmap="viridis", vmin=LEAST_SURE, vmax=1, linewidths=0, plotnonfinite=True,
                        rasterized=True)  # fmt: skip
     ax.scatter(rank[listed], effect[listed], s=22, facecolors="none", edgecolors=RED, linewidths=0.7, label="listed")
-    largest = np.flatnonzero(listed)[np.argsort(-np.abs(effect[listed]), kind="stable")[:n_labels]]
-    for i in largest:
-        ax.annotate(str(rows["variable"].iloc[i]), (rank[i], effect[i]), xytext=(4, 0), textcoords="offset points", va="center",
-                    fontsize=6, parse_math=False)  # fmt: skip
+    largest = np.sort(np.flatnonzero(listed)[np.argsort(-np.abs(effect[listed]), kind="stable")[:n_labels]])
+    heights = _spread(effect[largest], LABEL_GAP * float(np.ptp(effect)) if len(largest) else 0.0)
+    for i, height in zip(largest, heights, strict=True):
+        ax.annotate(str(rows["variable"].iloc[i]), (rank[i], effect[i]), (rank[i] + 0.04 * len(rows), height), va="center",
+                    fontsize=6, parse_math=False, arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.4})  # fmt: skip
     ax.figure.colorbar(drawn, ax=ax, label="1 - lfsr", shrink=0.7)
     name = str(rows["target"].iloc[0]) if "target" in rows and len(rows) else str(target or "")
     heading = name if title is None else title
-    ax.set(xlabel="genes by effect", ylabel="effect (mean log1p CP10K)", xlim=(-0.02 * len(rows), 1.12 * len(rows) + 1))
+    ax.set(xlabel="genes by effect", ylabel="effect (mean log1p CP10K)", xlim=(-0.02 * len(rows), 1.3 * len(rows) + 1))
     ax.set_title(f"{heading}\n{int(listed.sum())} genes at {100 * level:g}% wrong signs".strip(), parse_math=False)
     return ax
+
+
+def _spread(heights: np.ndarray, gap: float) -> np.ndarray:
+    """Rising heights moved apart until none is nearer to the next than the gap, as a group around where they were.
+
+    Examples
+    --------
+    >>> _spread(np.array([0.0, 0.1, 5.0]), 1.0).round(2).tolist()
+    [-0.45, 0.55, 5.0]
+    """
+    groups = [[height] for height in heights]  # what lies too near becomes one group, spread around its mean
+    while True:
+        placed = [np.mean(group) + gap * (np.arange(len(group)) - (len(group) - 1) / 2) for group in groups]
+        near = [i for i in range(len(groups) - 1) if placed[i + 1][0] - placed[i][-1] < gap * (1 - 1e-9)]
+        if not near:
+            return np.concatenate([*placed, np.zeros(0)])
+        groups[near[0] : near[0] + 2] = [groups[near[0]] + groups[near[0] + 1]]
