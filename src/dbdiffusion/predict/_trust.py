@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dbdiffusion.inference import left_out_lists
+from dbdiffusion.inference import Rectifier, left_out_lists
 from dbdiffusion.predict._confidence import confidence_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def lists_and_confidence(
 ) -> tuple[pd.DataFrame, Confidence | None]:
     """Left-out lists by level (no rows where there can be none), and what left-out references say of a target's accuracy."""
     lists, screen = pd.DataFrame(), predictor.screen
-    if fitted.rule is not None and screen.halves is not None:
+    if fitted.rule is not None and screen.halves is not None and isinstance(fitted.rectifier, Rectifier):
         halves = screen.halves.subset(predictor.references(recipe).rows[members])
         lists = left_out_lists(fitted.rule, fitted.rectifier, fitted.references, screen.is_listable, halves)
     return lists, confidence_of(predictor, recipe, fitted, combination=combination)
