@@ -34,8 +34,7 @@ from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
 from dbdiffusion.diffusion import Denoiser
 from dbdiffusion.metrics import effect_scores
-from dbdiffusion.model import _latents, _training
-from dbdiffusion.model._pretrained import OWN_PARTS
+from dbdiffusion.model import OWN_PARTS, _latents, _training
 from dbdiffusion.predict import GenerationOptions, Generator
 
 if TYPE_CHECKING:

@@ -1,6 +1,8 @@
 """The arrows of the house: who may import whom."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,7 @@ ROOMS = {
         "predict",
         "simulate",
         "storage",
+        "_arguments",
         "_keys",
         "_words",
     },
@@ -46,6 +49,8 @@ FORBIDDEN = {
     "screen": {"torch", "scvi", "anndata"},
     "simulate": {"torch", "scvi", "sklearn"},
 }
+MOST_OF_THE_HOUSE = 0.25  # in the largest room
+STATISTICAL = ("screen", "embedding", "inference", "predict", "metrics")
 ALLOWED = {"_hierarchical.py": {"torch"}}  # Pyro, in one file
 
 
@@ -94,10 +99,57 @@ def test_files_are_named_by_their_subject():
         assert file.stem.strip("_") not in {"utils", "base", "types", "common", "helpers", "misc"}, file
 
 
+LAZY = {"inference"}  # doors with one `__getattr__`, for what loads torch
+
+
 def test_doors_hold_no_logic():
     for door in SOURCE.glob("*/__init__.py"):
         for node in ast.parse(door.read_text()).body:
-            assert isinstance(node, ast.ImportFrom | ast.Assign | ast.Expr), door
+            is_lazy = door.parent.name in LAZY and (
+                isinstance(node, ast.If) or (isinstance(node, ast.FunctionDef) and node.name == "__getattr__")
+            )
+            assert is_lazy or isinstance(node, ast.ImportFrom | ast.Assign | ast.Expr), door
+
+
+@pytest.mark.parametrize("room", ["screen", "embedding", "inference", "metrics"])
+def test_rooms_of_numpy_load_neither_torch_nor_scvi(room):
+    code = f"import sys, dbdiffusion.{room}; print(sorted({{'torch', 'scvi', 'pyro', 'anndata'}} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_help_and_the_package_itself_load_neither_torch_nor_scvi():
+    code = (
+        "import sys, runpy, dbdiffusion; sys.argv = ['dbdiffusion', '--help']\n"
+        "try:\n    runpy.run_module('dbdiffusion', run_name='__main__')\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "print(sorted({'torch', 'scvi', 'pyro', 'pandas'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip().endswith("[]")
+    assert "--h5ad" in run.stdout
+
+
+def test_no_room_outgrows_the_others():
+    lines = {room: sum(len(file.read_text().splitlines()) for file in (SOURCE / room).glob("*.py")) for room in ROOMS}
+    room = max(lines, key=lines.get)
+    assert lines[room] <= MOST_OF_THE_HOUSE * sum(lines.values()), f"{room} has {lines[room]} of {sum(lines.values())} lines"
+
+
+def test_no_two_files_of_the_statistical_rooms_share_a_name():
+    names = [file.name for room in STATISTICAL for file in (SOURCE / room).glob("_[!_]*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
+TAKES_THE_PACKAGE_APART = {"ablations.py", "what_can_be_known.py"}  # until what they change are options
+
+
+def test_benchmarks_import_nothing_private():
+    for file in (SOURCE.parents[1] / "benchmarks").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "dbdiffusion":
+                names = [*node.module.split("."), *(alias.name for alias in node.names)]
+                is_private = any(name.startswith("_") for name in names)
+                assert not is_private or file.name in TAKES_THE_PACKAGE_APART, f"{file.name} imports {names}"
 
 
 def test_tests_mirror_the_source():

@@ -18,7 +18,7 @@ from dbdiffusion.data import hold_out
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
-ROOMS = ("data", "diffusion", "embedding", "inference", "job", "metrics", "model", "plotting", "screen", "simulate")
+ROOMS = tuple(sorted(path.parent.name for path in Path(dbdiffusion.__file__).parent.glob("*/__init__.py")))
 USER_ROOMS = ("data", "metrics", "plotting", "simulate")
 BLOCK = re.compile(r"(?P<mark><!-- not run: [^\n]+ -->\n)?^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 FENCE = re.compile(r"^\s*[`~:]{3,}\s*\{?(python|py|code-cell|ipython3)\b", re.MULTILINE)

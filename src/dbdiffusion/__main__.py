@@ -6,17 +6,24 @@ import logging
 import sys
 import warnings
 
+from dbdiffusion._arguments import parse_arguments
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the main job; a worded error and exit code 2 on bad input, 1 if it fails at its end, 130 on Ctrl-C."""
-    from dbdiffusion.job import HalfDoneError, parse_arguments, readable, run_job
-
+    """Do what is asked; a worded error and exit code 2 on bad input, 1 if the main job fails at its end, 130 on Ctrl-C."""
     parsed = parse_arguments(arguments)
+    from dbdiffusion.job import HalfDoneError, answer_question, readable, run_job  # takes seconds: not before they are sound
+
     logging.basicConfig(format="%(message)s")
     logging.getLogger("dbdiffusion").setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     try:
+        if parsed.command != "run":
+            table, words = answer_question(parsed)
+            print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+            print(f"\n{words}" if words else "")
+            return 0
         summary = run_job(parsed)
     except KeyboardInterrupt:
         print("error: interrupted; nothing was written.", file=sys.stderr)

@@ -3,6 +3,7 @@
 Nothing else may import a private name of scvi-tools.
 """
 
+import rich.pretty  # noqa: F401  scvi-tools 1.4.2 uses it without importing it
 from scvi.data._constants import _MANAGER_UUID_KEY as MANAGER_UUID
 from scvi.data._constants import _SCVI_UUID_KEY as DATA_UUID
 from scvi.data._constants import ADATA_MINIFY_TYPE

@@ -30,9 +30,9 @@ def test_cells_of_a_fold_do_not_move_its_network():
         model._encode = lambda: clean
         torch.manual_seed(1)
         model.cross_fit(max_epochs=2, batch_size=64)
-        weights.append([{k: v.clone() for k, v in fold.state_dict().items()} for fold in model.module.folds[:2]])
-    assert all(torch.equal(value, weights[1][0][key]) for key, value in weights[0][0].items())
-    assert not torch.equal(weights[0][1]["mean"], weights[1][1]["mean"])
+        weights.append([fold["weights"] for fold in model.cross_fit_["spaces"][:2]])
+    assert all(np.array_equal(value, weights[1][0][key]) for key, value in weights[0][0].items())
+    assert not np.array_equal(weights[0][1]["mean"], weights[1][1]["mean"])
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +114,36 @@ def test_needs_stage_two():
     model = tiny_model(adata)
     with pytest.raises(RuntimeError, match="Stage one"):
         model.cross_fit()
+
+
+WAYS = {
+    "save": lambda model, folder: (model.save(folder), DBDiffusion.load(folder, adata=model.adata))[1],
+    "weights": lambda model, folder: (model.export_weights(folder), DBDiffusion.load_weights(folder, model.adata))[1],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_retrained_folds_are_saved_with_the_model_and_only_they(trained, unseen, way, tmp_path):
+    options = {"cross_fitting": "k_fold", "n_cells": 16}
+    right = trained.predict_effects(unseen, **options)["effect"]
+    back = WAYS[way](trained, tmp_path / "model")
+    np.testing.assert_allclose(back.predict_effects(unseen, **options)["effect"], right, rtol=1e-9, atol=1e-12)
+    assert not [name for name in back.module.state_dict() if name.startswith("folds")]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_folds_that_an_earlier_version_kept_in_the_module_answer_as_they_did(trained, unseen, way, tmp_path):
+    options = {"cross_fitting": "k_fold", "n_cells": 16}
+    right = trained.predict_effects(unseen, **options)["effect"]
+    old = WAYS[way](trained, tmp_path / "copy")
+    folds = {
+        f"folds.{i}.{name}": torch.as_tensor(value)
+        for i, space in enumerate(old.cross_fit_["spaces"])
+        for name, value in space.pop("weights").items()
+    }
+    state = old.module.state_dict()
+    old.module.state_dict = lambda *_args, **_options: {**state, **folds}
+    back = WAYS[way](old, tmp_path / "old")
+    np.testing.assert_allclose(back.predict_effects(unseen, **options)["effect"], right, rtol=1e-9, atol=1e-12)
+    again = WAYS[way](back, tmp_path / "again")
+    np.testing.assert_allclose(again.predict_effects(unseen, **options)["effect"], right, rtol=1e-9, atol=1e-12)

@@ -51,7 +51,6 @@ def test_indices_flags_and_history_are_reset(reference, query_cells):
     assert model.validation_indices is None
     assert model.history_ is None
     assert model.cross_fit_ is None
-    assert not any(bool(fold.is_fitted) for fold in model.module.folds)
     assert len(reference.train_indices) + len(reference.validation_indices) == reference.adata.n_obs
     assert reference.cross_fit_ is not None
 

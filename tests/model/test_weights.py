@@ -7,7 +7,7 @@ import torch
 from tiny import QUIET, tiny_model, tiny_screen
 
 from dbdiffusion import DBDiffusion
-from dbdiffusion.model._weights import UNSIGNED
+from dbdiffusion.storage._weights import UNSIGNED
 
 
 @pytest.fixture(scope="module")

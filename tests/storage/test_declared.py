@@ -85,7 +85,7 @@ def test_arguments_of_another_form_are_refused(saved):
 def test_sizes_that_are_not_those_of_the_weights_are_refused(declared):
     saved, state, registry = declared
     arguments = check_arguments(DBDiffusion, saved, state, "model.json")
-    for wrong in ({"n_hidden": 17}, {"n_folds": 2}, {"n_layers": 2}, {"n_hidden": "x"}, {"n_latent": 0}):
+    for wrong in ({"n_hidden": 17}, {"n_layers": 2}, {"n_hidden": "x"}, {"n_latent": 0}):
         with pytest.raises(ValueError, match=r"model\.json declares"):
             check_sizes(DBDiffusion, registry, {**arguments, **wrong}, state, "model.json")
     fewer = dict(list(state.items())[1:])

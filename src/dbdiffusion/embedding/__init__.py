@@ -7,6 +7,7 @@ from dbdiffusion.embedding._nearest import nearest_measured, nearest_similarity
 from dbdiffusion.embedding._reference_sets import REFERENCE_SETS, reference_weights
 from dbdiffusion.embedding._select import score_strategies
 from dbdiffusion.embedding._space import ALL_STRATEGIES, PerturbationSpace, fit_space
+from dbdiffusion.embedding._suggest import facility_location
 
 __all__ = [
     "ALL_STRATEGIES",
@@ -14,6 +15,7 @@ __all__ = [
     "EffectSpace",
     "LeftOutSpaces",
     "PerturbationSpace",
+    "facility_location",
     "fit_effect_space",
     "fit_space",
     "nearest_measured",

@@ -143,16 +143,17 @@ class PerturbationSpace:
 
     def similarity(self, names: Sequence[str]) -> np.ndarray:
         """Cosines (n, K) of vectors (gene space, or a user's own) with those of the measured; NaN where one has none."""
+        return self.unit_vectors(names) @ self.unit_vectors(self.names).T
+
+    def unit_vectors(self, names: Sequence[str]) -> np.ndarray:
+        """Vectors (n, R) of length one, by gene space or a user's own, whichever ranks first; NaN where a name has none."""
         strategy = next((s for s in self.ranking if s in TABLE_STRATEGIES), "knn")
-        units = []
-        for group in (names, self.names):
-            known = self._rows_with_vectors(group, strategy)
-            unit = np.full((len(group), self._features(strategy).shape[1]), np.nan)
-            if len(known):
-                vectors = self._evidence([group[i] for i in known], strategy).vectors
-                unit[known] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-300)
-            units.append(unit)
-        return units[0] @ units[1].T
+        known = self._rows_with_vectors(names, strategy)
+        unit = np.full((len(names), self._features(strategy).shape[1]), np.nan)
+        if len(known):
+            vectors = self._evidence([names[i] for i in known], strategy).vectors
+            unit[known] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-300)
+        return unit
 
     def leave_out(self, *left_out: str) -> PerturbationSpace:
         """The same axes without the rows of some perturbations: where they would lie, had they not been measured."""

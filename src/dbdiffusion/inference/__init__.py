@@ -1,5 +1,9 @@
 """Inference: numpy and scipy. Is handed arrays; knows no model, no AnnData, no network."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from dbdiffusion.inference._confidence import FIRST, Confidence, confidence_features, fit_confidence
 from dbdiffusion.inference._contrast import welch_contrast
 from dbdiffusion.inference._discoveries import DiscoveryRule, discoveries_of, fit_discoveries, scores
@@ -7,18 +11,33 @@ from dbdiffusion.inference._effects_table import effects_table
 from dbdiffusion.inference._estimate import Estimate, NullShare, adjust_p_values, check_confidence
 from dbdiffusion.inference._evidence import PERMUTATIONS, Evidence, left_out_evidence, placebo_evidence, squared_errors
 from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
-from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
+from dbdiffusion.inference._interactions import Interactions, interactions, unseen_along
 from dbdiffusion.inference._leave_one_out import leave_one_out
 from dbdiffusion.inference._left_out_lists import left_out_lists
+from dbdiffusion.inference._left_out_rules import LeftOutRules, left_out_rules
 from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
+from dbdiffusion.inference._own_knowledge import check_left_out
 from dbdiffusion.inference._own_scale import own_scales
 from dbdiffusion.inference._paper import paper_estimate
+from dbdiffusion.inference._projection import (
+    ALTERNATIVES,
+    Projection,
+    check_alternative,
+    control_spread,
+    hits,
+    observed_along,
+    project,
+)
 from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, fit_rectifier
 from dbdiffusion.inference._references import ALL, References, effective_number
 from dbdiffusion.inference._shrinkage import Prior, shrunk_contrast, shrunk_null
 
+if TYPE_CHECKING:
+    from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
+
 __all__ = [
     "ALL",
+    "ALTERNATIVES",
     "FIRST",
     "MIN_REFERENCES",
     "PERMUTATIONS",
@@ -28,14 +47,20 @@ __all__ = [
     "Estimate",
     "Evidence",
     "HierarchicalRectifier",
+    "Interactions",
+    "LeftOutRules",
     "NullShare",
     "Prior",
+    "Projection",
     "Rectifier",
     "References",
     "VariancePrior",
     "adjust_p_values",
+    "check_alternative",
     "check_confidence",
+    "check_left_out",
     "confidence_features",
+    "control_spread",
     "discoveries_of",
     "effective_number",
     "effects_table",
@@ -45,17 +70,33 @@ __all__ = [
     "fit_hierarchical",
     "fit_rectifier",
     "fit_variance_prior",
+    "hits",
+    "interactions",
     "leave_one_out",
     "left_out_evidence",
     "left_out_lists",
+    "left_out_rules",
+    "observed_along",
     "own_scales",
     "paper_estimate",
     "placebo_evidence",
+    "project",
     "scores",
     "shrunk_contrast",
     "shrunk_null",
     "squared_errors",
     "to_cell_eval",
     "to_pertpy",
+    "unseen_along",
     "welch_contrast",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The hierarchical model, loaded when it is asked for: it is the only part that needs Pyro, and with it torch."""
+    if name in ("HierarchicalRectifier", "fit_hierarchical"):
+        from dbdiffusion.inference import _hierarchical
+
+        return getattr(_hierarchical, name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -4,10 +4,12 @@ from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_par
 from dbdiffusion.model._model import DBDiffusion
 from dbdiffusion.model._module import DBDiffusionVAE
 from dbdiffusion.model._options import training_options
+from dbdiffusion.model._pretrained import OWN_PARTS
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._training import DiffusionPlan, Unprofiled
 
 __all__ = [
+    "OWN_PARTS",
     "DBDiffusion",
     "DBDiffusionVAE",
     "DiffusionPlan",

@@ -12,6 +12,7 @@ from scvi.train import Trainer
 from dbdiffusion._words import whole_number
 from dbdiffusion.embedding import LeftOutSpaces
 from dbdiffusion.model._latents import LatentDataModule, fit_linear_part, standardised, steps_per_epoch
+from dbdiffusion.model._module import FOLDS
 from dbdiffusion.model._options import training_options
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._stages import TwoStageTrainingMixin
@@ -20,7 +21,6 @@ from dbdiffusion.screen import Screen, network_folds, perturbation_folds
 from dbdiffusion.storage import interruptible
 
 if TYPE_CHECKING:
-    from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import PerturbationSpace
     from dbdiffusion.model._latents import Latents
     from dbdiffusion.screen import LeftOut
@@ -114,13 +114,13 @@ class CrossFittingMixin(TwoStageTrainingMixin):
         reader = ScreenReader(self.adata_manager)
         latents = self._encode()
         parts = {name: self._space().parts(name) for name in screen.names}
-        folds = network_folds(parts, len(self.module.folds), seed)
+        folds = network_folds(parts, self.module.n_folds, seed)
         spaces = LeftOutSpaces(
             screen, self.module.n_embedding, reader.left_out(folds, screen.names)[1], self._user_vectors(), self.strategy
         )
         started = time.perf_counter()
         number, stored = np.full(len(screen.names), -1), []
-        for i, (fold, diffusion) in enumerate(zip(folds, self.module.folds, strict=False)):
+        for i, fold in enumerate(folds):
             kept = np.array([row for row, name in enumerate(screen.names) if name not in fold.excluded], dtype=int)
             number[[screen.names.index(name) for name in fold.scored]] = i
             space = spaces.space(i, spaces.ranking(i)) if len(kept) else None
@@ -136,15 +136,14 @@ class CrossFittingMixin(TwoStageTrainingMixin):
                 continue
             is_out = np.isin(reader.codes, [reader.categories.index(name) for name in fold.excluded])
             outside = latents.subset(np.flatnonzero(~is_out & reader.cells.takes_part))
-            self._fit_fold(
-                diffusion, space, outside, batch_size, max_epochs, plan_kwargs, accelerator, devices, enable_progress_bar
+            stored[-1]["weights"] = self._fit_fold(
+                space, outside, batch_size, max_epochs, plan_kwargs, accelerator, devices, enable_progress_bar
             )
         self.cross_fit_ = {"folds": number, "spaces": stored, "seconds": time.perf_counter() - started}
         self._predictors[None] = replace(self.predictor(), retrained=self._retrained(screen), _pools={})
 
     def _fit_fold(
         self,
-        diffusion: LatentDiffusion,
         space: PerturbationSpace,
         latents: Latents,
         batch_size: int,
@@ -153,10 +152,9 @@ class CrossFittingMixin(TwoStageTrainingMixin):
         accelerator: str,
         devices: int | list[int] | str,
         enable_progress_bar: bool,
-    ) -> None:
+    ) -> dict[str, np.ndarray]:
         conditions, origin = self._conditions([(space, self._told())])
-        self.module.set_stage("diffusion")
-        diffusion.reset()
+        diffusion = self.module.new_diffusion()
         fit_linear_part(diffusion, latents, conditions, origin)
         latents = standardised(latents, diffusion, conditions)
         data = LatentDataModule(latents, np.arange(len(latents.mean)), np.empty(0, dtype=int), batch_size)
@@ -165,14 +163,28 @@ class CrossFittingMixin(TwoStageTrainingMixin):
         trainer = Trainer(
             max_epochs=max_epochs, accelerator=accelerator, devices=devices, enable_progress_bar=enable_progress_bar
         )
-        try:
-            with interruptible("Cross-fitting was broken off; both stages are as they were."):
-                trainer.fit(plan, data)
-        finally:
-            self.module.set_stage("vae")
-            self.module.eval()
-            self.module.to(next(self.module.parameters()).device)
+        with interruptible("Cross-fitting was broken off; both stages are as they were."):
+            trainer.fit(plan, data)
         diffusion.is_fitted.fill_(True)
+        return {name: value.cpu().numpy() for name, value in diffusion.state_dict().items()}
+
+    def _take_up_folds(self) -> None:
+        """Folds that an earlier version saved among the module's weights, from now on among those of cross-fitting."""
+        before, self.module.folds_of_before = self.module.folds_of_before, {}
+        if self.cross_fit_ is None or not before:
+            return
+        spaces = [
+            {
+                **stored,
+                "weights": {
+                    name.removeprefix(f"{FOLDS}{i}."): value.cpu().numpy()
+                    for name, value in before.items()
+                    if name.startswith(f"{FOLDS}{i}.")
+                },
+            }
+            for i, stored in enumerate(self.cross_fit_["spaces"])
+        ]
+        self.cross_fit_ = {**self.cross_fit_, "spaces": spaces}
 
 
 def _completed(screen: Screen, left_out: LeftOut | None, reader: ScreenReader, context: str | None) -> Screen:

@@ -13,9 +13,9 @@ from scvi import REGISTRY_KEYS
 
 from dbdiffusion._words import known_word, whole_number
 from dbdiffusion.diffusion import steps_of
-from dbdiffusion.model._cells import InMemory, on_disk
 from dbdiffusion.predict import GenerationOptions
 from dbdiffusion.screen import listed_names
+from dbdiffusion.storage import InMemory, on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,18 +1,21 @@
-"""The module: scvi's VAE, unchanged, with a latent diffusion beside it and one more for every cross-fitting fold."""
+"""The module: scvi's VAE, unchanged, with a latent diffusion beside it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
 from scvi.module import VAE
-from torch import nn
 
 from dbdiffusion.diffusion import LatentDiffusion
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
+    from torch import Tensor
+
 Stage = Literal["vae", "diffusion"]
+FOLDS = "folds."  # what the names of weights of folds began with, when every module carried them
 
 
 class DBDiffusionVAE(VAE):
@@ -27,15 +30,15 @@ class DBDiffusionVAE(VAE):
     n_diffusion_hidden, n_diffusion_blocks
         Size of the denoising network.
     n_folds
-        Folds of perturbations for cross-fitting, each with a diffusion of its own.
+        Folds of perturbations for cross-fitting, whose diffusions are made when they are trained.
     **kwargs
         Passed to :class:`scvi.module.VAE`.
 
     Examples
     --------
     >>> module = DBDiffusionVAE(n_embedding=3, n_diffusion_hidden=16, n_diffusion_blocks=1, n_folds=2, n_input=11)
-    >>> len(module.folds)
-    2
+    >>> module.new_diffusion().mean.shape == module.diffusion.mean.shape
+    True
     """
 
     def __init__(
@@ -51,16 +54,24 @@ class DBDiffusionVAE(VAE):
         super().__init__(**kwargs)
         self.n_embedding, self.n_context = n_embedding, n_context
         sizes = (self.n_latent, n_embedding + n_context, n_diffusion_hidden, n_diffusion_blocks)
+        self._sizes, self.n_folds = sizes, n_folds
         self.diffusion = LatentDiffusion(*sizes)
-        self.folds = nn.ModuleList(LatentDiffusion(*sizes) for _ in range(n_folds))
+        self.folds_of_before: dict[str, Tensor] = {}
         self._stage: Stage = "vae"
         self._frozen: frozenset[str] = frozenset()
         self.set_stage("vae")
 
-    @property
-    def diffusions(self) -> tuple[LatentDiffusion, ...]:
-        """The main latent diffusion and those of the folds."""
-        return (self.diffusion, *self.folds)  # type: ignore[arg-type]
+    def new_diffusion(self) -> LatentDiffusion:
+        """Another latent diffusion of the same size, untrained, on the same device; it is no part of the module."""
+        diffusion = LatentDiffusion(*self._sizes).to(self.diffusion.mean.device)
+        diffusion.averaged.requires_grad_(requires_grad=False)
+        return diffusion
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        """As torch's; weights of folds, which earlier versions kept here, are laid aside in ``folds_of_before``."""
+        self.folds_of_before = {name: value for name, value in state_dict.items() if name.startswith(FOLDS)}
+        own = {name: value for name, value in state_dict.items() if not name.startswith(FOLDS)}
+        return super().load_state_dict(own, *args, **options)
 
     def keep_frozen(self) -> None:
         """What is frozen now, as scArches leaves it, stays frozen in stage one."""
@@ -71,9 +82,8 @@ class DBDiffusionVAE(VAE):
         self._stage = stage
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(stage == "vae" and name not in self._frozen)
-        for diffusion in self.diffusions:
-            diffusion.denoiser.requires_grad_(stage == "diffusion")
-            diffusion.averaged.requires_grad_(requires_grad=False)
+        self.diffusion.denoiser.requires_grad_(stage == "diffusion")
+        self.diffusion.averaged.requires_grad_(requires_grad=False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
@@ -81,6 +91,6 @@ class DBDiffusionVAE(VAE):
         super().train(mode)
         if self._stage == "diffusion":
             for name, child in self.named_children():
-                if name not in ("diffusion", "folds"):
+                if name != "diffusion":
                     child.eval()
         return self

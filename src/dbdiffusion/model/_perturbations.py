@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -12,7 +12,8 @@ from dbdiffusion.data import PerturbationField, aligned_vectors, check_vectors, 
 from dbdiffusion.embedding import ALL_STRATEGIES
 from dbdiffusion.model._predictors import PredictorsMixin
 from dbdiffusion.model._screen import genes_of
-from dbdiffusion.screen import NameRule, listed_names
+from dbdiffusion.predict import own_table
+from dbdiffusion.screen import NameRule, listed_names, meant, one_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ class PerturbationMixin(PredictorsMixin):
 
     added_perturbations_: list[str]
     added_vectors_: pd.DataFrame | None
+    own_predictors_: dict[str, pd.DataFrame] | None = None  # of a model that was saved before there were any
 
     @property
     def strategy(self) -> str:
@@ -108,6 +110,89 @@ class PerturbationMixin(PredictorsMixin):
         if embeddings is not None:
             self._forget_predictors()
         self.added_perturbations_ = [*self.added_perturbations_, *names]
+
+    def add_predictor(self, name: str, effects: Any) -> float:
+        """Let the predictions of another model be stacked, rectified, tested and calibrated beside ours.
+
+        The table must hold every measured perturbation *as if it had not been measured*: leave a fold of perturbations out,
+        train the other model on the rest, predict the fold, put the folds together; predict the targets by the model of all.
+        That it was made so is your word. What cannot be is refused: an error on the references below their known noise.
+
+        Parameters
+        ----------
+        name
+            Of the predictor, as ``attrs["weights"]`` of the tables shows its weight.
+        effects
+            DataFrame (index = perturbations, columns = genes) or AnnData of effects against control, mean log1p CP10K: every
+            measured perturbation, and every target that will be asked for.
+
+        Returns
+        -------
+        float
+            Squared error on the references over the noise of their observed effects: 1 is as good as the truth.
+
+        Raises
+        ------
+        ValueError
+            If the name is taken, the model has contexts, or the predictions were made with the references' cells.
+        KeyError
+            If a gene or a reference is missing.
+        TypeError
+            If it is no table.
+
+        Examples
+        --------
+        >>> import copy
+        >>> import pandas as pd
+        >>> copied = copy.deepcopy(model)
+        >>> names = [*copied.perturbation_names, *unseen]
+        >>> no_effect = pd.DataFrame(0.0, index=names, columns=adata.var_names)
+        >>> copied.add_predictor("nothing", no_effect) > 1
+        True
+        >>> table = copied.predict_effects(unseen[0], n_cells=64)
+        >>> float(table.attrs["weights"]["single"]["nothing"])
+        0.0
+        """
+        name = one_name(name)
+        known = self.own_predictors_ or {}
+        taken = sorted({"generated", *ALL_STRATEGIES, *known})
+        if name in taken:
+            msg = f"{name!r} is the name of a predictor that is there already; choose one that is none of {taken}."
+            raise ValueError(msg)
+        if self.contexts:
+            msg = "Predictors of your own are for models without contexts: a table says nothing of contexts."
+            raise ValueError(msg)
+        rule = self._name_rule()
+        table, error = own_table(self.predictor(), name, effects, rule)
+        self.own_predictors_ = {**known, name: table.effects}
+        self._forget_predictors()
+        return error
+
+    def remove_predictor(self, name: str) -> None:
+        """Take a predictor away that was added.
+
+        Raises
+        ------
+        KeyError
+            If there is none of the name.
+
+        Examples
+        --------
+        >>> import copy
+        >>> import pandas as pd
+        >>> copied = copy.deepcopy(model)
+        >>> names = copied.perturbation_names
+        >>> _ = copied.add_predictor("nothing", pd.DataFrame(0.0, index=names, columns=adata.var_names))
+        >>> copied.remove_predictor("nothing")
+        >>> copied.predict_effects(unseen[0], n_cells=64).attrs["weights"]["single"].keys() == {"generated", "knn", "ridge"}
+        True
+        """
+        known = self.own_predictors_ or {}
+        if name not in known:
+            msg = f"No predictor {name!r} was added, only {sorted(known)}.{meant(str(name), known)}"
+            raise KeyError(msg)
+        self.own_predictors_ = {key: table for key, table in known.items() if key != name} or None
+        self._forget_predictors()
 
     def _name_rule(self) -> NameRule:
         state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]

@@ -14,7 +14,7 @@ from dbdiffusion.data import PerturbationField
 from dbdiffusion.embedding import LeftOutSpaces, fit_effect_space, fit_space, one_gene_space
 from dbdiffusion.model._decoder import VAEDecoder
 from dbdiffusion.model._each_context import context_name
-from dbdiffusion.predict import Conditions, Generator, Predictor, Retrained
+from dbdiffusion.predict import Conditions, Generator, OwnTable, Predictor, Retrained
 from dbdiffusion.screen import GeneSpace, Screen
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from scvi.model import SCVI as _Base
     from torch import Tensor
 
+    from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import EffectSpace, PerturbationSpace
-    from dbdiffusion.screen import LeftOut
+    from dbdiffusion.screen import LeftOut, NameRule
 else:
     _Base = object
 
@@ -36,6 +37,7 @@ class PredictorsMixin(_Base):
     _predictors: dict[str | None, Predictor]
     _revision: int
     cross_fit_: dict | None
+    own_predictors_: dict[str, pd.DataFrame] | None
     context_screens_: dict[str, dict] | None
 
     if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class PredictorsMixin(_Base):
         def _screen(self) -> Screen: ...
         def _require_diffusion(self) -> None: ...
         def _user_vectors(self) -> pd.DataFrame | None: ...
+        def _name_rule(self) -> NameRule: ...
 
     def predictor(self, context: str | None = None) -> Predictor:
         """What answers all questions about the screen, or about one context: screen, space and generator in one.
@@ -119,7 +122,8 @@ class PredictorsMixin(_Base):
         )
         generator = Generator(VAEDecoder(self.module), self.module.diffusion, screen, self._told(context))
         retrained = () if context is not None else self._retrained(screen)
-        return Predictor(screen, space, left_out, generator, retrained, self._revision, lambda: self._revision)
+        own = {name: OwnTable(table, self._name_rule()) for name, table in (self.own_predictors_ or {}).items()}
+        return Predictor(screen, space, left_out, generator, own, retrained, self._revision, lambda: self._revision)
 
     def _context_predictors(self, screens: dict[str, Screen], left_out: LeftOut | None) -> dict[str | None, Predictor]:
         """Their spaces share the principal components of all contexts' effects, and gene space without each fold."""
@@ -146,10 +150,17 @@ class PredictorsMixin(_Base):
             return ()
         folds = self.cross_fit_["folds"]
         return tuple(
-            Retrained(diffusion, self._fold_space(screen, stored), tuple(np.flatnonzero(folds == fold).tolist()))
-            for fold, (stored, diffusion) in enumerate(zip(self.cross_fit_["spaces"], self.module.folds, strict=False))
+            Retrained(
+                self._fold_diffusion(stored), self._fold_space(screen, stored), tuple(np.flatnonzero(folds == fold).tolist())
+            )
+            for fold, stored in enumerate(self.cross_fit_["spaces"])
             if len(stored["kept"])
         )
+
+    def _fold_diffusion(self, stored: dict) -> LatentDiffusion:
+        diffusion = self.module.new_diffusion()
+        diffusion.load_state_dict({name: torch.as_tensor(value) for name, value in stored["weights"].items()})
+        return diffusion.eval()
 
     def _fold_space(self, screen: Screen, stored: dict) -> PerturbationSpace:
         kept, noise = stored["kept"], stored.get("noise")

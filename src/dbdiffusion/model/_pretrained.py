@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-OWN_PARTS = ("diffusion.", "folds.")  # of the state dict; all else is the VAE's
+OWN_PARTS = ("diffusion.",)  # of the state dict; all else is the VAE's
 
 
 class PretrainedMixin(_Base):

@@ -79,8 +79,7 @@ class QueryMixin(_Base):
         """
         reference = reference_model
         if isinstance(reference, str | Path):
-            reference_model = str(reference)
-            reference = cls.load(reference_model, adata=False)
+            reference = cls.load(str(reference), adata=False)
         reference._require_vae()
         if reference.contexts:
             msg = "A model with contexts cannot be taken to new cells yet; train one on all cells together."
@@ -90,7 +89,7 @@ class QueryMixin(_Base):
             check_genes(_genes_in(adata, reference), genes_of(reference.registry_), PREPARE)
         model = super().load_query_data(
             adata,
-            reference_model,
+            reference,
             unfrozen=unfrozen,
             freeze_expression=freeze_expression,
             freeze_batchnorm_encoder=freeze_batchnorm_encoder,
@@ -159,8 +158,6 @@ class QueryMixin(_Base):
         self.history_ = self.train_indices_ = self.validation_indices_ = self.test_indices_ = None
         self._forget_predictors()
         self._cached_screen = None
-        for fold in self.module.folds:
-            fold.is_fitted.fill_(False)
         if self.is_diffusion_trained_:
             self.reference_screen_ = self.screen_
             self._cached_screen = self._read_screens()[0]

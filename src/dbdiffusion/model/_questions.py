@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dbdiffusion.model._calibration import CalibrationMixin
+from dbdiffusion.model._directions import DirectionsMixin
 from dbdiffusion.screen import one_name
 
 
-class Questions(CalibrationMixin):
+class Questions(DirectionsMixin):
     """Answered by the :class:`~dbdiffusion.predict.Predictor` that :meth:`predictor` returns."""
 
     def perturbation_embeddings(self) -> pd.DataFrame:

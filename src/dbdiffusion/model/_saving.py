@@ -143,12 +143,14 @@ class SavingMixin(_Base):
                 if cells.is_file():
                     check_companion(cells, companions)
         try:
-            return super().load(str(dir_path), adata, accelerator=accelerator, device=device, prefix=prefix, **kwargs)
+            model = super().load(str(dir_path), adata, accelerator=accelerator, device=device, prefix=prefix, **kwargs)
         except UNREADABLE as error:
             if isinstance(error, TypeError) and "AnnData" in str(error):
                 raise  # of the cells, not of the file
             msg = f"{str(file)!r} cannot be loaded as a {cls.__name__}: {type(error).__name__}: {error}"
             raise ValueError(msg) from error
+        model._take_up_folds()
+        return model
 
     @staticmethod
     def load_registry(dir_path: str | Path, prefix: str | None = None) -> dict:

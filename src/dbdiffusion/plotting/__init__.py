@@ -1,6 +1,7 @@
 """Plots: matplotlib only. A plot takes a table and an axes, and returns the axes."""
 
 from dbdiffusion.plotting._calibration import coverage_by_level, null_quantiles, pit_histogram
+from dbdiffusion.plotting._comparison import errors_by_target
 from dbdiffusion.plotting._effects import gene_intervals, predicted_against_observed, volcano
 from dbdiffusion.plotting._ranked import ranked_effects
 from dbdiffusion.plotting._training import cell_map, losses
@@ -8,6 +9,7 @@ from dbdiffusion.plotting._training import cell_map, losses
 __all__ = [
     "cell_map",
     "coverage_by_level",
+    "errors_by_target",
     "gene_intervals",
     "losses",
     "null_quantiles",

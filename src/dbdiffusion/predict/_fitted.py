@@ -13,11 +13,9 @@ from dbdiffusion.inference import (
     MIN_REFERENCES,
     DiscoveryRule,
     Estimate,
-    HierarchicalRectifier,
     Rectifier,
     References,
     discoveries_of,
-    fit_hierarchical,
     fit_rectifier,
     scores,
 )
@@ -26,6 +24,7 @@ from dbdiffusion.predict._pool import ReferencePool, references_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dbdiffusion.inference import HierarchicalRectifier
     from dbdiffusion.predict._predictor import Predictor
     from dbdiffusion.predict._recipe import Recipe
 
@@ -55,6 +54,8 @@ def fit(predictor: Predictor, recipe: Recipe, pool: ReferencePool, members: np.n
     """Fit what predicts targets like some members of the pool."""
     references = references_of(predictor, pool, members, recipe.reference_set)
     if recipe.method == "hierarchical" and len(members) >= MIN_REFERENCES:
+        from dbdiffusion.inference import fit_hierarchical  # the only part that needs Pyro
+
         fitted = fit_hierarchical(references, seed=recipe.options.seed)
         if not fitted.converged:
             say(

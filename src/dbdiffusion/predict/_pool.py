@@ -84,6 +84,7 @@ def reference_pool(predictor: Predictor, recipe: Recipe, spaces: LeftOutSpaces |
         Without each fold, for ``"embedding"``, of a placebo, which has no reference sets; None means the screen's own.
     """
     screen, space = predictor.screen, predictor.space
+    own = spaces is None and recipe.cross_fitting != "in_sample"  # a placebo knows nothing, so it has no other model either
     blocks: list[tuple[list[int], dict[str, np.ndarray]]] = []
     placements: list[Placement] = []
     unplaced: set[int] = set()
@@ -93,7 +94,7 @@ def reference_pool(predictor: Predictor, recipe: Recipe, spaces: LeftOutSpaces |
         groups = [(one, [screen.names[row] for row in rows]) for one, rows in (*placed, *rest)]
         rows = [row for _, kept in (*placed, *rest) for row in kept]
         if rows:
-            blocks.append((rows, predictions(predictor, generator, groups, recipe)[0]))
+            blocks.append((rows, predictions(predictor, generator, groups, recipe, own)[0]))
             placements += [*placed, *rest]
     rows = [row for block, _ in blocks for row in block]
     order = np.argsort(rows)
@@ -104,7 +105,7 @@ def reference_pool(predictor: Predictor, recipe: Recipe, spaces: LeftOutSpaces |
         names=names,
         predicted={
             name: np.concatenate([none, *(values[name] for _, values in blocks)])[order]
-            for name in predictors(space, recipe.cross_fitting)
+            for name in (*predictors(space, recipe.cross_fitting), *(predictor.own if own else ()))
         },
         sets={} if spaces is not None else weights_of_others(placements, screen.names, names),
         is_combination=np.array([len(space.parts(name)) > 1 for name in names], dtype=bool),
@@ -161,7 +162,11 @@ def predictors(space: PerturbationSpace, cross_fitting: str) -> tuple[str, ...]:
 
 
 def predictions(
-    predictor: Predictor, generator: Generator, groups: Sequence[tuple[PerturbationSpace, Sequence[str]]], recipe: Recipe
+    predictor: Predictor,
+    generator: Generator,
+    groups: Sequence[tuple[PerturbationSpace, Sequence[str]]],
+    recipe: Recipe,
+    own: bool | None = None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Every predictor's effects (n, G), and the Monte-Carlo variance of the generated ones.
 
@@ -175,6 +180,8 @@ def predictions(
         Names and the space that places them.
     recipe
         How means are generated.
+    own
+        Whether predictors that were added count too; None means unless in sample.
     """
     groups = [(space, names) for space, names in groups if len(names)]
     trained_on = groups[0][0].effects if recipe.cross_fitting == "k_fold" else predictor.space.effects
@@ -185,7 +192,10 @@ def predictions(
         for strategy in predictors(predictor.space, recipe.cross_fitting)
         if strategy != GENERATED
     }
-    return {GENERATED: generated, **direct}, noise
+    brought = {}
+    if recipe.cross_fitting != "in_sample" if own is None else own:
+        brought = {name: table.of([one for _, names in groups for one in names]) for name, table in predictor.own.items()}
+    return {GENERATED: generated, **direct, **brought}, noise
 
 
 def _on_axes(axes: EffectSpace, space: PerturbationSpace, names: Sequence[str]) -> np.ndarray:

@@ -11,16 +11,18 @@ import pandas as pd
 from dbdiffusion.predict._answers import measured_answers, paper_answers, rectified_answers, shrunk_answers
 from dbdiffusion.predict._calibration import Calibration, calibrate
 from dbdiffusion.predict._confidence import confidence_table
+from dbdiffusion.predict._own import check_predicted
 from dbdiffusion.predict._pool import ReferencePool, reference_pool
 from dbdiffusion.predict._table import answers_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import LeftOutSpaces, PerturbationSpace
     from dbdiffusion.predict._fitted import Fitted
     from dbdiffusion.predict._generator import Generator
+    from dbdiffusion.predict._own import OwnTable
     from dbdiffusion.predict._recipe import Recipe
     from dbdiffusion.screen import Screen
 
@@ -58,6 +60,8 @@ class Predictor:
         The spaces without each fold of perturbations.
     generator
         From an embedding to effects and cells.
+    own
+        Name to table (names x genes) of predictions by another model, stacked beside ours.
     retrained
         Folds whose diffusion was retrained, for ``cross_fitting="k_fold"``.
     revision
@@ -70,6 +74,7 @@ class Predictor:
     space: PerturbationSpace
     left_out: LeftOutSpaces
     generator: Generator
+    own: Mapping[str, OwnTable] = field(default_factory=dict)
     retrained: tuple[Retrained, ...] = ()
     revision: int = 0
     revision_now: Callable[[], int] | None = None
@@ -135,6 +140,8 @@ class Predictor:
         unseen = [name for name in names if not self.space.is_measured(name)]
         measured = [name for name in names if self.space.is_measured(name)]
         self.space.embed(unseen)  # raises for what nothing places, before any costly step
+        if recipe.method != "paper":
+            check_predicted(self, unseen)
         if recipe.fdr == "all" and unseen and recipe.method == "cross_fit":
             msg = (
                 f"`fdr='all'` adjusts p-values of measured perturbations together; {unseen[:3]} are unseen, and their lists "

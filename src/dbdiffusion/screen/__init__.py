@@ -3,6 +3,8 @@
 from dbdiffusion.screen._chance import norm_cv
 from dbdiffusion.screen._clusters import louvain_clusters, unit
 from dbdiffusion.screen._control import ControlHalves, control_halves
+from dbdiffusion.screen._direction import direction_between, direction_weights
+from dbdiffusion.screen._effect_tables import effect_table
 from dbdiffusion.screen._effects import (
     MIN_EXPRESSING,
     GroupMoments,
@@ -45,6 +47,9 @@ __all__ = [
     "contrast_weights",
     "contrast_within_batches",
     "control_halves",
+    "direction_between",
+    "direction_weights",
+    "effect_table",
     "folded_name",
     "gene_vectors",
     "gene_vectors_without",

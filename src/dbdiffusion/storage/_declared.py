@@ -30,13 +30,15 @@ ATTRIBUTES: dict[str, tuple[type, ...]] = {
     "cross_fit_": (dict, _NONE),
     "added_perturbations_": (list,),
     "added_vectors_": (pd.DataFrame, _NONE),
+    "own_predictors_": (dict, _NONE),
     "strategy_": (str,),
     "run_name_": (str,),
     "run_id_": (str,),
     "get_normalized_function_name_": (str,),
 }
 CALLED = ("get_normalized_function_name_", "get_normalized_expression")  # scvi-tools calls the method that it names
-REPEATED = ("n_layers", "n_folds", "n_diffusion_blocks")  # arguments that say how often something is built
+REPEATED = ("n_layers", "n_diffusion_blocks")  # arguments that say how often something is built
+FOLDS = "folds."  # weights that earlier versions kept in every module, see the module's `load_state_dict`
 UNBUILDABLE = (KeyError, TypeError, AttributeError, ValueError, RuntimeError, IndexError, OverflowError)
 
 
@@ -113,7 +115,7 @@ def check_sizes(
         msg = f"{where} declares no model that can be built: {type(error).__name__}: {error}"
         raise ValueError(msg) from error
     declared = {name: tuple(value.shape) for name, value in drawn_up.items()}
-    brought = {name: array.shape for name, array in state.items()}
+    brought = {name: array.shape for name, array in state.items() if not name.startswith(FOLDS)}
     if declared != brought:
         name = sorted(set(declared.items()) ^ set(brought.items()))[0][0]
         raise ValueError(_too_large(where, f"{name!r} of shape {declared.get(name)}", brought.get(name, "nothing")))

@@ -3,8 +3,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dbdiffusion.model import _cells
-from dbdiffusion.model._cells import InMemory, check_memory, installed_memory, on_disk
+from dbdiffusion.storage import _cells
+from dbdiffusion.storage._cells import InMemory, check_memory, installed_memory, on_disk
 
 N, G = 11, 7
 COUNTS = np.random.default_rng(0).poisson(0.7, (N, G)).astype(np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from anndata.io import write_elem
 
-from dbdiffusion.storage import whole_file
+from dbdiffusion.storage._files import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,115 @@
+"""What targets would be predicted had each reference not been measured, along a direction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dbdiffusion.inference._references import ALL
+from dbdiffusion.inference._tuning import Tuning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dbdiffusion.inference._rectifier import Rectifier
+    from dbdiffusion.inference._references import References
+    from dbdiffusion.inference._tuning import Tuned
+
+
+@dataclass(frozen=True)
+class LeftOutRules:
+    """K rules of prediction, each without one reference.
+
+    Weights, shrinkage, reference set and the rectifier's mean are those found without it; what the predictors say of targets
+    stays.
+
+    Parameters
+    ----------
+    rectifier
+        Fitted to all references.
+    references
+        Own genes filled.
+    chosen
+        (K,) weights without each.
+    slope
+        (K,) that multiplies them.
+    """
+
+    rectifier: Rectifier
+    references: References
+    chosen: tuple[Tuned, ...]
+    slope: np.ndarray
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Of the references whose errors tell how far a target may lie from its prediction."""
+        return np.flatnonzero(self.rectifier.spread_from)
+
+    def along(
+        self,
+        direction: np.ndarray,
+        predicted: Mapping[str, np.ndarray],
+        sets: Mapping[str, np.ndarray | None] | None = None,
+    ) -> np.ndarray:
+        """Targets along a direction (T, references that count), predicted without each of them.
+
+        Parameters
+        ----------
+        direction
+            (G,) weights of the genes.
+        predicted
+            Predictor to (T, G), of the targets.
+        sets
+            As in :meth:`Rectifier.estimate`.
+
+        Raises
+        ------
+        ValueError
+            If the direction has not G weights.
+        """
+        n_genes = self.references.effect.shape[1]
+        if np.shape(direction) != (n_genes,):
+            msg = f"A direction must have one weight a gene, ({n_genes},), got shape {np.shape(direction)}."
+            raise ValueError(msg)
+        observed = self.references.effect @ direction
+        ours = np.stack([values @ direction for values in self.references.predicted.values()])  # (Q, K)
+        theirs = np.stack([predicted[name] @ direction for name in self.references.predicted])  # (Q, T)
+        answer = np.empty((theirs.shape[1], len(self.rows)))
+        for column, i in enumerate(self.rows):
+            tuned = self.chosen[i]
+            weights = (sets or {ALL: None})[tuned.reference_set]
+            weights = np.ones((1, len(observed))) if weights is None else np.array(weights)
+            weights[:, i] = 0
+            mean = weights @ (observed - tuned.weight @ ours) / np.maximum(weights.sum(axis=1), 1e-300)
+            answer[:, column] = self.slope[i] * (tuned.weight @ theirs + tuned.rho * mean)
+        return answer
+
+
+def left_out_rules(rectifier: Rectifier, references: References, lam: float | None = None) -> LeftOutRules:
+    """Tune without each reference.
+
+    Parameters
+    ----------
+    rectifier, references, lam
+        Fitted, what it was fitted on, and how, see :func:`fit_rectifier`.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import References, fit_rectifier
+    >>> rng = np.random.default_rng(0)
+    >>> seen = rng.standard_normal((20, 50))
+    >>> references = References(seen, np.zeros((20, 50)), np.zeros(50), {"exact": seen})
+    >>> rules = left_out_rules(fit_rectifier(references), references)
+    >>> rules.along(np.ones(50), {"exact": rng.standard_normal((2, 50))}).shape
+    (2, 20)
+    """
+    filled = references.without_own_genes()
+    tuning = Tuning(filled, lam)
+    chosen = tuple(tuning.choose(without=i) for i in range(len(filled.effect)))
+    raw = filled.effect - tuning.leave_one_out_errors()
+    square = np.einsum("kg,kg->k", raw, raw)
+    product = np.einsum("kg,kg->k", raw, rectifier.loo_predicted)
+    slope = np.divide(product, square, out=np.ones(len(square)), where=square > 0)
+    return LeftOutRules(rectifier, filled, chosen, slope)

@@ -1,0 +1,264 @@
+"""Which perturbations do this, which can be asked, which to measure next, which interact, and all of them at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scvi import settings
+from scvi.utils import track
+
+from dbdiffusion._words import real_number, whole_number
+from dbdiffusion.model._calibration import CalibrationMixin
+from dbdiffusion.model._each_context import asks_for_context, in_each_context
+from dbdiffusion.model._targets import check_not_control
+from dbdiffusion.predict import (
+    GenerationOptions,
+    GeneticInteractions,
+    Recipe,
+    candidate_names,
+    candidate_table,
+    interactions_of,
+    rank,
+    suggested,
+)
+from dbdiffusion.screen import listed_names
+from dbdiffusion.storage import write_effects
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+QUIET_FROM = 30  # logging.WARNING: `scvi.settings.verbosity` at which nothing is said of progress
+
+
+class DirectionsMixin(CalibrationMixin):
+    """``rank_targets``, ``candidates``, ``suggest_targets``, ``interactions`` and ``write_effects``."""
+
+    @in_each_context
+    def rank_targets(
+        self,
+        direction: Any,
+        candidates: str | Sequence[str] | None = None,
+        threshold: float = 0.0,
+        alternative: str = "greater",
+        confidence: float = 0.95,
+        n_cells: int = 512,
+        seed: int = 0,
+        context: str | Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Which knock-outs do this? Candidates ranked by their effect along one direction over genes.
+
+        Effects are projected first and judged then, by left-out references and without an assumption on how genes' errors are
+        correlated. A statement is about what a candidate would show, were it measured with a reference's number of cells.
+
+        Parameters
+        ----------
+        direction
+            A gene, a list of genes (their mean), or weights by gene (Series or dict): a signature, or the way from one cell
+            state to another, :func:`dbdiffusion.screen.direction_between`.
+        candidates
+            Names, measured or not; None means all that can be asked, see :meth:`candidates`. With few references short lists
+            can be told apart and long ones cannot: a warning says how long.
+        threshold
+            How far beyond which a candidate must go, on the scale of the direction.
+        alternative
+            ``"greater"``, ``"less"``, or ``"two-sided"``: farther than the threshold from zero, on the side that is predicted.
+        confidence
+            Of the intervals. 95 % need 19 references.
+        n_cells, seed
+            How means are generated.
+        context
+            Name or names of contexts; None means all. The table then has a column ``context``.
+
+        Returns
+        -------
+        DataFrame
+            One row a candidate, farthest first: ``target, status`` (``measured`` or ``unseen``)``, effect`` (along the
+            direction)``, ci_low, ci_high, p_value, q_value`` (Benjamini-Hochberg over the unseen, and over the measured
+            ones)``, in_direction`` (the candidate's own gene has a weight; that gene's effect is not predicted).
+            ``attrs["single"]`` and ``attrs["combination"]``: how many candidates can be told apart, and ``head``, the precision
+            of the first of the ranking by left-out references, which needs no list.
+
+        Raises
+        ------
+        KeyError
+            If nothing places a candidate, or a gene is not measured.
+        ValueError
+            If the direction is empty or an option out of range.
+
+        Notes
+        -----
+        Intervals are jackknife+ (at least 1 - 2 alpha whatever the predictor, about 1 - alpha where it is stable). P-values are
+        conformal (Jin & Candes, JMLR 2023), the largest over control means that cannot be ruled out at 5 %.
+
+        Examples
+        --------
+        >>> table = model.rank_targets(adata.var_names[5], [*unseen, *model.perturbation_names[:2]], confidence=0.8, n_cells=64)
+        >>> sorted(table["status"].unique()), bool((table["effect"].diff().dropna() <= 0).all())
+        (['measured', 'unseen'], True)
+        """
+        del context  # dealt with by the decorator
+        recipe = Recipe(GenerationOptions(seed=seed), confidence=confidence, n_cells=n_cells)
+        predictor = self._predictor_for(recipe)
+        names = candidate_names(predictor.space) if candidates is None else self._target_names(candidates, predictor)
+        return rank(predictor, direction, names, recipe, threshold, alternative, _progress("Ranking"))
+
+    @asks_for_context
+    def candidates(self, names: str | Sequence[str] | None = None) -> pd.DataFrame:
+        """Every name that can be asked, so that nobody finds out by an error.
+
+        Parameters
+        ----------
+        names
+            Only these; None means measured perturbations, genes that something places, and names with vectors of your own.
+            Any combination of them can be asked, too.
+
+        Returns
+        -------
+        DataFrame
+            One row a name: ``target, status`` (``measured`` or ``unseen``)``, strategy`` (that places it)``, similarity``
+            (cosine with the most similar measured perturbation, ``nearest``)``, coherence`` (0 to 1, how much its measured
+            neighbours agree; high is to be trusted more).
+
+        Raises
+        ------
+        KeyError
+            If nothing places a name.
+
+        Examples
+        --------
+        >>> table = model.candidates()
+        >>> bool(table["target"].is_unique), set(unseen) <= set(table["target"])
+        (True, True)
+        """
+        predictor = self.predictor()
+        return candidate_table(predictor, None if names is None else self._target_names(names, predictor))
+
+    @asks_for_context
+    def suggest_targets(self, n: int, candidates: str | Sequence[str] | None = None) -> pd.DataFrame:
+        """Which perturbations to measure next, so that most is learnt about those that stay unmeasured.
+
+        An unmeasured gene is predicted from measured ones that are like it. So the genes are taken, one after the other, that
+        are most like the many genes for which nothing similar was measured yet.
+
+        Parameters
+        ----------
+        n
+            How many.
+        candidates
+            Names to choose from, which are also those to be covered; None means all that can be asked.
+
+        Returns
+        -------
+        DataFrame
+            In the order of choice: ``rank, target, similarity`` (to the most similar measured perturbation,
+            ``nearest``)``, gain`` (candidates' worth that it covers)``, covered`` (mean similarity of all candidates to what
+            would then be measured).
+
+        Raises
+        ------
+        ValueError
+            If there are fewer candidates.
+        KeyError
+            If nothing places one.
+
+        Examples
+        --------
+        >>> model.suggest_targets(3)["rank"].tolist()
+        [1, 2, 3]
+        """
+        predictor = self.predictor()
+        return suggested(predictor, n, None if candidates is None else self._target_names(candidates, predictor))
+
+    @asks_for_context
+    def interactions(self, pairs: str | Sequence[str] | None = None, confidence: float = 0.95) -> GeneticInteractions:
+        """What pairs do beyond the sum of their parts: buffering, additive or synergistic, and on which genes.
+
+        Parameters
+        ----------
+        pairs
+            Combinations, measured or not; None means all measured ones whose parts were measured.
+        confidence
+            Of the intervals.
+
+        Returns
+        -------
+        GeneticInteractions
+            Tables of pairs and of their genes. Of a measured pair: observed effect less those of its parts, the error of the
+            control cells counted once. Of an unseen pair: where a new pair like the measured ones would lie; which one
+            interacts nobody can tell from that.
+
+        Raises
+        ------
+        ValueError
+            If there is no such pair, or a name is no combination.
+
+        Examples
+        --------
+        >>> model.interactions([f"{unseen[0]}+{unseen[1]}"]).said
+        'Only 0 measured pairs tell what pairs do beyond the sum of their parts, and at least 3 are needed: nothing is said.'
+        """
+        confidence = real_number("confidence", confidence, 0, 1, strictly=True)
+        predictor = self.predictor()
+        return interactions_of(predictor, None if pairs is None else self._target_names(pairs, predictor), confidence)
+
+    @asks_for_context
+    def write_effects(
+        self, store: str | Path, targets: str | Sequence[str] | None = None, chunk: int = 100, **options: Any
+    ) -> Path:
+        """Effects of many targets in a zarr store, in little memory; a run that was killed goes on where it stopped.
+
+        Parameters
+        ----------
+        store
+            Folder that appears when all is done, for instance ``"effects.zarr"``. Until then parts lie beside it.
+        targets
+            Names; None means all that can be asked, see :meth:`candidates`.
+        chunk
+            Targets at once.
+        **options
+            As in :meth:`differential_expression_ppi`.
+
+        Returns
+        -------
+        Path
+            Of the store: an AnnData, targets x genes, as :func:`dbdiffusion.to_anndata` makes it. Read it with
+            :func:`anndata.read_zarr`.
+
+        Raises
+        ------
+        FileExistsError
+            If the store exists.
+        ValueError
+            If parts of another list of targets lie there, or an option is out of range.
+        KeyError
+            If nothing places a target.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import anndata
+        >>> folder = tempfile.mkdtemp()
+        >>> store = model.write_effects(f"{folder}/effects.zarr", unseen, chunk=1, n_cells=64)
+        >>> anndata.read_zarr(store).obs_names.tolist() == unseen
+        True
+        """
+        predictor, chunk = self.predictor(), whole_number("chunk", chunk, 1)
+        names = candidate_names(predictor.space) if targets is None else self._target_names(listed_names(targets), predictor)
+        check_not_control(names, predictor.screen.control)
+        predictor.space.check_placed([name for name in names if not predictor.space.is_measured(name)])
+        return write_effects(
+            Path(store), names, lambda some: self.predict_effects(some, **options), chunk, _progress("Effects of targets")
+        )
+
+
+def _progress(description: str) -> Any:
+    """A progress bar of scvi-tools, but for quiet settings and few steps."""
+    quiet = int(settings.verbosity) >= QUIET_FROM
+
+    def tracked(steps: Any) -> Any:
+        return track(steps, description=description) if len(steps) > 1 and not quiet else steps
+
+    return tracked

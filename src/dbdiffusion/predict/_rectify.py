@@ -1,0 +1,304 @@
+"""Rectified effects from tables alone: any predictor, no network."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dbdiffusion.inference import (
+    MIN_REFERENCES,
+    References,
+    check_confidence,
+    check_left_out,
+    discoveries_of,
+    effects_table,
+    fit_rectifier,
+    scores,
+)
+from dbdiffusion.screen import NameRule, effect_table, listed_names, meant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dbdiffusion.inference import Rectifier
+    from dbdiffusion.screen import ControlHalves
+
+COLUMNS = (
+    "target", "variable", "effect", "log_fc", "se", "df", "ci_low", "ci_high", "statistic", "p_value", "adj_p_value", "lam",
+    "tau", "n_reference", "status", "contrast", "lfsr", "error_rate",
+)  # fmt: skip
+
+
+def rectify(
+    observed: pd.DataFrame,
+    predictions: pd.DataFrame | Mapping[str, pd.DataFrame],
+    targets: str | Sequence[str] | None = None,
+    se: pd.DataFrame | None = None,
+    control_se: pd.Series | None = None,
+    confidence: float = 0.95,
+    lam: float | None = None,
+    separator: str = "+",
+    halves: ControlHalves | None = None,
+    **known: Any,
+) -> pd.DataFrame:
+    """Effects with intervals and p-values of perturbations nobody measured, from a table of any model's predictions.
+
+    The measured perturbations that were predicted *without their cells* are the references: they tell how far predictions lie
+    from what is observed, and the target's prediction is corrected and given an interval by that. Several predictors are
+    stacked by their left-out errors. A predictor that says nothing gets a weight near zero.
+
+    Parameters
+    ----------
+    observed
+        Effects of measured perturbations against control: DataFrame (index = perturbations, columns = genes), mean log1p CP10K.
+    predictions
+        Predicted effects, one table or several by name: a row for every target, and for every measured perturbation that is
+        to be a reference, predicted as if it had not been measured. Made by folds: leave a fifth of the perturbations out,
+        train on the others, predict the fifth; targets are predicted by the model of all. All genes of ``observed`` are needed.
+    targets
+        Names; None means all rows of the predictions that were not measured.
+    se
+        Standard errors of the perturbations' own means, like ``observed``; None takes observed effects for exact, so that
+        intervals are those of an observation.
+    control_se
+        Standard error of the control mean by gene; None means that it has none.
+    confidence
+        Of the intervals.
+    lam
+        Weight of the first predictor if not to be tuned; the others are then left out.
+    separator
+        Between the parts of a combination, ``"A+B"``; own genes of a perturbation teach nothing about others and do not count.
+    halves
+        Of the control cells, of the rows of ``observed``. Where the control mean has an error, there are no lists of genes
+        without them: ``adj_p_value`` is NaN.
+    **known
+        Further fields of :class:`~dbdiffusion.inference.References`, of the rows of ``observed`` in their order.
+
+    Returns
+    -------
+    DataFrame
+        One row a target and gene, columns as in :meth:`DBDiffusion.predict_effects` as far as tables tell. ``lam`` is the
+        weight of the first predictor. ``attrs["weights"]`` has all, by kind of target, and ``attrs["error_over_noise"]`` the
+        squared error of each predictor on the references over the noise of the observations (1: as good as the truth).
+
+    Raises
+    ------
+    KeyError
+        If a gene is missing, or nothing predicts a target.
+    ValueError
+        If a target was measured, no measured perturbation is predicted, or predictions were made with the references' cells:
+        an error below the noise of the observations tells.
+    TypeError
+        If a table is none.
+
+    Warns
+    -----
+    UserWarning
+        With fewer than three references: effects without intervals.
+
+    Examples
+    --------
+    >>> import dbdiffusion
+    >>> rng = np.random.default_rng(0)
+    >>> names, genes = [f"KO{i}" for i in range(30)], [f"g{i}" for i in range(40)]
+    >>> truth = pd.DataFrame(rng.normal(size=(30, 40)), names, genes)
+    >>> measured = truth[:25] + 0.1 * rng.normal(size=(25, 40))
+    >>> table = dbdiffusion.rectify(measured, truth + 0.3 * rng.normal(size=(30, 40)), se=0 * measured + 0.1)
+    >>> table["target"].unique().tolist()
+    ['KO25', 'KO26', 'KO27', 'KO28', 'KO29']
+    >>> inside = (table["ci_low"] < truth[25:].to_numpy().ravel()) & (truth[25:].to_numpy().ravel() < table["ci_high"])
+    >>> bool(0.9 < inside.mean() <= 1)
+    True
+    """
+    check_confidence(confidence)
+    tables = _Tables.read(observed, predictions, se, control_se, NameRule(separator=separator))
+    names = tables.targets(targets)
+    error = tables.check_left_out()
+    answers, weights, rho = [], {}, {}
+    for kind, members in tables.by_kind(names).items():
+        used = tables.references_for(kind)
+        references = tables.references(used, known)
+        rectifier = fit_rectifier(references, lam)
+        weights[kind], rho[kind] = rectifier.weights, rectifier.rho
+        if len(used) < MIN_REFERENCES:
+            msg = f"Only {len(used)} measured perturbations are predicted: no intervals, which need {MIN_REFERENCES}."
+            warnings.warn(msg, UserWarning, stacklevel=2)
+        answers.append(tables.answer(members, used, rectifier, references, halves, confidence))
+    order = {name: i for i, name in enumerate(names)}
+    table = pd.concat(answers).sort_values("target", key=lambda column: column.map(order), kind="stable", ignore_index=True)
+    table.attrs = {"confidence": confidence, "weights": weights, "rho": rho, "error_over_noise": error}
+    return table
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What was handed in, aligned: P measured perturbations, G genes."""
+
+    seen: pd.DataFrame
+    predicted: dict[str, pd.DataFrame]
+    variance: np.ndarray
+    control_variance: np.ndarray
+    rule: NameRule
+
+    @classmethod
+    def read(cls, observed: Any, predictions: Any, se: Any, control_se: Any, rule: NameRule) -> _Tables:
+        seen = effect_table(observed, "`observed`", rule)
+        genes = list(seen.columns)
+        predicted = {
+            name: effect_table(table, f"`predictions`[{name!r}]", rule, genes) for name, table in _by_name(predictions).items()
+        }
+        tables = cls(seen, predicted, _like(se, seen, rule) ** 2, _of_genes(control_se, genes) ** 2, rule)
+        if not tables.used:
+            msg = (
+                f"None of the {len(seen)} measured perturbations has a row in every table of `predictions`, so nothing tells "
+                f"how far these lie from the truth: predict measured ones as if they were not, such as {list(seen.index[:3])}."
+            )
+            raise ValueError(msg)
+        return tables
+
+    @cached_property
+    def rows(self) -> dict[str, dict[tuple[str, ...], int]]:
+        return {name: _rows_of(table, self.rule) for name, table in self.predicted.items()}
+
+    @cached_property
+    def used(self) -> list[int]:
+        """Rows of the measured perturbations that every predictor predicts."""
+        keys = [self.rule.key(name) for name in self.seen.index]
+        return [i for i, key in enumerate(keys) if all(key in of for of in self.rows.values())]
+
+    def targets(self, given: Any) -> list[str]:
+        measured, rule = _rows_of(self.seen, self.rule), self.rule
+        if given is None:
+            unseen = [name for name in next(iter(self.predicted.values())).index if rule.key(name) not in measured]
+            names = [name for name in unseen if all(rule.key(name) in of for of in self.rows.values())]
+        else:
+            names = list(dict.fromkeys(rule.clean(name) for name in listed_names(given)))
+        if not names:
+            msg = "`predictions` holds no perturbation that was not measured: add rows for the targets, or name `targets`."
+            raise ValueError(msg)
+        for name in names:
+            if rule.key(name) in measured:
+                msg = f"{name!r} is measured: leave it out of `targets`, or its row out of `observed`."
+                raise ValueError(msg)
+            for predictor, of in self.rows.items():
+                if rule.key(name) not in of:
+                    near = meant(name, list(self.predicted[predictor].index))
+                    msg = f"{name!r} has no row in the predictions of {predictor!r}.{near} Every predictor must predict it."
+                    raise KeyError(msg)
+        return names
+
+    def check_left_out(self) -> dict[str, float]:
+        of_used = self.of_names([self.seen.index[i] for i in self.used])
+        seen, variance = self.seen.to_numpy()[self.used], self.variance[self.used]
+        return {name: check_left_out(values, seen, variance, name) for name, values in of_used.items()}
+
+    def by_kind(self, names: list[str]) -> dict[str, list[str]]:
+        kinds: dict[str, list[str]] = {}
+        for name in names:
+            kinds.setdefault("combination" if self._is_combination(name) else "single", []).append(name)
+        return kinds
+
+    def references_for(self, kind: str) -> list[int]:
+        """Rows of the references of a kind, or of all where fewer than three are."""
+        same = [i for i in self.used if self._is_combination(self.seen.index[i]) == (kind == "combination")]
+        return same if len(same) >= MIN_REFERENCES else self.used
+
+    def references(self, used: list[int], known: Mapping[str, Any]) -> References:
+        names = [self.seen.index[i] for i in used]
+        fields = {name: _chosen(value, used, len(self.seen)) for name, value in known.items()}
+        own = tuple(self._own_genes(name) for name in names)
+        effect = self.seen.to_numpy()[used]
+        return References(effect, self.variance[used], self.control_variance, self.of_names(names), own, **fields)
+
+    def of_names(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        return {
+            name: table.to_numpy()[[self.rows[name][self.rule.key(one)] for one in names]]
+            for name, table in self.predicted.items()
+        }
+
+    def answer(
+        self,
+        names: list[str],
+        used: list[int],
+        rectifier: Rectifier,
+        references: References,
+        halves: ControlHalves | None,
+        confidence: float,
+    ) -> pd.DataFrame:
+        estimate = rectifier.estimate(self.of_names(names))
+        q_values = [np.full(self.seen.shape[1], np.nan)] * len(names)
+        if len(used) >= MIN_REFERENCES and (halves is not None or not self.control_variance.any()):
+            listable = np.ones(estimate.effect.shape, dtype=bool)
+            rule = discoveries_of(rectifier, references, listable[0], None if halves is None else halves.subset(np.array(used)))
+            for i, name in enumerate(names):
+                listable[i, self._own_genes(name)] = False
+            q_values = list(rule.q_values(scores(estimate.effect), listable))
+        columns = {
+            "lam": np.array(next(iter(rectifier.weights.values()))),
+            "tau": rectifier.tau,
+            "n_reference": np.array(float(rectifier.n_reference)),
+            "status": np.array("unseen"),
+            "contrast": np.array([f"{name} vs control" for name in names], dtype=object)[:, None],
+        }
+        unknown = np.full(estimate.effect.shape, np.nan)
+        genes = self.seen.columns.to_numpy()
+        return effects_table(names, genes, estimate, unknown, confidence, columns, q_values=q_values)[list(COLUMNS)]
+
+    def _is_combination(self, name: str) -> bool:
+        return len(self.rule.parts(name)) > 1
+
+    def _own_genes(self, name: str) -> np.ndarray:
+        columns = self.seen.columns.get_indexer(list(self.rule.parts(name)))
+        return columns[columns >= 0]
+
+
+def _by_name(predictions: Any) -> dict[str, Any]:
+    if not hasattr(predictions, "items") or hasattr(predictions, "columns") or hasattr(predictions, "obs_names"):
+        return {"predicted": predictions}
+    if not predictions:
+        msg = "`predictions` holds no table: give one, or several by name."
+        raise ValueError(msg)
+    return {str(name): table for name, table in predictions.items()}
+
+
+def _rows_of(table: pd.DataFrame, rule: NameRule) -> dict[tuple[str, ...], int]:
+    return {rule.key(name): row for row, name in enumerate(table.index)}
+
+
+def _like(given: Any, seen: pd.DataFrame, rule: NameRule) -> np.ndarray:
+    if given is None:
+        return np.zeros(seen.shape)
+    table = effect_table(given, "`se`", rule, list(seen.columns))
+    rows = _rows_of(table, rule)
+    absent = [name for name in seen.index if rule.key(name) not in rows]
+    if absent:
+        msg = f"`se` lacks {len(absent)} of the rows of `observed`, {absent[:5]}."
+        raise KeyError(msg)
+    values = table.to_numpy()[[rows[rule.key(name)] for name in seen.index]]
+    if (values < 0).any():
+        msg = f"`se` must not be negative, got {values.min()!r}."
+        raise ValueError(msg)
+    return values
+
+
+def _of_genes(given: Any, genes: list[str]) -> np.ndarray:
+    if given is None:
+        return np.zeros(len(genes))
+    if not isinstance(given, pd.Series):
+        msg = f"`control_se` must be a Series by gene, got {type(given).__name__}."
+        raise TypeError(msg)
+    values = effect_table(given.to_frame("control").T, "`control_se`", None, genes).to_numpy()[0]
+    if (values < 0).any():
+        msg = f"`control_se` must not be negative, got {values.min()!r}."
+        raise ValueError(msg)
+    return values
+
+
+def _chosen(value: Any, used: list[int], n: int) -> Any:
+    """Of a field of references the rows that are used."""
+    return value[used] if isinstance(value, np.ndarray) and value.ndim and len(value) == n else value
