@@ -10,10 +10,10 @@ import pandas as pd
 
 from dbdiffusion.predict._answers import measured_answers, paper_answers, rectified_answers, shrunk_answers
 from dbdiffusion.predict._calibration import Calibration, calibrate
-from dbdiffusion.predict._confidence import confidence_table
 from dbdiffusion.predict._own import check_predicted
 from dbdiffusion.predict._pool import ReferencePool, reference_pool
 from dbdiffusion.predict._table import answers_table
+from dbdiffusion.predict._target_confidence import confidence_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from dbdiffusion.inference import Rectifier, left_out_lists
-from dbdiffusion.predict._confidence import confidence_of
+from dbdiffusion.predict._target_confidence import confidence_of
 
 if TYPE_CHECKING:
     from dbdiffusion.inference import Confidence
