@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,6 +17,7 @@ from dbdiffusion.job._gene_lists import gene_lists
 from dbdiffusion.job._html import heat_map, searchable, write_html
 
 EVIL = "<script>alert(1)</script>&\"'"
+BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==")
 
 
@@ -119,3 +122,14 @@ def test_the_heat_map_has_a_cell_for_every_target_and_gene():
     largest = max((cell for _, cells in heat["rows"] for cell in cells), key=lambda cell: abs(float(cell[0])))
     assert largest[1] in ("#f59a8c", "#8cb8f5")
     assert all(len(cells) == 30 for _, cells in heat["rows"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_a_browser_fills_the_table_without_errors(written, tmp_path):
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=2000"]
+    page = (tmp_path / "report.html").as_uri()
+    run = subprocess.run([BROWSER, *options, "--dump-dom", page], capture_output=True, text=True, timeout=120, check=True)
+    assert "14 rows." in run.stdout
+    assert run.stdout.count("<td>&lt;script&gt;alert(1)&lt;/script&gt;&amp;") >= 8
+    assert "CONSOLE" not in run.stderr
