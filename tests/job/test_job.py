@@ -56,7 +56,8 @@ def out(file, names, tmp_path_factory):
 def test_everything_is_written(out):
     expected = {
         "effects.csv", "differential_expression.csv", "generated.h5ad", "model", "report.md", "summary.json", "cells.png",
-        "predicted_against_observed.png", "gene_intervals.png", "volcano.png", "losses.png", "calibration.png",
+        "report.html", "targets.csv",
+        "predicted_against_observed.png", "gene_intervals.png", "ranked_effects.png", "losses.png", "calibration.png",
     }  # fmt: skip
     assert {p.name for p in out.iterdir()} == expected
     assert all(f"]({p.name})" in (out / "report.md").read_text() for p in out.glob("*.png"))
@@ -300,7 +301,15 @@ def test_a_job_that_fails_at_its_end_has_written_its_tables_and_the_model(tmp_pa
     assert len(said) == 1
     assert "No space left on device" in said[0]
     assert "effects.csv" in said[0]
-    expected = {"effects.csv", "differential_expression.csv", "model", "report.md", "summary.json", "generated.h5ad"}
+    expected = {
+        "effects.csv",
+        "targets.csv",
+        "differential_expression.csv",
+        "model",
+        "report.md",
+        "summary.json",
+        "generated.h5ad",
+    }
     assert {path.name for path in out.iterdir()} == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "screen.h5ad"]
     assert json.loads((out / "summary.json").read_text())["finished"] is False

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from scipy import stats
 
-from dbdiffusion.plotting import gene_intervals, predicted_against_observed, volcano
+from dbdiffusion.plotting import gene_intervals, predicted_against_observed, ranked_effects, volcano
 
 G = 11
 
@@ -22,10 +23,13 @@ def table():
         {
             "variable": [f"GENE{i:02d}" for i in range(G)],
             "effect": effect,
+            "se": 0.25,
+            "df": 8.0,
             "ci_low": effect - 0.5,
             "ci_high": effect + 0.7,
             "observed": effect + 0.1 * rng.standard_normal(G),
             "p_value": p_value,
+            "lfsr": p_value / 2,
             "adj_p_value": np.where(p_value < 0.3, 0.01, 0.8),
         },
         index=np.arange(100, 100 + G),
@@ -58,17 +62,26 @@ def test_predicted_against_observed_survives_nothing_to_see(table, ax, observed)
     assert ax.get_xlim() == (-1, 1)
 
 
-def test_gene_intervals_shows_the_smallest_p_values_in_order_of_effect(table, ax):
+def test_gene_intervals_shows_the_largest_effects_the_largest_on_top(table, ax):
     assert gene_intervals(table, ax, n_genes=4, title="MYC") is ax
-    top = table.nsmallest(4, "p_value").sort_values("effect")
+    top = table.sort_values("effect", key=abs).tail(4)
     assert [label.get_text() for label in ax.get_yticklabels()] == list(top["variable"])
     predicted = next(line for line in ax.lines if line.get_label() == "predicted")
     np.testing.assert_allclose(predicted.get_xdata(), top["effect"])
-    segments = np.array(ax.collections[0].get_segments())
-    np.testing.assert_allclose(segments[:, :, 0], top[["ci_low", "ci_high"]])
+    thin, thick = (np.array(collection.get_segments())[:, :, 0] for collection in ax.collections[:2])
+    np.testing.assert_allclose(thin, top[["ci_low", "ci_high"]])
+    half = stats.t.ppf(0.9, 8.0) * 0.25
+    np.testing.assert_allclose(thick, np.stack([top["effect"] - half, top["effect"] + half], axis=1), rtol=1e-2)
     crosses = next(line for line in ax.lines if line.get_label() == "observed")
     np.testing.assert_allclose(crosses.get_xdata(), top["observed"])
     assert ax.get_title() == "MYC"
+
+
+def test_observed_effects_have_bars_where_their_errors_are_known(table, ax):
+    gene_intervals(table.assign(observed_se=0.1), ax, n_genes=3)
+    top = table.sort_values("effect", key=abs).tail(3)["observed"].to_numpy()
+    bars = np.array(ax.collections[2].get_segments())[:, :, 0]
+    np.testing.assert_allclose(bars, np.stack([top - 0.2, top + 0.2], axis=1))
 
 
 @pytest.mark.parametrize("drop", [True, False])
@@ -79,10 +92,32 @@ def test_gene_intervals_without_observations(table, ax, drop):
     assert len(ax.get_yticklabels()) == G
 
 
-def test_gene_intervals_puts_unknown_p_values_last(table, ax):
-    table.loc[103, "p_value"] = np.nan
-    gene_intervals(table, ax, n_genes=G - 1)
-    assert table.loc[103, "variable"] not in [label.get_text() for label in ax.get_yticklabels()]
+def test_the_panel_says_how_well_prediction_and_observation_agree(table, ax):
+    exact = table.assign(observed=table["effect"])
+    predicted_against_observed(exact, ax)
+    assert ax.texts[0].get_text() == "r 1.00\nerror / no effect 0.00\nin interval 100 %"
+
+
+def test_own_genes_do_not_count_in_what_the_panel_says(table, ax):
+    exact = table.assign(observed=table["effect"], target="GENE03+GENE05")
+    exact.loc[[103, 105], "observed"] = 50.0
+    predicted_against_observed(exact, ax)
+    assert "r 1.00" in ax.texts[0].get_text()
+    gene_intervals(exact, other := Figure().subplots())
+    assert not {"GENE03", "GENE05"} & {label.get_text() for label in other.get_yticklabels()}
+
+
+@pytest.mark.parametrize("plot", [gene_intervals, predicted_against_observed, ranked_effects, volcano])
+def test_a_target_is_picked_and_gives_the_title(plot, table):
+    both = pd.concat([table.assign(target="MYC"), table.assign(target="<b>$JUN", effect=5.0)], ignore_index=True)
+    ax = plot(both, target="<b>$JUN")
+    assert ax.get_title().startswith("<b>$JUN")
+    drawn = np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections if len(c.get_offsets())] or [np.zeros((0, 2))])
+    assert (drawn == 5.0).any() or plot is gene_intervals
+    with pytest.raises(ValueError, match="2 targets"):
+        plot(both)
+    with pytest.raises(KeyError, match="SPI1"):
+        plot(both, target="SPI1")
 
 
 def test_volcano_colours_what_is_significant(table, ax):

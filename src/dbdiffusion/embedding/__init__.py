@@ -3,6 +3,7 @@
 from dbdiffusion.embedding._coherence import neighbour_coherence
 from dbdiffusion.embedding._effect_space import EffectSpace, fit_effect_space
 from dbdiffusion.embedding._left_out import LeftOutSpaces, one_gene_space
+from dbdiffusion.embedding._nearest import nearest_measured, nearest_similarity
 from dbdiffusion.embedding._reference_sets import REFERENCE_SETS, reference_weights
 from dbdiffusion.embedding._select import score_strategies
 from dbdiffusion.embedding._space import ALL_STRATEGIES, PerturbationSpace, fit_space
@@ -17,6 +18,8 @@ __all__ = [
     "facility_location",
     "fit_effect_space",
     "fit_space",
+    "nearest_measured",
+    "nearest_similarity",
     "neighbour_coherence",
     "one_gene_space",
     "reference_weights",

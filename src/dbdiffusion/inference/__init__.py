@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dbdiffusion.inference._confidence import FIRST, Confidence, confidence_features, fit_confidence
 from dbdiffusion.inference._contrast import welch_contrast
 from dbdiffusion.inference._discoveries import DiscoveryRule, discoveries_of, fit_discoveries, scores
 from dbdiffusion.inference._effects_table import effects_table
@@ -12,6 +13,7 @@ from dbdiffusion.inference._evidence import PERMUTATIONS, Evidence, left_out_evi
 from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
 from dbdiffusion.inference._interactions import Interactions, interactions, unseen_along
 from dbdiffusion.inference._leave_one_out import leave_one_out
+from dbdiffusion.inference._left_out_lists import left_out_lists
 from dbdiffusion.inference._left_out_rules import LeftOutRules, left_out_rules
 from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._own_knowledge import check_left_out
@@ -36,8 +38,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ALL",
     "ALTERNATIVES",
+    "FIRST",
     "MIN_REFERENCES",
     "PERMUTATIONS",
+    "Confidence",
     "DiscoveryRule",
     "ErrorLaw",
     "Estimate",
@@ -55,10 +59,12 @@ __all__ = [
     "check_alternative",
     "check_confidence",
     "check_left_out",
+    "confidence_features",
     "control_spread",
     "discoveries_of",
     "effective_number",
     "effects_table",
+    "fit_confidence",
     "fit_discoveries",
     "fit_error_law",
     "fit_hierarchical",
@@ -68,6 +74,7 @@ __all__ = [
     "interactions",
     "leave_one_out",
     "left_out_evidence",
+    "left_out_lists",
     "left_out_rules",
     "observed_along",
     "own_scales",

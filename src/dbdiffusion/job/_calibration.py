@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dbdiffusion.predict import Calibration, NullCalibration
 
 N_SPLITS = 50
+TRUSTED = "Can the intervals and p-values be trusted on this screen?"
 FILE = "calibration.png"
 CAPTION = (
     "Coverage of left-out perturbations by level, the level at which intervals just cover, and p-values of control cells "
@@ -48,6 +49,10 @@ class Checked:
         return {
             "unseen": None if self.unseen is None else self.unseen.table.to_dict(orient="records"),
             "evidence": None if self.unseen is None else self.unseen.evidence.to_dict(orient="index"),
+            "lists": None if self.unseen is None else self.unseen.lists.to_dict(orient="records"),
+            "accuracy": None if self.unseen is None else self.unseen.accuracy.to_dict(orient="index"),
+            "thirds": None if self.unseen is None else self.unseen.thirds.to_dict(orient="records"),
+            "verdict": None if self.unseen is None else self.unseen.verdict,
             "placebo": None if self.unseen is None else self.unseen.placebo.mean().to_dict(),
             "null": None if self.null is None else self.null.table.mean().to_dict(),
             "why_not": list(self.why_not),
@@ -101,7 +106,7 @@ def _draw(checked: Checked, axes: Sequence[Axes], where: str) -> None:
 
 
 def calibration_lines(checked: Mapping[str | None, Checked], markdown: Callable[[pd.DataFrame], str]) -> list[str]:
-    """Paragraphs and tables for the report.
+    """Paragraphs and tables of the section :data:`TRUSTED` of the report.
 
     Parameters
     ----------
@@ -110,27 +115,34 @@ def calibration_lines(checked: Mapping[str | None, Checked], markdown: Callable[
     markdown
         Turns a table into text.
     """
-    lines = ["## Can the intervals and p-values be trusted on this screen?", ""]
+    said = []
     unseen = {name: one.unseen for name, one in checked.items() if one.unseen is not None}
     if unseen:
         columns = ["kind", "level", "coverage", "coverage_se", "width", "width_mean", "width_zero"]
-        lines += [
+        said += [
             "Every measured perturbation, predicted as if it had not been measured, against what was observed (the noise of "
             "the observation allowed for). `coverage` should be the level; `width` is that of the interval, beside it those of "
             "the mean of the references and of predicting zero, calibrated alike.",
-            "",
             markdown(stacked({name: one.table[columns].set_index("kind") for name, one in unseen.items()})),
-            "",
             markdown(stacked({name: one.tuned for name, one in unseen.items()})),
-            "",
         ]
-        lines += [_of_placebo(one.placebo, name) for name, one in unseen.items() if len(one.placebo)] + [""]
+        lists = {name: one.lists.set_index("kind") for name, one in unseen.items() if len(one.lists)}
+        said += [_OF_LISTS, markdown(stacked(lists))] if lists else []
+        said += [_OF_THIRDS, markdown(stacked({name: one.thirds.set_index("kind") for name, one in unseen.items()}))]
+        said += [_of_placebo(one.placebo, name) for name, one in unseen.items() if len(one.placebo)]
     for name, one in checked.items():
         if one.null is not None:
-            lines += [_of_null(one.null, "" if name is None else f"**{name}.** "), ""]
+            said.append(_of_null(one.null, "" if name is None else f"**{name}.** "))
     reasons = [(name, reason) for name, one in checked.items() for reason in one.why_not]
-    lines += [f"Not checked{'' if name is None else f' in {name}'}: {reason}" for name, reason in reasons]
-    return lines + ([""] if reasons else [])
+    return said + [f"Not checked{'' if name is None else f' in {name}'}: {reason}" for name, reason in reasons]
+
+
+_OF_LISTS = (
+    "The gene list of every measured perturbation, made by the others, at levels of wrong signs or null effects: `n_listed` "
+    "genes in the median, `share_empty` of the lists, `wrong` on average (an empty list counts as right), `wrong_if_any` in "
+    "lists that are not empty, `pooled` over all listed genes."
+)
+_OF_THIRDS = "Coverage of 95 % intervals in thirds of what is known of a perturbation without its cells."
 
 
 def _of_placebo(placebo: pd.DataFrame, context: str | None) -> str:

@@ -15,18 +15,21 @@ from dbdiffusion.job._calibration import check_calibration, draw_calibration
 from dbdiffusion.job._contexts import of_contexts, views_of
 from dbdiffusion.job._evaluate import score_frame
 from dbdiffusion.job._gap import gaps_of, warn_of
+from dbdiffusion.job._gene_lists import gene_lists
+from dbdiffusion.job._html import write_html
 from dbdiffusion.job._output import MODEL, SUMMARY, check_output, check_space, whole_folder
 from dbdiffusion.job._report import cells_to_map, draw_plots, write_report
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
 
     from dbdiffusion.job._asked import Asked
     from dbdiffusion.job._calibration import Checked
+    from dbdiffusion.job._gene_lists import GeneList
 
 logger = logging.getLogger("dbdiffusion")
 
@@ -92,11 +95,14 @@ def _report(asked: Asked, arguments: Namespace, folder: Path, summary: dict[str,
         held_out = _answers.observe_hidden(views, control, asked, arguments.seed)
         effects = _answers.with_observed(effects, held_out, asked.truth)
         _write_table(effects, folder / "effects.csv")
+        trust = model.target_confidence(targets, **way)
+        _write_table(trust, folder / "targets.csv")
         _write_table(_answers.everything(views, asked, way), folder / "differential_expression.csv")
         generated = _answers.generate(views, targets, arguments)
     with clock.timing("calibration"):
         checked = {name: check_calibration(view, arguments.cross_fitting, arguments.seed) for name, view in views.items()}
     scores = _answers.scores_of(views, effects, held_out)
+    genes = gene_lists(effects, {target: model.parts_of(target) for target in targets})
     gaps = gaps_of(views, effects, held_out, {name: one.unseen for name, one in checked.items()})
     warn_of(gaps)
     summary |= {
@@ -111,12 +117,13 @@ def _report(asked: Asked, arguments: Namespace, folder: Path, summary: dict[str,
         "evidence_gap": of_contexts({name: gap.to_dict(orient="index") for name, gap in gaps.items()}),
         "calibration": of_contexts({name: one.to_dict() for name, one in checked.items()}),
     }
-    _write_both(folder, summary, scores, [], checked, gaps, clock)
+    _write_both(folder, summary, scores, [], checked, gaps, genes, clock)
     generated.write_h5ad(folder / "generated.h5ad", compression="gzip")
     mapped = cells_to_map(control, asked.cells, generated, key, arguments.context_key, layer=arguments.layer)
     plots = [*draw_plots(model, effects, mapped, folder), *draw_calibration(checked, folder)]
     summary["finished"] = True
-    _write_both(folder, summary, scores, plots, checked, gaps, clock)
+    _write_both(folder, summary, scores, plots, checked, gaps, genes, clock)
+    write_html(folder, summary, effects, trust, plots, checked, genes)
     return summary
 
 
@@ -185,11 +192,12 @@ def _write_both(
     plots: list[tuple[str, str]],
     checked: Mapping[str | None, Checked],
     gaps: Mapping[str | None, pd.DataFrame],
+    genes: Sequence[GeneList],
     clock: _Clock,
 ) -> None:
     summary["seconds"] = clock.seconds()
     _write_summary(folder, summary)
-    write_report(folder, summary, readable(scores), plots, checked, gaps)
+    write_report(folder, summary, readable(scores), plots, checked, gaps, genes)
 
 
 def _write_summary(folder: Path, summary: dict[str, Any]) -> None:

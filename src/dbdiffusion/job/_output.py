@@ -19,7 +19,8 @@ SUMMARY, REPORT, MODEL = "summary.json", "report.md", "model"
 WRITTEN = frozenset(
     {
         SUMMARY, REPORT, MODEL, "effects.csv", "differential_expression.csv", "generated.h5ad", "cells.png", "losses.png",
-        "predicted_against_observed.png", "gene_intervals.png", "volcano.png", "calibration.png",
+        "predicted_against_observed.png", "gene_intervals.png", "volcano.png", "ranked_effects.png", "calibration.png",
+        "report.html", "targets.csv",
     }
 )  # fmt: skip
 NOT_FILES = frozenset({"lost+found"})  # in an empty volume

@@ -8,22 +8,25 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from dbdiffusion.job._calibration import calibration_lines
+from dbdiffusion.job._calibration import TRUSTED, calibration_lines
 from dbdiffusion.job._contexts import rows_in, stacked
 from dbdiffusion.job._gap import gap_lines
-from dbdiffusion.plotting import cell_map, gene_intervals, losses, predicted_against_observed, volcano
+from dbdiffusion.plotting import cell_map, gene_intervals, losses, predicted_against_observed, ranked_effects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
+    from jinja2 import Template
     from matplotlib.axes import Axes
 
     from dbdiffusion.job._calibration import Checked
+    from dbdiffusion.job._gene_lists import GeneList
     from dbdiffusion.model import DBDiffusion
 
 MAX_PANELS = 12
+OF_OWN_GENES = "Its own gene, of which other perturbations say nothing:"
 STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 
 
@@ -38,13 +41,15 @@ def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder
     plots = []
     if seen:
         file = folder / "predicted_against_observed.png"
-        _grid(seen, lambda t, ax, name: predicted_against_observed(t, ax, name), file, columns)
+        _grid(seen, lambda t, ax, name: predicted_against_observed(t, ax, title=name), file, columns)
         caption = f"Predicted against observed effects of held-out targets (one dot a gene, interval as a line).{cut}"
         plots.append((file.name, caption))
     _grid(titled, lambda t, ax, name: gene_intervals(t, ax, title=name), folder / "gene_intervals.png", columns, height=3.6)
-    plots.append(("gene_intervals.png", f"The genes with the smallest p-values and their 95 % prediction intervals.{cut}"))
-    _grid(titled, lambda t, ax, name: volcano(t, ax, title=name), folder / "volcano.png", columns)
-    plots.append(("volcano.png", f"Effect against p-value; listed genes in red (at most 10 % wrong signs).{cut}"))
+    plots.append(
+        ("gene_intervals.png", f"The genes with the largest effects and their 80 % (thick) and 95 % prediction intervals.{cut}")
+    )
+    _grid(titled, lambda t, ax, name: ranked_effects(t, ax, title=name), folder / "ranked_effects.png", columns)
+    plots.append(("ranked_effects.png", f"Effects in order, by how sure their signs are; ringed: at most 10 % wrong.{cut}"))
     table = _umap(cells)
     maps = {
         _title(name, context): table[table["target"].isin([name, ""]) & rows_in(table, "context", context)]
@@ -119,31 +124,55 @@ def write_report(
     plots: list[tuple[str, str]],
     checked: Mapping[str | None, Checked],
     gaps: Mapping[str | None, pd.DataFrame],
+    genes: Sequence[GeneList] = (),
 ) -> None:
     """Write ``report.md``."""
-    lines = ["# Effects of perturbations that were not measured", "", *_told_apart(summary["targets"]), _what(summary), ""]
-    lines += _how_good([t for t in summary["targets"] if t["mse"] is not None])
-    lines += [line for sentence in gap_lines(gaps) for line in (sentence, "")]
-    lines += ["## Targets", "", _markdown(table), "", _HOW_TO_READ, ""]
-    if summary["screen"]["contexts"]:
-        lines += [_OF_CONTEXTS, ""]
-    lines += calibration_lines(checked, _markdown)
     placed = summary["embedding_scores"]
     placed = {name: pd.DataFrame(placed if name is None else placed[name]).T for name in checked}
-    lines += ["## How unseen perturbations were placed", "", _markdown(stacked(placed)), ""]
-    lines += ["## Plots", ""]
-    for file, caption in plots:
-        lines += [f"![{caption}]({file})", "", caption, ""]
-    lines += [
-        "## Run",
-        "",
-        f"Seed {summary['seed']}. Seconds: {_inline(summary['seconds'])}. Versions: {_inline(summary['versions'])}.",
-        "",
+    contexts = [_OF_CONTEXTS] if summary["screen"]["contexts"] else []
+    run = f"Seed {summary['seed']}. Seconds: {_inline(summary['seconds'])}. Versions: {_inline(summary['versions'])}."
+    sections = [
+        *_how_good([t for t in summary["targets"] if t["mse"] is not None]),
+        *([{"title": "Do left-out and hidden perturbations agree?", "paragraphs": said}] if (said := gap_lines(gaps)) else []),
+        {"title": "Targets", "paragraphs": [_markdown(table), _HOW_TO_READ, *contexts]},
+        *([{"title": "Genes", "paragraphs": [p for one in genes for p in _of_genes(one)]}] if genes else []),
+        {"title": TRUSTED, "paragraphs": calibration_lines(checked, _markdown)},
+        {"title": "How unseen perturbations were placed", "paragraphs": [_markdown(stacked(placed))]},
+        {"title": "Plots", "paragraphs": [p for file, caption in plots for p in (f"![{caption}]({file})", caption)]},
+        {"title": "Run", "paragraphs": [run]},
     ]
-    (folder / "report.md").write_text("\n".join(lines))
+    opening = [*_told_apart(summary["targets"]), *verdicts(checked), _what(summary)]
+    (folder / "report.md").write_text(template("report.md.j2").render(opening=opening, sections=sections))
 
 
-def _how_good(held_out: list[dict[str, Any]]) -> list[str]:
+def template(name: str) -> Template:
+    """One of the templates of the job; those of pages escape what they are given."""
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(
+        loader=PackageLoader("dbdiffusion.job"),
+        autoescape=".html" in name,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def verdicts(checked: Mapping[str | None, Checked]) -> list[str]:
+    """What calibration says of the screen, a paragraph a context."""
+    return [
+        one.unseen.verdict if name is None else f"{name}: {one.unseen.verdict}"
+        for name, one in checked.items()
+        if one.unseen is not None
+    ]
+
+
+def _of_genes(one: GeneList) -> list[str]:
+    said = [f"### {_cell(one.title)}", one.sentence, _markdown(one.genes.set_index("gene"))]
+    return said + ([OF_OWN_GENES, _markdown(one.own.set_index("gene"))] if len(one.own) else [])
+
+
+def _how_good(held_out: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not held_out:
         return []
     frame = pd.DataFrame(held_out)
@@ -151,19 +180,15 @@ def _how_good(held_out: list[dict[str, Any]]) -> list[str]:
     scores = ["mse / mean", "coverage_95"]
     mean = frame[scores].astype(float).mean()
     everywhere = f", in {frame['context'].nunique()} contexts" if "context" in frame else ""
-    lines = [
-        "## How good are the predictions?",
-        "",
+    said = [
         f"Hidden and predicted: {frame['target'].nunique()} of the measured perturbations{everywhere}. Their squared error is "
         f"{mean['mse / mean']:.2f} times that of the mean of the measured perturbations (below 1 is better), and the 95 % "
-        f"intervals hold {mean['coverage_95']:.1%} of the observed effects, the noise of the observation included.",
-        "",
+        f"intervals hold {mean['coverage_95']:.1%} of the observed effects, the noise of the observation included."
     ]
     if "context" in frame:
         by_context = frame.groupby("context", sort=False)
-        table = by_context[scores].mean().assign(hidden=by_context.size())[["hidden", *scores]]
-        lines += [_markdown(table), ""]
-    return lines
+        said.append(_markdown(by_context[scores].mean().assign(hidden=by_context.size())[["hidden", *scores]]))
+    return [{"title": "How good are the predictions?", "paragraphs": said}]
 
 
 _OF_CONTEXTS = (
@@ -195,7 +220,6 @@ def _told_apart(targets: list[dict[str, Any]]) -> list[str]:
     return [
         f"**{which} told apart from any other: their predictions are what the measured perturbations have in common. "
         "Do not rank them.**",
-        "",
     ]
 
 

@@ -172,6 +172,75 @@ class InferenceMixin(GenerationMixin):
         key = table["target"].map({name: i for i, name in enumerate(targets)}) * len(genes) + table["variable"].map(genes)
         return table.iloc[np.argsort(key.to_numpy(), kind="stable")].reset_index(drop=True)
 
+    @in_each_context
+    def target_confidence(
+        self,
+        targets: str | Sequence[str] | None = None,
+        confidence: float = 0.9,
+        cross_fitting: str = "embedding",
+        reference_set: str = "auto",
+        n_cells: int = 512,
+        seed: int = 0,
+        context: str | Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """How far to trust the prediction of each target, before anyone measures it.
+
+        Measured perturbations were predicted as if they had not been measured. How right those predictions are follows what
+        is known of a target without its cells: the size of its prediction, how much its measured neighbours agree, and how
+        similar the nearest is. See :mod:`dbdiffusion.inference`.
+
+        Parameters
+        ----------
+        targets
+            Names; None means every registered perturbation but control.
+        confidence
+            Of the intervals.
+        cross_fitting, reference_set, n_cells, seed
+            As in :meth:`differential_expression_ppi`.
+        context
+            Name or names of contexts; None means all. The table then has a column ``context``. Only with a ``context_key``.
+
+        Returns
+        -------
+        DataFrame
+            One row a target, columns in this order: ``target, status, correlation`` (expected, of predicted and true effects
+            over genes)``, correlation_low, correlation_high`` (interval of this target's own)``, right_20`` (expected share of
+            right signs among its 20 largest effects; a gene that does not change counts one half)``, right_20_low,
+            right_20_high, right_50, right_50_low, right_50_high, nearest`` (the most similar measured perturbations)``,
+            similarity`` (cosine with the nearest)``, strategy, told_apart`` (whether it gets another answer than any other
+            target would)``, n_cells, n_cells_used`` (see :meth:`target_cells`). Expectations are missing for measured
+            perturbations, for a prediction of no effect, with fewer than ten references, and without control cells to halve.
+
+        Raises
+        ------
+        KeyError
+            If nothing places a target.
+        ValueError
+            If an option is out of range.
+
+        Examples
+        --------
+        >>> trust = model.target_confidence(unseen, n_cells=64)
+        >>> trust["target"].tolist() == list(unseen)
+        True
+        >>> trust.columns[2:5].tolist()
+        ['correlation', 'correlation_low', 'correlation_high']
+        """
+        del context  # dealt with by the decorator
+        recipe = Recipe(
+            GenerationOptions(seed=seed),
+            cross_fitting=cross_fitting,
+            reference_set=reference_set,
+            n_cells=n_cells,
+            confidence=confidence,
+        )
+        predictor = self._predictor_for(recipe)
+        names = self._target_names(targets, predictor)
+        cells = self.target_cells(names)  # type: ignore[attr-defined]
+        if self._context_name is not None:
+            cells = cells[cells["context"] == self._context_name].drop(columns="context")
+        return predictor.confidence(names, recipe).merge(cells, on="target", how="left", validate="one_to_one")
+
     def observed_effects(self, adata: AnnData | None = None, confidence: float = 0.95) -> pd.DataFrame:
         """Observed contrasts of every perturbation with cells, by Welch's test inside batches. Needs no training.
 

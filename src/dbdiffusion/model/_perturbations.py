@@ -24,7 +24,7 @@ class PerturbationMixin(PredictorsMixin):
 
     added_perturbations_: list[str]
     added_vectors_: pd.DataFrame | None
-    own_predictors_: dict[str, pd.DataFrame] | None = None  # of a model that was saved before there were any
+    own_predictors_: dict[str, pd.DataFrame] | None
 
     @property
     def strategy(self) -> str:

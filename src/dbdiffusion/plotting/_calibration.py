@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbdiffusion.plotting._effects import BLUE, GREY, RED
+from dbdiffusion.plotting._panel import BLUE, GREY, RED, axes_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 
-def coverage_by_level(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
+def coverage_by_level(table: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Axes:
     """Coverage against nominal level, two standard errors as bars; on the diagonal intervals say what they hold.
 
     Parameters
@@ -21,7 +21,7 @@ def coverage_by_level(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
     table
         Rows = levels; columns ``level, coverage, coverage_se`` and perhaps ``coverage_mean`` of a baseline.
     ax, title
-        To draw on, and its title.
+        To draw on, and its title; None makes a new figure.
 
     Examples
     --------
@@ -33,6 +33,7 @@ def coverage_by_level(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
     >>> plotting.coverage_by_level(table, ax).get_xlabel()
     'nominal level'
     """
+    ax = axes_of(ax)
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     ax.errorbar(
         table["level"], table["coverage"], yerr=2 * table["coverage_se"], fmt="o-", color=BLUE, markersize=4, capsize=2,
@@ -45,7 +46,7 @@ def coverage_by_level(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
     return ax
 
 
-def pit_histogram(pit: np.ndarray, ax: Axes, title: str = "", n_bins: int = 20) -> Axes:
+def pit_histogram(pit: np.ndarray, ax: Axes | None = None, title: str = "", n_bins: int = 20) -> Axes:
     """Histogram of levels at which intervals just cover; flat when calibrated at every level.
 
     Parameters
@@ -53,7 +54,7 @@ def pit_histogram(pit: np.ndarray, ax: Axes, title: str = "", n_bins: int = 20) 
     pit
         (K, G); NaN are left out.
     ax, title
-        To draw on, and its title.
+        To draw on, and its title; None makes a new figure.
     n_bins
         Of equal width.
 
@@ -66,6 +67,7 @@ def pit_histogram(pit: np.ndarray, ax: Axes, title: str = "", n_bins: int = 20) 
     >>> plotting.pit_histogram(np.random.default_rng(0).uniform(size=(10, 60)), ax).get_ylabel()
     'density'
     """
+    ax = axes_of(ax)
     values = np.asarray(pit, dtype=float)
     ax.hist(values[np.isfinite(values)], bins=n_bins, range=(0, 1), density=True, color=BLUE, edgecolor="white", linewidth=0.4)
     ax.axhline(1, color=GREY, linewidth=0.8)
@@ -73,7 +75,7 @@ def pit_histogram(pit: np.ndarray, ax: Axes, title: str = "", n_bins: int = 20) 
     return ax
 
 
-def null_quantiles(p_values: np.ndarray, ax: Axes, title: str = "") -> Axes:
+def null_quantiles(p_values: np.ndarray, ax: Axes | None = None, title: str = "") -> Axes:
     """Observed against uniform quantiles of null p-values, -log10, and the 95 % band of independent ones.
 
     Parameters
@@ -81,7 +83,7 @@ def null_quantiles(p_values: np.ndarray, ax: Axes, title: str = "") -> Axes:
     p_values
         (splits, G); NaN are left out.
     ax, title
-        To draw on, and its title.
+        To draw on, and its title; None makes a new figure.
 
     Examples
     --------
@@ -91,6 +93,7 @@ def null_quantiles(p_values: np.ndarray, ax: Axes, title: str = "") -> Axes:
     >>> plotting.null_quantiles(model.null_calibration(n_splits=3).p_values, ax).get_xlabel()
     'expected -log10 p'
     """
+    ax = axes_of(ax)
     values = np.asarray(p_values, dtype=float)
     observed = np.sort(values[np.isfinite(values)])
     n = len(observed)

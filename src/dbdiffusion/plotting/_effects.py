@@ -1,4 +1,4 @@
-"""Plots of effects: take tables, return axes, compute nothing."""
+"""Plots of effects: take tables, return axes, compute nothing but what is written in the panel."""
 
 from __future__ import annotations
 
@@ -6,103 +6,140 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dbdiffusion.plotting._panel import BLUE, GREY, RED, axes_of, rows_of, t_quantile, without_own
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-BLUE, RED, GREY = "#2b6cb0", "#c53030", "#8a8f98"
+THICK = 0.8  # confidence of the thick part of an interval
 
 
-def predicted_against_observed(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
+def predicted_against_observed(
+    table: pd.DataFrame, ax: Axes | None = None, target: str | None = None, title: str | None = None
+) -> Axes:
     """Scatter of predicted against observed effects of one target, the interval as a vertical line.
+
+    In the panel stand the correlation, the squared error over that of no effect, and the share of observed effects inside the
+    interval, the noise of the observation in all of them. The target's own genes do not count in these.
 
     Parameters
     ----------
     table
-        Rows = genes; columns ``effect, ci_low, ci_high, observed``.
+        Rows = genes; columns ``effect, ci_low, ci_high, observed``, and perhaps ``target, variable``.
     ax
-        To draw on.
+        To draw on; None makes a new figure.
+    target
+        Whose rows to draw; not needed if the table has those of one target.
     title
-        Of the plot.
+        Of the plot; None takes the target.
 
     Examples
     --------
-    >>> import matplotlib.pyplot as plt
     >>> from dbdiffusion import plotting
-    >>> _, ax = plt.subplots()
     >>> name = model.perturbation_names[0]
     >>> table = model.predict_effects(name)
-    >>> plotting.predicted_against_observed(table.assign(observed=table["effect"]), ax, name).get_title()
+    >>> plotting.predicted_against_observed(table.assign(observed=table["effect"]), target=name).get_title()
     'GENE02'
     """
-    x, y = table["observed"].to_numpy(), table["effect"].to_numpy()
-    ax.vlines(x, table["ci_low"], table["ci_high"], color=BLUE, alpha=0.08, linewidth=0.6, rasterized=True)
+    ax = axes_of(ax)
+    rows = rows_of(table, target)
+    x, y = rows["observed"].to_numpy(), rows["effect"].to_numpy()
+    ax.vlines(x, rows["ci_low"], rows["ci_high"], color=BLUE, alpha=0.08, linewidth=0.6, rasterized=True)
     ax.scatter(x, y, s=5, color=BLUE, linewidths=0, rasterized=True)
     limit = 1.1 * float(np.nanmax(np.abs(np.concatenate([x, y])))) or 1.0
     ax.plot([-limit, limit], [-limit, limit], color=GREY, linewidth=0.8)
     ax.axhline(0, color=GREY, linewidth=0.4)
     ax.axvline(0, color=GREY, linewidth=0.4)
-    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="observed effect", ylabel="predicted effect", title=title)
+    ax.text(0.03, 0.97, _agreement(without_own(rows)), transform=ax.transAxes, va="top", fontsize=7)
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="observed effect", ylabel="predicted effect")
+    ax.set_title(str(target or "") if title is None else title, parse_math=False)
     return ax
 
 
-def gene_intervals(table: pd.DataFrame, ax: Axes, n_genes: int = 25, title: str = "") -> Axes:
-    """Genes with the smallest p-values and their intervals; observed effects as crosses where there are any.
+def gene_intervals(
+    table: pd.DataFrame, ax: Axes | None = None, target: str | None = None, n_genes: int = 25, title: str | None = None
+) -> Axes:
+    """Genes with the largest effects and their intervals: a thick line of 80 %, a thin one of the table's own (95 %).
+
+    Observed effects are crosses where there are any, with bars of two standard errors where these are known. The target's own
+    genes are left out.
 
     Parameters
     ----------
     table
-        Rows = genes of one target; columns ``variable, effect, ci_low, ci_high, p_value`` and perhaps ``observed``.
-    ax, title
-        To draw on, and its title.
+        Rows = genes; columns ``variable, effect, se, df, ci_low, ci_high`` and perhaps ``target, observed, observed_se``.
+    ax
+        To draw on; None makes a new figure.
+    target
+        Whose rows to draw; not needed if the table has those of one target.
     n_genes
         Genes to show.
+    title
+        Of the plot; None takes the target.
 
     Examples
     --------
-    >>> import matplotlib.pyplot as plt
     >>> from dbdiffusion import plotting
-    >>> _, ax = plt.subplots()
-    >>> plotting.gene_intervals(model.predict_effects(unseen[0], n_cells=64), ax, n_genes=5).get_xlabel()
+    >>> plotting.gene_intervals(model.predict_effects(unseen[0], n_cells=64), n_genes=5).get_xlabel()
     'effect (mean log1p CP10K)'
     """
-    top = table.sort_values("p_value").head(n_genes).sort_values("effect")
-    rows = np.arange(len(top))
-    ax.hlines(rows, top["ci_low"], top["ci_high"], color=BLUE, linewidth=1.5)
-    ax.plot(top["effect"], rows, "o", color=BLUE, markersize=4, label="predicted")
+    ax = axes_of(ax)
+    top = without_own(rows_of(table, target)).sort_values("effect", key=np.abs, ascending=False, kind="stable").head(n_genes)
+    top = top[::-1]  # the largest on top
+    height = np.arange(len(top))
+    half = t_quantile(0.5 + THICK / 2, top["df"].to_numpy()) * top["se"].to_numpy()
+    ax.hlines(height, top["ci_low"], top["ci_high"], color=BLUE, linewidth=1)
+    ax.hlines(height, top["effect"] - half, top["effect"] + half, color=BLUE, linewidth=3)
+    ax.plot(top["effect"], height, "o", color="white", markeredgecolor=BLUE, markersize=4, label="predicted")
     if "observed" in top and top["observed"].notna().any():
-        ax.plot(top["observed"], rows, "x", color=RED, markersize=5, label="observed")
+        if "observed_se" in top:
+            ax.errorbar(top["observed"], height, xerr=2 * top["observed_se"], fmt="none", ecolor=RED, linewidth=0.7)
+        ax.plot(top["observed"], height, "x", color=RED, markersize=5, label="observed")
     ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.set_yticks(rows, top["variable"], fontsize=6, parse_math=False)  # a name may hold a `$`
-    ax.set(xlabel="effect (mean log1p CP10K)", title=title)
+    ax.set_yticks(height, top["variable"], fontsize=6, parse_math=False)  # a name may hold a `$`
+    ax.set(xlabel="effect (mean log1p CP10K)")
+    ax.set_title(str(target or "") if title is None else title, parse_math=False)
     ax.legend(frameon=False, fontsize=7, loc="best")
     return ax
 
 
-def volcano(table: pd.DataFrame, ax: Axes, level: float | None = None, n_labels: int = 8, title: str = "") -> Axes:
+def volcano(
+    table: pd.DataFrame,
+    ax: Axes | None = None,
+    target: str | None = None,
+    level: float | None = None,
+    n_labels: int = 8,
+    title: str | None = None,
+) -> Axes:
     """Effect against p-value; genes at the level of the adjusted p-value are coloured, the strongest named.
 
-    For unseen targets (``error_rate`` is ``"fsp"``) the genes are those of the list at that false sign proportion.
+    For unseen targets (``error_rate`` is ``"fsp"``) the genes are those of the list at that false sign proportion; their
+    p-values are large, so look at :func:`ranked_effects` instead.
 
     Parameters
     ----------
     table
-        Rows = genes of one target; columns ``variable, effect, p_value, adj_p_value`` and perhaps ``error_rate``.
-    ax, title
-        To draw on, and its title.
+        Rows = genes; columns ``variable, effect, p_value, adj_p_value`` and perhaps ``target, error_rate``.
+    ax
+        To draw on; None makes a new figure.
+    target
+        Whose rows to draw; not needed if the table has those of one target.
     level
         Of the adjusted p-value; None means 10 % for lists of unseen targets, 5 % else.
     n_labels
         Genes to name.
+    title
+        Of the plot; None takes the target.
 
     Examples
     --------
-    >>> import matplotlib.pyplot as plt
     >>> from dbdiffusion import plotting
-    >>> _, ax = plt.subplots()
-    >>> plotting.volcano(model.predict_effects(model.perturbation_names[0]), ax).get_ylabel()
+    >>> plotting.volcano(model.predict_effects(model.perturbation_names[0])).get_ylabel()
     '-log10 p'
     """
+    ax = axes_of(ax)
+    table = rows_of(table, target)
     p = np.maximum(table["p_value"].to_numpy(dtype=float), 1e-300)
     is_list = "error_rate" in table and (table["error_rate"] == "fsp").all()
     level = level or (0.1 if is_list else 0.05)
@@ -114,10 +151,19 @@ def volcano(table: pd.DataFrame, ax: Axes, level: float | None = None, n_labels:
         if significant[i]:
             ax.annotate(table["variable"].iloc[i], (table["effect"].iloc[i], height[i]), fontsize=6, parse_math=False)
     ax.axvline(0, color=GREY, linewidth=0.4)
-    count = int(significant.sum())
-    ax.set(
-        xlabel="effect (mean log1p CP10K)",
-        ylabel="-log10 p",
-        title=f"{title}\n{count} genes at {100 * level:g}% {'wrong signs' if is_list else 'FDR'}".strip(),
-    )
+    heading, what = str(target or "") if title is None else title, "wrong signs" if is_list else "FDR"
+    ax.set(xlabel="effect (mean log1p CP10K)", ylabel="-log10 p")
+    ax.set_title(f"{heading}\n{int(significant.sum())} genes at {100 * level:g}% {what}".strip(), parse_math=False)
     return ax
+
+
+def _agreement(rows: pd.DataFrame) -> str:
+    """Correlation, error ratio and coverage of rows with an observed effect, in words."""
+    seen = rows[rows["observed"].notna()]
+    if len(seen) < 3:
+        return ""
+    x, y = seen["observed"].to_numpy(dtype=float), seen["effect"].to_numpy(dtype=float)
+    inside = ((seen["ci_low"] <= x) & (x <= seen["ci_high"])).mean()
+    r = np.corrcoef(x, y)[0, 1] if x.std() > 0 and y.std() > 0 else np.nan
+    ratio = ((x - y) ** 2).sum() / (x**2).sum() if x.any() else np.nan
+    return f"r {r:.2f}\nerror / no effect {ratio:.2f}\nin interval {100 * inside:.0f} %"

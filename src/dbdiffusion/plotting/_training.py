@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbdiffusion.plotting._effects import BLUE, GREY, RED
+from dbdiffusion.plotting._panel import BLUE, GREY, RED, axes_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 
-def losses(history: dict[str, pd.DataFrame], ax: Axes, stage: str) -> Axes:
+def losses(history: dict[str, pd.DataFrame], ax: Axes | None = None, stage: str = "diffusion") -> Axes:
     """Training and validation loss of a stage.
 
     Parameters
@@ -19,7 +19,7 @@ def losses(history: dict[str, pd.DataFrame], ax: Axes, stage: str) -> Axes:
     history
         The model's ``history``.
     ax
-        To draw on.
+        To draw on; None makes a new figure.
     stage
         ``"vae"`` (ELBO) or ``"diffusion"``.
 
@@ -31,6 +31,7 @@ def losses(history: dict[str, pd.DataFrame], ax: Axes, stage: str) -> Axes:
     >>> plotting.losses(model.history, ax, "diffusion").get_title()
     'stage: diffusion'
     """
+    ax = axes_of(ax)
     keys = {
         "vae": ("elbo_train", "elbo_validation"),
         "diffusion": ("diffusion_train_loss", "diffusion_validation_loss"),
@@ -43,7 +44,7 @@ def losses(history: dict[str, pd.DataFrame], ax: Axes, stage: str) -> Axes:
     return ax
 
 
-def cell_map(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
+def cell_map(table: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Axes:
     """Observed, generated and control cells on a map.
 
     Parameters
@@ -51,7 +52,7 @@ def cell_map(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
     table
         Rows = cells; columns ``x, y, kind`` with kind in ``control, observed, generated``.
     ax, title
-        To draw on, and its title.
+        To draw on, and its title; None makes a new figure.
 
     Examples
     --------
@@ -63,6 +64,7 @@ def cell_map(table: pd.DataFrame, ax: Axes, title: str = "") -> Axes:
     >>> len(plotting.cell_map(table, ax).collections)
     2
     """
+    ax = axes_of(ax)
     for kind, colour, size in (("control", GREY, 3), ("observed", RED, 6), ("generated", BLUE, 6)):
         cells = table[table["kind"] == kind]
         if len(cells):

@@ -13,8 +13,10 @@ from scipy import stats
 from dbdiffusion._words import real_number
 from dbdiffusion.inference import fit_rectifier, leave_one_out, left_out_evidence
 from dbdiffusion.metrics import coverage, interval_score, two_sided_pit
+from dbdiffusion.predict._fitted import Fitted, rule_of
 from dbdiffusion.predict._placebo import placebo
 from dbdiffusion.predict._pool import references_of
+from dbdiffusion.predict._trust import accuracy_of, coverage_in_thirds, lists_and_confidence, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +51,19 @@ class Calibration:
         One row a permutation of the single perturbations' gene vectors among them: ``weight`` of the centred predictors, which
         should be near zero, ``relative_to_mean, relative_to_zero`` of the left-out error, the smaller of which should not be
         below one by more than chance.
+    lists
+        One row per kind and level, of the gene list of each reference, made by the others: ``n_listed`` (median),
+        ``share_empty``, ``wrong`` (share of wrong signs or null effects, an empty list counted as right), ``wrong_se``,
+        ``wrong_if_any`` (of lists that are not empty), ``pooled`` (of all listed genes), ``least_promise``.
+    accuracy
+        One row per kind: mean ``correlation`` of prediction and truth, shares ``right_20, right_50`` of right signs among the
+        first genes, ``expected_against_realised`` (Spearman correlation of what :meth:`DBDiffusion.target_confidence` would
+        have said with what came out) and ``interval_holds`` (share inside its 90 % interval).
+    thirds
+        One row per kind, ``by`` (``strength`` of the prediction, ``similarity`` of the nearest measured one) and ``third``:
+        ``coverage`` of 95 % intervals inside it.
+    verdict
+        All that in two sentences.
     """
 
     table: pd.DataFrame
@@ -56,6 +71,10 @@ class Calibration:
     tuned: pd.DataFrame
     evidence: pd.DataFrame
     placebo: pd.DataFrame
+    lists: pd.DataFrame
+    accuracy: pd.DataFrame
+    thirds: pd.DataFrame
+    verdict: str
 
 
 def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> Calibration:
@@ -71,6 +90,9 @@ def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> 
     tables, pits = [], []
     tuned: dict[str, dict[str, Any]] = {}
     evidence: dict[str, dict[str, float]] = {}
+    lists, thirds = [], []
+    accuracy: dict[str, dict[str, float]] = {}
+    verdicts: dict[str, str] = {}
     nothing = pd.DataFrame()
     for kind in ("single", "combination"):
         members = np.flatnonzero(pool.is_combination == (kind == "combination"))
@@ -84,6 +106,14 @@ def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> 
         tuned[kind] = {"n_reference": len(members), "n_placed": int(pool.is_placed[members].sum())}
         tuned[kind] |= {"reference_set": rectifier.reference_set, "rho": rectifier.rho, **rectifier.weights}
         evidence[kind] = _ratios(left_out_evidence(rectifier, references))
+        fitted = Fitted(rectifier, references, rule_of(predictor, recipe, rectifier, references, pool.rows[members]))
+        of_lists, confidence = lists_and_confidence(predictor, recipe, fitted, members, combination=kind == "combination")
+        lists += [of_lists.reset_index().assign(kind=kind)] if len(of_lists) else []
+        accuracy[kind] = accuracy_of(confidence)
+        known = {"strength": (rectifier.loo_predicted**2).sum(axis=1)}
+        known |= {} if pool.similarity is None else {"similarity": pool.similarity[members]}
+        thirds.append(coverage_in_thirds(pit, known).assign(kind=kind))
+        verdicts[kind] = verdict_of(pd.Series(evidence[kind]), of_lists)
         if kind == "single":
             nothing = placebo(predictor, recipe, members)
     if not tables:
@@ -93,7 +123,15 @@ def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> 
         )
         raise ValueError(msg)
     return Calibration(
-        pd.concat(tables, ignore_index=True), pd.concat(pits), pd.DataFrame(tuned).T, pd.DataFrame(evidence).T, nothing
+        table=pd.concat(tables, ignore_index=True),
+        pit=pd.concat(pits),
+        tuned=pd.DataFrame(tuned).T,
+        evidence=pd.DataFrame(evidence).T,
+        placebo=nothing,
+        lists=pd.concat(lists, ignore_index=True) if lists else pd.DataFrame(),
+        accuracy=pd.DataFrame(accuracy).T,
+        thirds=pd.concat(thirds, ignore_index=True),
+        verdict=next(iter(verdicts.values())) if len(verdicts) == 1 else " ".join(f"{k}: {v}" for k, v in verdicts.items()),
     )
 
 

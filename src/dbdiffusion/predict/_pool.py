@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dbdiffusion._words import say
-from dbdiffusion.embedding import neighbour_coherence, one_gene_space
+from dbdiffusion.embedding import nearest_similarity, neighbour_coherence, one_gene_space
 from dbdiffusion.inference import MIN_REFERENCES, References
 from dbdiffusion.predict._pool_weights import restricted_sets, weights_of_others
 from dbdiffusion.screen import norm_cv
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dbdiffusion.embedding import EffectSpace, LeftOutSpaces, PerturbationSpace
     from dbdiffusion.predict._generator import Generator
@@ -47,6 +47,8 @@ class ReferencePool:
         (K,). What is not placed is predicted by the mean of the others.
     coherence
         (K,) agreement of the neighbours of each; None for a placebo, which lists nothing.
+    similarity
+        (K,) of each with the nearest of the others; None for a placebo.
     control_share
         Predictor to the share of the control's error that its predictions are taken to carry.
     """
@@ -58,6 +60,7 @@ class ReferencePool:
     is_combination: np.ndarray
     is_placed: np.ndarray
     coherence: np.ndarray | None = None
+    similarity: np.ndarray | None = None
     control_share: dict[str, float] = field(default_factory=dict)
 
     def select(self, *, combination: bool) -> np.ndarray:
@@ -107,17 +110,23 @@ def reference_pool(predictor: Predictor, recipe: Recipe, spaces: LeftOutSpaces |
         sets={} if spaces is not None else weights_of_others(placements, screen.names, names),
         is_combination=np.array([len(space.parts(name)) > 1 for name in names], dtype=bool),
         is_placed=np.array([row not in unplaced for row in sorted(rows)], dtype=bool),
-        coherence=None if spaces is not None else _coherence(placements, screen.names, names),
+        coherence=None if spaces is not None else _of_each(neighbour_coherence, placements, screen.names, names),
+        similarity=None if spaces is not None else _of_each(nearest_similarity, placements, screen.names, names),
         control_share={GENERATED: 1.0 if recipe.cross_fitting == "in_sample" else CONTROL_SHARE},
     )
 
 
-def _coherence(placements: list[Placement], screen_names: Sequence[str], names: tuple[str, ...]) -> np.ndarray:
-    """Agreement (K,) of the neighbours of every reference, in the space that places it without its cells."""
+def _of_each(
+    what: Callable[[PerturbationSpace, Sequence[str]], np.ndarray],
+    placements: list[Placement],
+    screen_names: Sequence[str],
+    names: tuple[str, ...],
+) -> np.ndarray:
+    """What is known (K,) of the place of every reference, in the space that places it without its cells."""
     found: dict[str, float] = {}
     for space, rows in placements:
         members = [screen_names[row] for row in rows]
-        found |= dict(zip(members, neighbour_coherence(space, members), strict=True))
+        found |= dict(zip(members, what(space, members), strict=True))
     return np.array([found[name] for name in names])
 
 

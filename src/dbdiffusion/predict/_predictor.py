@@ -13,6 +13,7 @@ from dbdiffusion.predict._calibration import Calibration, calibrate
 from dbdiffusion.predict._own import check_predicted
 from dbdiffusion.predict._pool import ReferencePool, reference_pool
 from dbdiffusion.predict._table import answers_table
+from dbdiffusion.predict._target_confidence import confidence_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -156,6 +157,18 @@ class Predictor:
             rectified, fits = rectified_answers(self, unseen, recipe)
             answers |= rectified
         return answers_table(self.screen, self.space, names, answers, fits, recipe)
+
+    def confidence(self, names: Sequence[str], recipe: Recipe) -> pd.DataFrame:
+        """How far to trust each target; see :meth:`DBDiffusion.target_confidence`.
+
+        Raises
+        ------
+        KeyError
+            If nothing places a name.
+        """
+        self.check_current()
+        self.space.embed([name for name in names if not self.space.is_measured(name)])  # raises before any costly step
+        return confidence_table(self, names, recipe)
 
     def calibration(self, recipe: Recipe, levels: Sequence[float]) -> Calibration:
         """How often intervals would have covered the measured perturbations; see :meth:`DBDiffusion.calibration`."""

@@ -1,0 +1,206 @@
+"""The report as one page for a browser: nothing is loaded from elsewhere, and every text from a file is shown as text."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dbdiffusion.job._report import OF_OWN_GENES, template, verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from dbdiffusion.job._calibration import Checked
+    from dbdiffusion.job._gene_lists import GeneList
+
+MAX_ROWS = 40_000  # of the table that can be searched: about 2.5 MB
+MAX_HEAT_GENES = 30
+HTML = "report.html"
+
+
+def write_html(
+    folder: Path,
+    summary: dict[str, Any],
+    effects: pd.DataFrame,
+    trust: pd.DataFrame,
+    plots: Sequence[tuple[str, str]],
+    checked: Mapping[str | None, Checked],
+    genes: Sequence[GeneList],
+) -> None:
+    """Write ``report.html``.
+
+    Parameters
+    ----------
+    folder
+        Of the report; the plots lie in it.
+    summary
+        Of the job.
+    effects
+        Of all targets.
+    trust
+        Of :meth:`DBDiffusion.target_confidence`.
+    plots
+        File names and captions.
+    checked
+        Calibration by context.
+    genes
+        Lists of all targets, in the order of ``effects``.
+    """
+    titled = effects.assign(title=_titles(effects))
+    page = template("report.html.j2").render(
+        summary=summary,
+        verdicts=verdicts(checked),
+        cards=_cards(genes, trust),
+        of_own_genes=OF_OWN_GENES,
+        rows=_safe_json(searchable(titled)),
+        heat=heat_map(titled),
+        plots=[(caption, _data_url(folder / file)) for file, caption in plots],
+        trusted=_trusted(checked),
+        number=_number,
+    )
+    (folder / HTML).write_text(page, encoding="utf-8")
+
+
+def searchable(effects: pd.DataFrame) -> dict[str, Any]:
+    """Columns of the table that the page searches: all rows, or the largest effects of every target where they are too many.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame(
+    ...     {
+    ...         "title": ["A"],
+    ...         "variable": ["<b>"],
+    ...         "effect": [0.5],
+    ...         "ci_low": [0.1],
+    ...         "ci_high": [0.9],
+    ...         "lfsr": [0.01],
+    ...         "adj_p_value": [np.nan],
+    ...     }
+    ... )
+    >>> searchable(table)["rows"]
+    [['A', '<b>', 0.5, 0.1, 0.9, 0.01, None]]
+    """
+    n_targets = max(1, effects["title"].nunique())
+    each = max(1, MAX_ROWS // n_targets)
+    strength = effects["effect"].abs().groupby(effects["title"]).rank(ascending=False, method="first")
+    kept = effects[(strength <= each).to_numpy()]
+    columns = ["title", "variable", "effect", "ci_low", "ci_high", "lfsr", "adj_p_value"]
+    rows = [[_plain(value) for value in row] for row in kept[columns].itertuples(index=False, name=None)]
+    return {"rows": rows, "n_left_out": int(len(effects) - len(kept))}
+
+
+def heat_map(effects: pd.DataFrame) -> dict[str, Any]:
+    """Effects of the genes with the largest mean square, targets as rows: text and a colour for every cell."""
+    wide = effects.pivot_table(index="title", columns="variable", values="effect", sort=False, observed=True)
+    chosen = (wide**2).mean().sort_values(ascending=False, kind="stable").index[:MAX_HEAT_GENES]
+    wide = wide[chosen]
+    most = float(np.nanmax(np.abs(wide.to_numpy()), initial=1e-12))
+    rows = [(title, [(_number(value), _colour(value / most)) for value in values]) for title, values in
+            zip(map(str, wide.index), wide.to_numpy(), strict=True)]  # fmt: skip
+    return {"genes": list(map(str, chosen)), "rows": rows}
+
+
+def _cards(genes: Sequence[GeneList], trust: pd.DataFrame) -> list[dict[str, Any]]:
+    of_title = dict(zip(_titles(trust), trust.to_dict(orient="records"), strict=True))
+    return [
+        {
+            "title": one.title,
+            "sentence": one.sentence,
+            "columns": list(one.genes.columns),
+            "genes": one.genes.to_numpy().tolist(),
+            "own": one.own.to_numpy().tolist(),
+            "facts": _facts(of_title.get(one.title, {})),
+        }
+        for one in genes
+    ]
+
+
+def _facts(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is known of a target, a name and a value each."""
+    facts = []
+    for column, words in (
+        ("correlation", "expected correlation with the truth"),
+        ("right_20", "expected right signs, first 20 genes"),
+        ("right_50", "expected right signs, first 50 genes"),
+    ):
+        if np.isfinite(row.get(column, np.nan)):
+            low, high = row[f"{column}_low"], row[f"{column}_high"]
+            facts.append((words, f"{row[column]:.2f} (90 % interval {low:.2f} to {high:.2f})"))
+    facts += [(words, str(row[column])) for column, words in (("nearest", "nearest measured"), ("strategy", "placed by"))
+              if row.get(column)]  # fmt: skip
+    if row.get("told_apart") is False:
+        facts.append(("told apart", "no: the answer is that of any target"))
+    return facts
+
+
+def _trusted(checked: Mapping[str | None, Checked]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Tables of the trust section: a heading, column names and cells."""
+    tables = []
+    for context, one in checked.items():
+        if one.unseen is None:
+            continue
+        where = "" if context is None else f", {context}"
+        for heading, table in (
+            ("Coverage of left-out perturbations", one.unseen.table[["kind", "level", "coverage", "coverage_se", "width"]]),
+            ("Gene lists of left-out perturbations", one.unseen.lists),
+            ("Coverage of 95 % intervals in thirds", one.unseen.thirds),
+        ):
+            if len(table):
+                cells = [[_number(value) for value in row] for row in table.itertuples(index=False, name=None)]
+                tables.append((heading + where, list(map(str, table.columns)), cells))
+    return tables
+
+
+def _titles(table: pd.DataFrame) -> list[str]:
+    names = table["target"].astype(str)
+    return list(names if "context" not in table else names + " (" + table["context"].astype(str) + ")")
+
+
+def _data_url(file: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
+
+
+def _safe_json(value: Any) -> str:
+    """JSON that cannot end the element it stands in."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.3g}") if np.isfinite(value) else None
+    return str(value)
+
+
+def _number(value: Any) -> str:
+    """As people read it.
+
+    Examples
+    --------
+    >>> _number(0.12345), _number(float("nan")), _number("A")
+    ('0.123', '', 'A')
+    """
+    if isinstance(value, float | np.floating):
+        return f"{value:.3g}" if np.isfinite(value) else ""
+    return str(value)
+
+
+def _colour(share: float) -> str:
+    """Blue below zero, red above, the paler the smaller; black text can be read on all of them.
+
+    Examples
+    --------
+    >>> _colour(0.0), _colour(1.0)
+    ('#ffffff', '#f59a8c')
+    """
+    if not np.isfinite(share):
+        return "#eeeeee"
+    full = (245, 154, 140) if share > 0 else (140, 184, 245)
+    mixed = [round(255 + (channel - 255) * min(abs(share), 1.0)) for channel in full]
+    return "#" + "".join(f"{channel:02x}" for channel in mixed)

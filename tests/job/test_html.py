@@ -1,0 +1,121 @@
+"""The page: one file, nothing loaded from elsewhere, names shown as text."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dbdiffusion.job import _html
+from dbdiffusion.job._calibration import Checked
+from dbdiffusion.job._gene_lists import gene_lists
+from dbdiffusion.job._html import heat_map, searchable, write_html
+
+EVIL = "<script>alert(1)</script>&\"'"
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==")
+
+
+class Page(HTMLParser):
+    """Tags, and the text outside of scripts and styles."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text, self.inside, self.attributes = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(name, value) for name, value in attrs if value]
+        if tag in ("script", "style"):
+            self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.inside and tag == self.inside[-1]:
+            self.inside.pop()
+
+    def handle_data(self, data):
+        if not self.inside:
+            self.text.append(data)
+
+
+def effects_of(targets, variables):
+    rng = np.random.default_rng(0)
+    blocks = []
+    for target in targets:
+        effect = rng.standard_normal(len(variables))
+        columns = {"effect": effect, "se": 0.2, "df": 7.0, "ci_low": effect - 1, "ci_high": effect + 1, "lfsr": 0.1}
+        blocks.append(pd.DataFrame({"target": target, "variable": variables, **columns, "adj_p_value": 0.05}))
+    return pd.concat(blocks, ignore_index=True)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """The page of two targets, one with a malicious name."""
+    effects = effects_of([EVIL, "$x$"], [EVIL, *(f"G{i}" for i in range(6))])
+    trust = pd.DataFrame({"target": [EVIL, "$x$"], "correlation": [0.7, np.nan], "correlation_low": [0.2, np.nan],
+                          "correlation_high": [0.9, np.nan], "nearest": [f"{EVIL}, G1", ""], "strategy": ["knn", "mean"],
+                          "told_apart": [True, False]})  # fmt: skip
+    (tmp_path / "plot.png").write_bytes(PIXEL)
+    screen = {"n_cells": 10, "n_genes": 7, "n_perturbations": 2, "contexts": [], "source": EVIL}
+    summary = {"screen": screen, "seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.5}}
+    write_html(tmp_path, summary, effects, trust, [("plot.png", EVIL)], {None: Checked(None, None, ())},
+               gene_lists(effects, {}))  # fmt: skip
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_names_are_text(written):
+    page = Page()
+    page.feed(written)
+    assert page.tags.count("script") == 2  # the data, and what searches it
+    assert EVIL in "".join(page.text)
+    assert "$x$" in "".join(page.text)
+    assert "<script>alert" not in written
+
+
+def test_nothing_is_loaded_from_elsewhere(written):
+    page = Page()
+    page.feed(written)
+    assert not {"link", "iframe", "object", "embed", "base"} & set(page.tags)
+    assert all(value.startswith("data:") for name, value in page.attributes if name in ("src", "href", "data", "srcset"))
+    assert not re.search(r"https?://|@import|url\(", written)
+    assert "default-src 'none'" in written
+
+
+def test_the_data_of_the_search_are_whole(written):
+    text = re.search(r'<script type="application/json" id="rows">(.*?)</script>', written, re.DOTALL)[1]
+    data = json.loads(text)
+    assert len(data["rows"]) == 14
+    assert data["rows"][0][:2] == [EVIL, EVIL]
+    assert data["n_left_out"] == 0
+
+
+def test_cards_tell_what_is_expected_and_what_is_not_told_apart(written):
+    page = Page()
+    page.feed(written)
+    text = " ".join(page.text)
+    assert "0.70 (90 % interval 0.20 to 0.90)" in text
+    assert text.count("the answer is that of any target") == 1
+    assert "genes are listed at 10% wrong signs" in text
+
+
+def test_too_many_rows_leave_the_smallest_effects_of_every_target_out(monkeypatch):
+    monkeypatch.setattr(_html, "MAX_ROWS", 8)
+    effects = effects_of(["A", "B"], [f"G{i}" for i in range(11)])
+    data = searchable(effects.assign(title=effects["target"]))
+    assert data["n_left_out"] == 14
+    for target in "AB":
+        kept = [abs(row[2]) for row in data["rows"] if row[0] == target]
+        strength = effects.loc[effects["target"] == target, "effect"].abs().nlargest(4)
+        np.testing.assert_allclose(sorted(kept), sorted(strength), rtol=1e-2)
+
+
+def test_the_heat_map_has_a_cell_for_every_target_and_gene():
+    effects = effects_of(["A", "B", "C"], [f"G{i:02d}" for i in range(40)])
+    heat = heat_map(effects.assign(title=effects["target"]))
+    assert len(heat["genes"]) == 30
+    assert [title for title, _ in heat["rows"]] == ["A", "B", "C"]
+    largest = max((cell for _, cells in heat["rows"] for cell in cells), key=lambda cell: abs(float(cell[0])))
+    assert largest[1] in ("#f59a8c", "#8cb8f5")
+    assert all(len(cells) == 30 for _, cells in heat["rows"])
