@@ -1,7 +1,8 @@
 """Do intervals along a direction over genes hold, and are the perturbations that are said to go there right?
 
     python benchmarks/projections.py --screen simulated --n-perturbations 60
-    python benchmarks/projections.py --screen renge
+    python benchmarks/projections.py --screen renge --folds 23
+    python benchmarks/projections.py --screen norman --folds 18 --confidence 0.9
     python benchmarks/projections.py --screen simulated --n-perturbations 200 --alignment 1 --genome
 
 No network (predictors: ridge and nearest neighbours in gene space). Perturbations are held out of everything in folds, and are
@@ -29,7 +30,6 @@ from dbdiffusion.data import hold_out
 from dbdiffusion.embedding import fit_space
 from dbdiffusion.inference import fit_rectifier, hits, left_out_rules, project
 
-CONFIDENCE = 0.95
 LEVELS = (0.1, 0.2)
 DISTANCES = (0.0, 0.5)  # standard deviations of the references' scalars
 N_GENES, N_RANDOM, N_MODULES = 20, 20, 5
@@ -53,7 +53,7 @@ def directions_of(screen: Screen, believed: Believed, seed: int) -> dict[str, np
     return found | {f"module {i}": (module == one) / (module == one).sum() for i, one in enumerate(largest)}
 
 
-def trial(screen: Screen, held_out: list[str], seed: int) -> list[dict]:
+def trial(screen: Screen, held_out: list[str], seed: int, confidence: float) -> list[dict]:
     """One hold-out; a row a direction."""
     rest, _ = hold_out(screen.train, held_out)
     believed = Believed.of(rest, screen.setup)
@@ -73,7 +73,7 @@ def trial(screen: Screen, held_out: list[str], seed: int) -> list[dict]:
         row = {"kind": name.split()[0], "n": len(held_out), "K": projection.n_reference}
         each = rules.along(weights, predicted)
         for label, centre in (("plus", each), ("plain", aimed)):
-            low, high = projection.interval(centre, CONFIDENCE)
+            low, high = projection.interval(centre, confidence)
             row |= {f"coverage {label}": float(((low <= came) & (came <= high)).mean()), "width": float((high - low).mean())}
         row["error"] = float(np.mean((came - aimed) ** 2) / np.mean(came**2))
         for distance in DISTANCES:
@@ -112,6 +112,7 @@ def summarise(rows: list[dict]) -> pd.DataFrame:
 
 def main() -> None:
     parser = screen_arguments(__doc__, "norman-doubles")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of the intervals; 95 %% needs 19 references")
     parser.add_argument("--genome", action="store_true", help="many candidates of a simulated screen")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -124,7 +125,7 @@ def main() -> None:
         for screen in screens:
             for fold, held_out in enumerate(hold_outs(screen, options, seed)):
                 where = {"screen": screen.name, "seed": seed, "fold": fold}
-                rows += [where | row for row in trial(screen, held_out, seed)]
+                rows += [where | row for row in trial(screen, held_out, seed, options.confidence)]
             file = write(f"projections_{'genome' if options.genome else options.screen}", rows, options)
             print(summarise(rows).round(3).T.to_string(), flush=True)
     print("written:", file.name)

@@ -241,7 +241,7 @@ class DirectionsMixin(CalibrationMixin):
         >>> import tempfile
         >>> import anndata
         >>> folder = tempfile.mkdtemp()
-        >>> store = model.write_effects(f"{folder}/effects.zarr", unseen, chunk=1, n_cells=64)
+        >>> store = model.write_effects(f"{folder}/effects.zarr", unseen, n_cells=64)
         >>> anndata.read_zarr(store).obs_names.tolist() == unseen
         True
         """
