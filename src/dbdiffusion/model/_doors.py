@@ -41,6 +41,9 @@ class DoorMixin(_Base):
         adata = self.adata if adata is None else adata
         check_has_cells(adata)
         check_kind(adata, is_mudata="modalities" in self.registry_["setup_args"])
+        if not adata.n_obs:
+            msg = "There must be at least one cell, got none. Was everything filtered out?"
+            raise ValueError(msg)
         with undone_if_it_fails(adata):
             return super()._validate_anndata(adata, copy_if_view)
 

@@ -57,6 +57,7 @@ class DBDiffusionVAE(VAE):
         self._sizes, self.n_folds = sizes, n_folds
         self.diffusion = LatentDiffusion(*sizes)
         self.folds_of_before: dict[str, Tensor] = {}
+        self.was_loaded_with_folds = False
         self._stage: Stage = "vae"
         self._frozen: frozenset[str] = frozenset()
         self.set_stage("vae")
@@ -70,6 +71,7 @@ class DBDiffusionVAE(VAE):
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
         """As torch's; weights of folds, which earlier versions kept here, are laid aside in ``folds_of_before``."""
         self.folds_of_before = {name: value for name, value in state_dict.items() if name.startswith(FOLDS)}
+        self.was_loaded_with_folds = bool(self.folds_of_before)
         own = {name: value for name, value in state_dict.items() if not name.startswith(FOLDS)}
         return super().load_state_dict(own, *args, **options)
 

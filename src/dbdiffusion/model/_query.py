@@ -77,9 +77,12 @@ class QueryMixin(_Base):
         >>> query.generate(unseen[0], n_cells=3).n_obs
         3
         """
-        reference = reference_model
+        reference = source = reference_model
         if isinstance(reference, str | Path):
-            reference = cls.load(str(reference), adata=False)
+            source = str(reference)
+            reference = cls.load(source, adata=False)
+            if reference.module.was_loaded_with_folds:  # by an earlier version; scvi-tools would look for them in the new model
+                source = reference
         reference._require_vae()
         if reference.contexts:
             msg = "A model with contexts cannot be taken to new cells yet; train one on all cells together."
@@ -89,7 +92,7 @@ class QueryMixin(_Base):
             check_genes(_genes_in(adata, reference), genes_of(reference.registry_), PREPARE)
         model = super().load_query_data(
             adata,
-            reference,
+            source,
             unfrozen=unfrozen,
             freeze_expression=freeze_expression,
             freeze_batchnorm_encoder=freeze_batchnorm_encoder,
