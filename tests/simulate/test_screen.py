@@ -181,7 +181,7 @@ def test_a_screen_can_be_written_and_read(family, tmp_path):
     assert same(read, screen)
     assert set(read.uns) == set(screen.uns)
     for key in set(read.uns) - {"simulation"}:
-        pd.testing.assert_frame_equal(read.uns[key], screen.uns[key], check_names=False)
+        pd.testing.assert_frame_equal(read.uns[key], screen.uns[key], check_names=False, check_dtype=False)
     assert read.uns["simulation"] == screen.uns["simulation"]
 
 

@@ -72,6 +72,7 @@ def searchable(effects: pd.DataFrame) -> dict[str, Any]:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> table = pd.DataFrame(
     ...     {
     ...         "title": ["A"],

@@ -45,7 +45,7 @@ def to_anndata(table: pd.DataFrame) -> ad.AnnData:
     --------
     >>> import dbdiffusion
     >>> effects = dbdiffusion.to_anndata(model.predict_effects(model.perturbation_names[:3]))
-    >>> effects.shape == (3, adata.n_vars), sorted(effects.layers)[:3]
+    >>> effects.shape == (3, adata.n_vars), sorted(name for name in effects.layers if name)[:3]
     (True, ['ci_high', 'ci_low', 'df'])
     """
     if "context" in table and table["context"].nunique() > 1:
@@ -144,7 +144,7 @@ def _check_plan(unfinished: Path, plan: dict[str, Any]) -> None:
 def _put_together(parts: list[Path], whole: Path, n: int) -> None:
     """One store of all parts, by way of files as large as its arrays, of which memory holds what is at hand."""
     first = ad.read_zarr(parts[0])
-    files = {name: whole.with_name(f"{name}.dat") for name in first.layers}
+    files = {name: whole.with_name(f"{name}.dat") for name in first.layers if name is not None}  # None: X itself
     arrays = {name: np.memmap(file, np.float32, "w+", shape=(n, first.n_vars)) for name, file in files.items()}
     start, obs = 0, []
     for part in parts:
