@@ -107,7 +107,8 @@ def _targets(guides: AnnData, target_key: str | None, separator: str) -> list[st
 
 def _counts(guides: AnnData, layer: str | None) -> sp.csr_matrix:
     if layer is not None and layer not in guides.layers:
-        msg = f"`guide_layer` {layer!r} is not in the guides' layers, which has {sorted(name for name in guides.layers if name is not None)}."
+        known = sorted(name for name in guides.layers if name is not None)
+        msg = f"`guide_layer` {layer!r} is not in the guides' layers, which has {known}."
         raise KeyError(msg)
     values = guides.X if layer is None else guides.layers[layer]
     if values is None or (not np.issubdtype(values.dtype, np.number) and values.dtype != bool):
