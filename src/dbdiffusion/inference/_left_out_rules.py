@@ -107,9 +107,8 @@ def left_out_rules(rectifier: Rectifier, references: References, lam: float | No
     """
     filled = references.without_own_genes()
     tuning = Tuning(filled, lam)
-    chosen = tuple(tuning.choose(without=i) for i in range(len(filled.effect)))
     raw = filled.effect - tuning.leave_one_out_errors()
     square = np.einsum("kg,kg->k", raw, raw)
     product = np.einsum("kg,kg->k", raw, rectifier.loo_predicted)
     slope = np.divide(product, square, out=np.ones(len(square)), where=square > 0)
-    return LeftOutRules(rectifier, filled, chosen, slope)
+    return LeftOutRules(rectifier, filled, tuning.chosen_without, slope)

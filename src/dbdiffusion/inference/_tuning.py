@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,6 +94,11 @@ class Tuning:
                 chosen = tuned
         return chosen
 
+    @cached_property
+    def chosen_without(self) -> tuple[Tuned, ...]:
+        """The choice (K,) without each reference."""
+        return tuple(self.choose(without=i) for i in range(self._n))
+
     def _risks(self, tuned: Tuned) -> np.ndarray:
         """Squared leave-one-out errors (K,) of every reference."""
         coefficient = np.concatenate([[1.0], -tuned.weight])
@@ -101,7 +107,7 @@ class Tuning:
 
     def leave_one_out_errors(self) -> np.ndarray:
         """Error (K, G) of every reference, predicted by the others with a choice made on the others."""
-        chosen = [self.choose(without=i) for i in range(self._n)]
+        chosen = self.chosen_without
         rho = np.array([tuned.rho for tuned in chosen])[:, None]
         coefficient = np.stack([np.concatenate([[1.0], -tuned.weight]) for tuned in chosen]).T[:, :, None]
         members = {name: np.array([tuned.reference_set == name for tuned in chosen])[:, None] for name in self._references.sets}

@@ -20,6 +20,17 @@ def views_of(model: DBDiffusion) -> dict[str | None, Any]:
     return {name: model.in_context(name) for name in model.contexts} or {None: model}
 
 
+def title_of(target: str, context: str | None) -> str:
+    """A target, and the context if there is one.
+
+    Examples
+    --------
+    >>> title_of("MYC", None), title_of("MYC", "day 3")
+    ('MYC', 'MYC (day 3)')
+    """
+    return target if context is None else f"{target} ({context})"
+
+
 def rows_in(table: pd.DataFrame, column: str | None, context: str | None) -> np.ndarray:
     """Which rows (N,) are of a context; all of them where there are no contexts.
 

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from dbdiffusion.job._contexts import title_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -88,7 +90,7 @@ def gene_lists(effects: pd.DataFrame, parts: dict[str, Sequence[str]]) -> list[G
         largest = others.iloc[np.argsort(-others["effect"].abs().to_numpy(), kind="stable")[:N_GENES]]
         answer.append(
             GeneList(
-                title=target if not context else f"{target} ({context[0]})",
+                title=title_of(target, context[0] if context else None),
                 n_listed=None if q.isna().all() else int((q <= LEVEL).sum()),
                 genes=_readable(largest),
                 own=_readable(rows[hit]),

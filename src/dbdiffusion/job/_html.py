@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dbdiffusion.job._contexts import title_of
 from dbdiffusion.job._report import OF_OWN_GENES, template, verdicts
 
 if TYPE_CHECKING:
@@ -159,8 +160,8 @@ def _trusted(checked: Mapping[str | None, Checked]) -> list[tuple[str, list[str]
 
 
 def _titles(table: pd.DataFrame) -> list[str]:
-    names = table["target"].astype(str)
-    return list(names if "context" not in table else names + " (" + table["context"].astype(str) + ")")
+    contexts = [None] * len(table) if "context" not in table else table["context"].astype(str)
+    return [title_of(*one) for one in zip(table["target"].astype(str), contexts, strict=True)]
 
 
 def _data_url(file: Path) -> str:

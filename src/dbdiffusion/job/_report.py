@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dbdiffusion.job._calibration import TRUSTED, calibration_lines
-from dbdiffusion.job._contexts import rows_in, stacked
+from dbdiffusion.job._contexts import rows_in, stacked, title_of
 from dbdiffusion.job._gap import gap_lines
 from dbdiffusion.plotting import cell_map, gene_intervals, losses, predicted_against_observed, ranked_effects
 
@@ -34,7 +34,7 @@ def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder
     """Write the plots, a panel for every target in every context; returns file names and captions."""
     panels = _panels(effects)
     shown = dict(list(panels.items())[:MAX_PANELS])
-    titled = {_title(*key): table for key, table in shown.items()}
+    titled = {title_of(*key): table for key, table in shown.items()}
     seen = {title: table for title, table in titled.items() if table["observed"].notna().any()}
     cut = f" The first {MAX_PANELS} of {len(panels)}." if len(panels) > MAX_PANELS else ""
     columns = _columns(len(model.contexts))
@@ -52,7 +52,7 @@ def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder
     plots.append(("ranked_effects.png", f"Effects in order, by how sure their signs are; ringed: at most 10 % wrong.{cut}"))
     table = _umap(cells)
     maps = {
-        _title(name, context): table[table["target"].isin([name, ""]) & rows_in(table, "context", context)]
+        title_of(name, context): table[table["target"].isin([name, ""]) & rows_in(table, "context", context)]
         for name, context in shown
     }
     _grid(maps, lambda t, ax, name: cell_map(t, ax, name), folder / "cells.png", columns)
@@ -73,10 +73,6 @@ def _panels(effects: pd.DataFrame) -> dict[tuple[str, str | None], pd.DataFrame]
         for name, of_target in by_target.items()
         for context, table in of_target.groupby("context", sort=False)
     }
-
-
-def _title(target: str, context: str | None) -> str:
-    return target if context is None else f"{target} ({context})"
 
 
 def _columns(n_contexts: int, most: int = 4) -> int:

@@ -22,7 +22,6 @@ from dbdiffusion.predict import (
     rank,
     suggested,
 )
-from dbdiffusion.screen import listed_names
 from dbdiffusion.storage import write_effects
 
 if TYPE_CHECKING:
@@ -246,7 +245,7 @@ class DirectionsMixin(CalibrationMixin):
         True
         """
         predictor, chunk = self.predictor(), whole_number("chunk", chunk, 1)
-        names = candidate_names(predictor.space) if targets is None else self._target_names(listed_names(targets), predictor)
+        names = candidate_names(predictor.space) if targets is None else self._target_names(targets, predictor)
         check_not_control(names, predictor.screen.control)
         predictor.space.check_placed([name for name in names if not predictor.space.is_measured(name)])
         return write_effects(

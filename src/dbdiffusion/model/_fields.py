@@ -56,6 +56,7 @@ def anndata_fields(
 
 
 def mudata_perturbations(located: dict[str, str | None], arguments: dict[str, Any]) -> MuDataPerturbationField:
+    """The field of the perturbations: of a column, or called from guide counts."""
     guides, rule = located["guide_layer"], None
     if guides is not None:
         rule = GuideRule(

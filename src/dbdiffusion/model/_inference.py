@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from dbdiffusion._words import real_number
@@ -131,13 +130,11 @@ class InferenceMixin(GenerationMixin):
         True
         """
         del context  # dealt with by the decorator
-        options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed, self._fixed(covariates))
-        recipe = Recipe(
-            options, method, interval, cross_fitting, reference_set, lam, n_cells, confidence, fdr, lfc_threshold, shrink
-        )
-        predictor = self._predictor_for(recipe)
-        table = predictor.effects(self._target_names(targets, predictor), recipe)
-        table.attrs |= self._provenance()
+        table = self._effects(
+            targets, guidance_scale, n_steps, sampler, batch, seed, covariates,
+            method=method, interval=interval, cross_fitting=cross_fitting, reference_set=reference_set, lam=lam,
+            n_cells=n_cells, confidence=confidence, fdr=fdr, lfc_threshold=lfc_threshold, shrink=shrink,
+        )  # fmt: skip
         order = {name: i for i, name in enumerate(table["target"].unique())}
         rank = table["target"].map(order)
         return (
@@ -166,11 +163,7 @@ class InferenceMixin(GenerationMixin):
         >>> effects["variable"].tolist() == 2 * adata.var_names.tolist()
         True
         """
-        table = self.differential_expression_ppi(targets, **options)  # type: ignore[arg-type]
-        genes = {name: i for i, name in enumerate(self.predictor().screen.var_names)}
-        targets = list(table["target"].unique())
-        key = table["target"].map({name: i for i, name in enumerate(targets)}) * len(genes) + table["variable"].map(genes)
-        return table.iloc[np.argsort(key.to_numpy(), kind="stable")].reset_index(drop=True)
+        return self._effects(targets, **options)  # type: ignore[arg-type]
 
     @in_each_context
     def target_confidence(
@@ -273,6 +266,25 @@ class InferenceMixin(GenerationMixin):
         if not self.contexts:
             return table(self._context_name)
         return pd.concat([table(name).assign(context=name) for name in self.contexts], ignore_index=True)
+
+    def _effects(
+        self,
+        targets: str | Sequence[str] | None,
+        guidance_scale: float = 1.0,
+        n_steps: int | None = None,
+        sampler: str = "dpm++",
+        batch: str | None = None,
+        seed: int = 0,
+        covariates: dict[str, Any] | None = None,
+        **of_recipe: Any,
+    ) -> pd.DataFrame:
+        """The table, genes in the order of the screen; other options are those of a recipe."""
+        options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed, self._fixed(covariates))
+        recipe = Recipe(options, **of_recipe)
+        predictor = self._predictor_for(recipe)
+        table = predictor.effects(self._target_names(targets, predictor), recipe)
+        table.attrs |= self._provenance()
+        return table
 
     def _predictor_for(self, recipe: Recipe) -> Predictor:
         """The predictor, its folds retrained first where the recipe asks for them."""

@@ -189,11 +189,11 @@ class PredictorsMixin(_Base):
         """
         state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
         categories = [str(name) for name in state[PerturbationField.CATEGORICAL_MAPPING_KEY]]
-        by_context, origins = [], []
+        by_context, placed = [], list(placed)
         for space, told in placed:
             table = np.repeat(space.control[None], len(categories), axis=0)
             measured = [i for i, name in enumerate(categories) if space.is_measured(name)]
             table[measured] = space.embed([categories[i] for i in measured])
             by_context.append(told.of(table))
-            origins.append(self._told().of(space.control[None])[0])
-        return torch.stack(by_context, dim=1).flatten(0, 1), origins[0]
+        origin = self._told().of(placed[0][0].control[None])[0]
+        return torch.stack(by_context, dim=1).flatten(0, 1), origin

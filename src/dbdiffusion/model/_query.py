@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from scvi.model import SCVI as _Base
+    from torch.nn import Module
 else:
     _Base = object
 
@@ -89,7 +90,7 @@ class QueryMixin(_Base):
             raise NotImplementedError(msg)
         check_kind(adata, is_mudata="modalities" in reference.registry_["setup_args"])
         if not kwargs.get("inplace_subset_query_vars"):
-            check_genes(_genes_in(adata, reference), genes_of(reference.registry_), PREPARE)
+            check_genes(_genes_in(adata, reference.registry_["setup_args"]), genes_of(reference.registry_), PREPARE)
         model = super().load_query_data(
             adata,
             source,
@@ -100,7 +101,7 @@ class QueryMixin(_Base):
         )
         model.module.keep_frozen()
         model._keeps_latent_space = not unfrozen and freeze_expression and freeze_batchnorm_encoder
-        model._start_afresh(knows_all_categories=_sizes(model) == _sizes(reference))
+        model._start_afresh(knows_all_categories=_sizes(model.module) == _sizes(reference.module))
         return model
 
     @classmethod
@@ -167,13 +168,13 @@ class QueryMixin(_Base):
             self.screen_ = self._cached_screen.to_dict()
 
 
-def _genes_in(adata: AnnData | MuData, reference: Any) -> pd.Index:
-    rna = (reference.registry_["setup_args"].get("modalities") or {"rna_layer": "rna"})["rna_layer"]
+def _genes_in(adata: AnnData | MuData, setup: dict[str, Any]) -> pd.Index:
+    rna = (setup.get("modalities") or {"rna_layer": "rna"})["rna_layer"]
     if not isinstance(adata, MuData):
         return adata.var_names
     check_modalities(adata, {rna})
     return adata.mod[rna].var_names
 
 
-def _sizes(model: Any) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in model.module.state_dict().items()}
+def _sizes(module: Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbdiffusion.plotting._effects import BLUE, GREY, RED
+from dbdiffusion.plotting._panel import BLUE, GREY, RED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -98,7 +98,7 @@ def shrunk_answers(predictor: Predictor, names: Sequence[str], recipe: Recipe) -
     plain = measured_answers(predictor, names)
     space, pool = predictor.space, predictor.references(recipe)
     wanted = {space.row(name): name for name in names}
-    for kind, chosen in _by_kind(space, names):
+    for kind, chosen in by_kind(space, names):
         members = pool.select(combination=kind == "combination")
         asked = {space.row(name) for name in chosen}
         inside = [i for i, row in enumerate(pool.rows[members]) if row in asked]
@@ -142,7 +142,7 @@ def rectified_answers(
     position = {name: i for i, name in enumerate(unseen)}
     answers: dict[str, Answer] = {}
     fits: dict[str, Fitted] = {}
-    for kind, names in _by_kind(space, unseen):
+    for kind, names in by_kind(space, unseen):
         members = pool.select(combination=kind == "combination")
         fitted = fits[kind] = fit(predictor, recipe, pool, members)
         rectifier = fitted.rectifier
@@ -189,7 +189,8 @@ def paper_answers(predictor: Predictor, unseen: Sequence[str], recipe: Recipe) -
     return answers
 
 
-def _by_kind(space: PerturbationSpace, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+def by_kind(space: PerturbationSpace, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """``"single"`` and ``"combination"``, each with its names, if it has any."""
     for kind in ("single", "combination"):
         chosen = [name for name in names if (len(space.parts(name)) > 1) == (kind == "combination")]
         if chosen:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from dbdiffusion.inference import welch_contrast
+from dbdiffusion.predict._answers import observed_estimate
 from dbdiffusion.screen import NameRule, contrast_within_batches, grouped_moments, log1p_cp10k, meant
 
 CHUNK = 20_000
@@ -58,7 +58,7 @@ def effects_of_cells(
         _chunks(counts, adata, size_factor_key, code * n_batches + batch), (len(names) + 1) * n_batches, adata.n_vars
     )
     observed = contrast_within_batches(moments, n_batches, control=0).subset(np.arange(1, len(names) + 1))
-    estimate = welch_contrast(observed.effect, observed.variance, observed.control_variance, observed.df, observed.control_df)
+    estimate = observed_estimate(observed)
     return pd.DataFrame(
         {
             "target": np.repeat(names, adata.n_vars),

@@ -10,9 +10,17 @@ from scipy import stats
 
 from dbdiffusion._words import real_number, say
 from dbdiffusion.embedding import reference_weights
-from dbdiffusion.inference import MIN_REFERENCES, Rectifier, check_alternative, hits, left_out_rules, observed_along, project
-from dbdiffusion.predict._fitted import fit
-from dbdiffusion.predict._pool import predictions
+from dbdiffusion.inference import (
+    MIN_REFERENCES,
+    check_alternative,
+    fit_rectifier,
+    hits,
+    left_out_rules,
+    observed_along,
+    project,
+)
+from dbdiffusion.predict._answers import by_kind
+from dbdiffusion.predict._pool import predictions, references_of
 from dbdiffusion.predict._pool_weights import restricted_sets
 from dbdiffusion.screen import direction_weights
 
@@ -71,12 +79,10 @@ def rank(
     measured = [name for name in names if space.is_measured(name)]
     blocks = [_measured(predictor, measured, weights, recipe, threshold, alternative)] if measured else []
     attrs: dict[str, Any] = {"threshold": threshold, "alternative": alternative, "confidence": recipe.confidence}
-    for kind in ("single", "combination"):
-        chosen = [name for name in unseen if (len(space.parts(name)) > 1) == (kind == "combination")]
-        if chosen:
-            block, told = _unseen(predictor, chosen, kind, weights, recipe, threshold, alternative, track)
-            blocks.append(block)
-            attrs[kind] = told
+    for kind, chosen in by_kind(space, unseen):
+        block, told = _unseen(predictor, chosen, kind, weights, recipe, threshold, alternative, track)
+        blocks.append(block)
+        attrs[kind] = told
     table = pd.concat(blocks, ignore_index=True)
     table["in_direction"] = [bool(weights[space.own_genes(name)].any()) for name in table["target"]]
     size = table["effect"] if alternative == "greater" else -table["effect"] if alternative == "less" else table["effect"].abs()
@@ -115,12 +121,12 @@ def _unseen(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     pool = predictor.references(recipe)
     members = pool.select(combination=kind == "combination")
-    fitted = fit(predictor, recipe, pool, members)
-    rectifier, few = fitted.rectifier, len(members) < MIN_REFERENCES
+    references = references_of(predictor, pool, members, recipe.reference_set)
+    rectifier = fit_rectifier(references, recipe.lam)  # without the rule of gene lists, which a ranking does not ask for
     rules = projection = None
     halves = predictor.screen.halves
-    if not few and isinstance(rectifier, Rectifier):
-        rules = left_out_rules(rectifier, fitted.references, recipe.lam)
+    if len(members) >= MIN_REFERENCES:
+        rules = left_out_rules(rectifier, references, recipe.lam)
         projection = project(rules, weights, None if halves is None else halves.subset(pool.rows[members]))
     effect, each = np.empty(len(names)), []
     for rows in track(_chunks(len(names))):

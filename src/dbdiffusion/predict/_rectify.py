@@ -20,6 +20,7 @@ from dbdiffusion.inference import (
     fit_rectifier,
     scores,
 )
+from dbdiffusion.predict._own import OwnTable
 from dbdiffusion.screen import NameRule, effect_table, listed_names, meant
 
 if TYPE_CHECKING:
@@ -140,17 +141,19 @@ class _Tables:
     """What was handed in, aligned: P measured perturbations, G genes."""
 
     seen: pd.DataFrame
-    predicted: dict[str, pd.DataFrame]
+    predicted: dict[str, OwnTable]
     variance: np.ndarray
     control_variance: np.ndarray
     rule: NameRule
 
     @classmethod
     def read(cls, observed: Any, predictions: Any, se: Any, control_se: Any, rule: NameRule) -> _Tables:
+        """Check all tables, and that they have references in common."""
         seen = effect_table(observed, "`observed`", rule)
         genes = list(seen.columns)
         predicted = {
-            name: effect_table(table, f"`predictions`[{name!r}]", rule, genes) for name, table in _by_name(predictions).items()
+            name: OwnTable(effect_table(table, f"`predictions`[{name!r}]", rule, genes), rule)
+            for name, table in _by_name(predictions).items()
         }
         tables = cls(seen, predicted, _like(se, seen, rule) ** 2, _of_genes(control_se, genes) ** 2, rule)
         if not tables.used:
@@ -162,42 +165,40 @@ class _Tables:
         return tables
 
     @cached_property
-    def rows(self) -> dict[str, dict[tuple[str, ...], int]]:
-        return {name: _rows_of(table, self.rule) for name, table in self.predicted.items()}
-
-    @cached_property
     def used(self) -> list[int]:
         """Rows of the measured perturbations that every predictor predicts."""
-        keys = [self.rule.key(name) for name in self.seen.index]
-        return [i for i, key in enumerate(keys) if all(key in of for of in self.rows.values())]
+        return [i for i, name in enumerate(self.seen.index) if self._is_predicted(name)]
 
     def targets(self, given: Any) -> list[str]:
-        measured, rule = _rows_of(self.seen, self.rule), self.rule
+        """Names that are to be predicted; those of all that were not measured if none are given."""
+        measured = OwnTable(self.seen, self.rule)
         if given is None:
-            unseen = [name for name in next(iter(self.predicted.values())).index if rule.key(name) not in measured]
-            names = [name for name in unseen if all(rule.key(name) in of for of in self.rows.values())]
+            first = next(iter(self.predicted.values())).effects.index
+            names = [name for name in first if not measured.holds(name) and self._is_predicted(name)]
         else:
-            names = list(dict.fromkeys(rule.clean(name) for name in listed_names(given)))
+            names = list(dict.fromkeys(self.rule.clean(name) for name in listed_names(given)))
         if not names:
             msg = "`predictions` holds no perturbation that was not measured: add rows for the targets, or name `targets`."
             raise ValueError(msg)
         for name in names:
-            if rule.key(name) in measured:
+            if measured.holds(name):
                 msg = f"{name!r} is measured: leave it out of `targets`, or its row out of `observed`."
                 raise ValueError(msg)
-            for predictor, of in self.rows.items():
-                if rule.key(name) not in of:
-                    near = meant(name, list(self.predicted[predictor].index))
+            for predictor, table in self.predicted.items():
+                if not table.holds(name):
+                    near = meant(name, list(table.effects.index))
                     msg = f"{name!r} has no row in the predictions of {predictor!r}.{near} Every predictor must predict it."
                     raise KeyError(msg)
         return names
 
     def check_left_out(self) -> dict[str, float]:
+        """Squared error of every predictor on the references over their noise; refused where it is too small to be true."""
         of_used = self.of_names([self.seen.index[i] for i in self.used])
         seen, variance = self.seen.to_numpy()[self.used], self.variance[self.used]
         return {name: check_left_out(values, seen, variance, name) for name, values in of_used.items()}
 
     def by_kind(self, names: list[str]) -> dict[str, list[str]]:
+        """Names apart that are combinations, and those that are not."""
         kinds: dict[str, list[str]] = {}
         for name in names:
             kinds.setdefault("combination" if self._is_combination(name) else "single", []).append(name)
@@ -209,6 +210,7 @@ class _Tables:
         return same if len(same) >= MIN_REFERENCES else self.used
 
     def references(self, used: list[int], known: Mapping[str, Any]) -> References:
+        """What inference needs of some measured perturbations."""
         names = [self.seen.index[i] for i in used]
         fields = {name: _chosen(value, used, len(self.seen)) for name, value in known.items()}
         own = tuple(self._own_genes(name) for name in names)
@@ -216,10 +218,8 @@ class _Tables:
         return References(effect, self.variance[used], self.control_variance, self.of_names(names), own, **fields)
 
     def of_names(self, names: Sequence[str]) -> dict[str, np.ndarray]:
-        return {
-            name: table.to_numpy()[[self.rows[name][self.rule.key(one)] for one in names]]
-            for name, table in self.predicted.items()
-        }
+        """Predictor to effects (n, G)."""
+        return {name: table.of(names) for name, table in self.predicted.items()}
 
     def answer(
         self,
@@ -230,6 +230,7 @@ class _Tables:
         halves: ControlHalves | None,
         confidence: float,
     ) -> pd.DataFrame:
+        """The table of some targets of a kind."""
         estimate = rectifier.estimate(self.of_names(names))
         q_values = [np.full(self.seen.shape[1], np.nan)] * len(names)
         if len(used) >= MIN_REFERENCES and (halves is not None or not self.control_variance.any()):
@@ -249,6 +250,9 @@ class _Tables:
         genes = self.seen.columns.to_numpy()
         return effects_table(names, genes, estimate, unknown, confidence, columns, q_values=q_values)[list(COLUMNS)]
 
+    def _is_predicted(self, name: str) -> bool:
+        return all(table.holds(name) for table in self.predicted.values())
+
     def _is_combination(self, name: str) -> bool:
         return len(self.rule.parts(name)) > 1
 
@@ -266,20 +270,15 @@ def _by_name(predictions: Any) -> dict[str, Any]:
     return {str(name): table for name, table in predictions.items()}
 
 
-def _rows_of(table: pd.DataFrame, rule: NameRule) -> dict[tuple[str, ...], int]:
-    return {rule.key(name): row for row, name in enumerate(table.index)}
-
-
 def _like(given: Any, seen: pd.DataFrame, rule: NameRule) -> np.ndarray:
     if given is None:
         return np.zeros(seen.shape)
-    table = effect_table(given, "`se`", rule, list(seen.columns))
-    rows = _rows_of(table, rule)
-    absent = [name for name in seen.index if rule.key(name) not in rows]
+    table = OwnTable(effect_table(given, "`se`", rule, list(seen.columns)), rule)
+    absent = [name for name in seen.index if not table.holds(name)]
     if absent:
         msg = f"`se` lacks {len(absent)} of the rows of `observed`, {absent[:5]}."
         raise KeyError(msg)
-    values = table.to_numpy()[[rows[rule.key(name)] for name in seen.index]]
+    values = table.of(seen.index)
     if (values < 0).any():
         msg = f"`se` must not be negative, got {values.min()!r}."
         raise ValueError(msg)

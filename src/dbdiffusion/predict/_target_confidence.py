@@ -9,7 +9,7 @@ import pandas as pd
 
 from dbdiffusion.embedding import nearest_measured, nearest_similarity, neighbour_coherence
 from dbdiffusion.inference import FIRST, Confidence, Rectifier, confidence_features, fit_confidence
-from dbdiffusion.predict._answers import rectified_answers
+from dbdiffusion.predict._answers import by_kind, rectified_answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,11 +40,10 @@ def confidence_table(predictor: Predictor, names: Sequence[str], recipe: Recipe)
     if not unseen:
         return table
     answers, fits = rectified_answers(predictor, unseen, recipe)
-    for kind, fitted in fits.items():
-        chosen = [name for name in unseen if (len(space.parts(name)) > 1) == (kind == "combination")]
+    for kind, chosen in by_kind(space, unseen):
         rows = table.index[table["target"].isin(chosen)]
         table.loc[rows, "told_apart"] = [answers[name].told_apart for name in chosen]
-        confidence = confidence_of(predictor, recipe, fitted, combination=kind == "combination")
+        confidence = confidence_of(predictor, recipe, fits[kind], combination=kind == "combination")
         if confidence is not None:
             for column, values in _expected(predictor, confidence, chosen, answers, recipe.confidence).items():
                 table.loc[rows, column] = values

@@ -119,6 +119,7 @@ class _Classes:
         self._known: dict[int, Sums] = {}
 
     def sums(self, one: int) -> Sums:
+        """Of the cells of a class; kept if there is room."""
         if one in self._known:
             return self._known[one]
         sums = Sums(*(np.zeros(shape) for shape in self.shapes))
