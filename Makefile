@@ -6,6 +6,8 @@ PYTHON ?= python3
 PYTHON_LATEST ?= python3.12
 UV ?= uv
 OUT ?= results
+# one process a core, one thread a process: processes of several threads that share a core are many times slower
+PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses auto
 
 .PHONY: demo test test-slow test-latest test-lowest docs lint types deps clean
 
@@ -38,17 +40,17 @@ demo: .venv/installed
 	.venv/bin/python -m dbdiffusion --out $(OUT) --overwrite
 
 test: .venv/installed-dev
-	.venv/bin/python -m pytest
+	$(call PYTEST,.venv)
 
 test-slow: .venv/installed-dev
-	.venv/bin/python -m pytest --slow
+	$(call PYTEST,.venv) --slow
 
 test-latest: .venv-latest/installed
-	.venv-latest/bin/python -m pytest
+	$(call PYTEST,.venv-latest)
 
 # the oldest versions that pyproject.toml allows
 test-lowest: .venv-lowest/installed
-	.venv-lowest/bin/python -m pytest
+	$(call PYTEST,.venv-lowest)
 
 # warnings are errors; inventories of other projects that cannot be reached are none
 docs: .venv/installed-docs

@@ -8,6 +8,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 from _pytest.doctest import DoctestItem
 
@@ -18,6 +19,13 @@ SMALL = {"n_genes": 60, "n_perturbations": 13, "n_cells_per_perturbation": 25, "
 TAKEN_FOR_GRANTED = re.compile(r"\b(model|adata|unseen)\b")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 _made: dict = {}
+
+
+@pytest.fixture(autouse=True)
+def no_figure_left() -> Iterator[None]:
+    """pyplot keeps every figure until it is closed, and warns above twenty."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(autouse=True)
