@@ -23,9 +23,8 @@ from _screens import folds_of, screen_arguments, seeds_of, simulated
 
 from dbdiffusion import simulate_screen
 from dbdiffusion.metrics import mean_squared_error, pearson
-from dbdiffusion.simulate._modules import LOG_STRENGTH_SD, Effects, mixed_shift
-from dbdiffusion.simulate._simulation import Simulation, draw_simulation
-from dbdiffusion.simulate._truth import population_effects as effects_in
+from dbdiffusion.simulate import LOG_STRENGTH_SD, Effects, Simulation, draw_simulation, mixed_shift
+from dbdiffusion.simulate import population_effects as effects_in
 
 if TYPE_CHECKING:
     import argparse
