@@ -8,7 +8,7 @@ not been measured (cross-fitted), the effect of an unmeasured target is
 Weights :math:`w \ge 0` are tuned on the references, each predicted by the others (power tuning, pooled over genes);
 :math:`\rho \in [0, 1]` shrinks the rectifier's mean towards "no effect". :math:`w = 0, \rho = 1` is the mean of the
 references, one predictor with :math:`w = \rho = 1` is plain prediction-powered inference, :math:`w = \rho = 0` says zero.
-The mean may give some references more weight than others (a reference set), which is tuned likewise. What is tuned is
+What is tuned is
 optimistic when references are few, so all of it is multiplied by the slope of the truth on left-out predictions, shrunk where
 few references decide it, at most 1.
 
@@ -30,11 +30,10 @@ from dbdiffusion.inference._between import KnownNoise, between_variance, left_ou
 from dbdiffusion.inference._estimate import Estimate
 from dbdiffusion.inference._left_out_fit import left_out_fit
 from dbdiffusion.inference._moderation import ErrorLaw, fit_error_law, fit_variance_prior
-from dbdiffusion.inference._references import ALL, References, effective_number
 from dbdiffusion.inference._t_plus_normal import t_plus_normal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from dbdiffusion.inference._references import References
 
 MIN_REFERENCES = 3  # below it no interval is given
 MIN_REFERENCES_FOR_SHAPE = 10  # below it the t distribution's shape is not read off the references
@@ -50,8 +49,6 @@ class Rectifier:
         Predictor to weight, the slope included.
     rho
         Weight of the rectifier's mean, the slope included.
-    reference_set
-        Over which it is taken.
     residual
         (K, G) observed minus weighted prediction, the slope not included.
     residual_variance
@@ -77,7 +74,6 @@ class Rectifier:
 
     weights: dict[str, float]
     rho: float
-    reference_set: str
     residual: np.ndarray
     residual_variance: np.ndarray
     tau: np.ndarray
@@ -96,7 +92,6 @@ class Rectifier:
         predicted: dict[str, np.ndarray],
         noise: np.ndarray | float = 0.0,
         interval: str = "prediction",
-        sets: Mapping[str, np.ndarray | None] | None = None,
     ) -> Estimate:
         """Rectified effects of T targets.
 
@@ -108,13 +103,11 @@ class Rectifier:
             Monte-Carlo variance of the predictions, broadcast to (T, G).
         interval
             ``"prediction"``: of a new perturbation. ``"mean"``: of the mean that the references estimate.
-        sets
-            Weights (T, K) of the references by reference set, as in :class:`References`; not needed for ``"all"``.
 
         Returns
         -------
         Estimate
-            Without an error where the effective number of references is below three.
+            Without an error where there are fewer than three references.
 
         Raises
         ------
@@ -124,24 +117,17 @@ class Rectifier:
         if interval not in ("prediction", "mean"):
             msg = f"`interval` must be 'prediction' or 'mean', got {interval!r}."
             raise ValueError(msg)
-        weights = (sets or {ALL: None})[self.reference_set]
-        n_effective = self.effective_references(sets)
-        mean = self._mean_residual() if weights is None else weights @ self.residual
-        effect = self.rho * mean + sum(w * predicted[name] for name, w in self.weights.items())
-        between, between_df = self.rho**2 * self.residual_variance / n_effective[:, None], float(max(self.n_reference - 1, 1))
+        n = self.n_reference
+        effect = self.rho * self._mean_residual() + sum(w * predicted[name] for name, w in self.weights.items())
+        between, between_df = self.rho**2 * self.residual_variance / max(n, 1), float(max(n - 1, 1))
         if interval == "prediction":
             between, between_df = self.law.variance(self.tau**2, effect), self.law.df
         se, df = t_plus_normal(between, np.broadcast_to(self.control_variance + noise, effect.shape), between_df)
-        return Estimate(effect, np.where(n_effective[:, None] < MIN_REFERENCES, np.nan, se), df)
+        return Estimate(effect, se if n >= MIN_REFERENCES else np.full(effect.shape, np.nan), df)
 
     def known_noise(self, references: References) -> np.ndarray:
         """Known variance (K, G) of the references' left-out errors against observed effects."""
         return references.known_noise(self.control_weight, sum(self.weights.values()))
-
-    def effective_references(self, sets: Mapping[str, np.ndarray | None] | None = None) -> np.ndarray:
-        """K_eff of every target, (T,), or (1,) if all references weigh alike."""
-        weights = (sets or {ALL: None})[self.reference_set]
-        return np.array([float(self.n_reference)]) if weights is None else effective_number(weights)
 
     def _mean_residual(self) -> np.ndarray:
         return self.residual.mean(axis=0) if self.n_reference else np.zeros(self.residual.shape[1])
@@ -197,7 +183,6 @@ def fit_rectifier(
     return Rectifier(
         weights=dict(zip(references.predicted, map(float, fit.weight), strict=True)),
         rho=shrinkage * tuned.rho,
-        reference_set=tuned.reference_set,
         residual=residual,
         residual_variance=residual.var(axis=0, ddof=1),
         tau=np.sqrt(between),
@@ -234,7 +219,6 @@ def _untuned(references: References) -> Rectifier:
     return Rectifier(
         weights=dict(zip(references.predicted, map(float, weight), strict=True)),
         rho=float(n > 0),
-        reference_set=next(iter(references.sets)),
         residual=_residual(references, weight),
         residual_variance=unknown,
         tau=unknown,
