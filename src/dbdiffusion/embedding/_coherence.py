@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from dbdiffusion.embedding._space import PerturbationSpace
 
-N_NEIGHBOURS = 5.0  # effective; with eight or a quarter of the measured ones gene lists were shorter (docs/method.md)
+N_NEIGHBOURS = 5.0  # effective; with eight or a quarter of the measured ones gene lists were shorter
 N_BISECTIONS = 50
 LEAST = 0.01  # so that no score becomes zero
 

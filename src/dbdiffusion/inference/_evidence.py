@@ -110,7 +110,7 @@ def placebo_evidence(references: References) -> tuple[float, Evidence]:
     filled = references.without_own_genes()
     centred = {name: values - mean_of_others(values) for name, values in filled.predicted.items()}
     fit = left_out_fit(filled.with_predicted(centred))
-    return float(fit.weight.sum()), _evidence(filled, fit.predicted, fit.control_weight)
+    return float(fit.tuned.weight.sum()), _evidence(filled, fit.predicted, fit.control_weight)
 
 
 def _evidence(references: References, predicted: np.ndarray, control_weight: float) -> Evidence:

@@ -31,14 +31,11 @@ class LeftOutRules:
         Own genes filled.
     chosen
         (K,) weights without each.
-    slope
-        (K,) that multiplies them.
     """
 
     rectifier: Rectifier
     references: References
     chosen: tuple[Tuned, ...]
-    slope: np.ndarray
 
     @property
     def rows(self) -> np.ndarray:
@@ -71,7 +68,7 @@ class LeftOutRules:
         for column, i in enumerate(self.rows):
             tuned = self.chosen[i]
             residual = np.delete(observed - tuned.weight @ ours, i)
-            answer[:, column] = self.slope[i] * (tuned.weight @ theirs + tuned.rho * residual.mean())
+            answer[:, column] = tuned.weight @ theirs + tuned.rho * residual.mean()
         return answer
 
 
@@ -94,9 +91,4 @@ def left_out_rules(rectifier: Rectifier, references: References, lam: float | No
     (2, 20)
     """
     filled = references.without_own_genes()
-    tuning = Tuning(filled, lam)
-    raw = filled.effect - tuning.leave_one_out_errors()
-    square = np.einsum("kg,kg->k", raw, raw)
-    product = np.einsum("kg,kg->k", raw, rectifier.loo_predicted)
-    slope = np.divide(product, square, out=np.ones(len(square)), where=square > 0)
-    return LeftOutRules(rectifier, filled, tuning.chosen_without, slope)
+    return LeftOutRules(rectifier, filled, Tuning(filled, lam).chosen_without)

@@ -8,9 +8,6 @@ not been measured (cross-fitted), the effect of an unmeasured target is
 Weights :math:`w \ge 0` are tuned on the references, each predicted by the others (power tuning, pooled over genes);
 :math:`\rho \in [0, 1]` shrinks the rectifier's mean towards "no effect". :math:`w = 0, \rho = 1` is the mean of the
 references, one predictor with :math:`w = \rho = 1` is plain prediction-powered inference, :math:`w = \rho = 0` says zero.
-What is tuned is
-optimistic when references are few, so all of it is multiplied by the slope of the truth on left-out predictions, shrunk where
-few references decide it, at most 1.
 
 All effects share the sampling error :math:`e_0` of the control mean. An error against an *observed* effect hides it, an
 error against the truth does not: with :math:`a` the total weight of :math:`e_0` in the estimate, the risk against the truth
@@ -46,11 +43,11 @@ class Rectifier:
     Parameters
     ----------
     weights
-        Predictor to weight, the slope included.
+        Predictor to weight.
     rho
-        Weight of the rectifier's mean, the slope included.
+        Weight of the rectifier's mean.
     residual
-        (K, G) observed minus weighted prediction, the slope not included.
+        (K, G) observed minus weighted prediction.
     residual_variance
         (G,) of one residual.
     tau
@@ -133,10 +130,11 @@ class Rectifier:
         return self.residual.mean(axis=0) if self.n_reference else np.zeros(self.residual.shape[1])
 
 
-def fit_rectifier(
-    references: References, lam: float | None = None, rho: float | None = None, shape: str = "fitted"
-) -> Rectifier:
+def fit_rectifier(references: References, lam: float | None = None, rho: float | None = None) -> Rectifier:
     """Tune and fit a rectifier.
+
+    The error law's degrees of freedom and scale are read off the standardised leave-one-out errors from ten references on.
+    With fewer, degrees of freedom are those of the moderated variance, and the scale is 1.
 
     Parameters
     ----------
@@ -147,9 +145,6 @@ def fit_rectifier(
         inference. The other predictors are then left out.
     rho
         Weight of the rectifier's mean if not to be tuned; 1 if only ``lam`` is given.
-    shape
-        ``"fitted"``: degrees of freedom and scale are read off the standardised leave-one-out errors (from 10 references
-        on). ``"moderated"``: degrees of freedom are those of the moderated variance, scale 1.
 
     Examples
     --------
@@ -165,11 +160,11 @@ def fit_rectifier(
     if n < MIN_REFERENCES:
         return _untuned(references)
     fit = left_out_fit(references, lam, rho)
-    tuned, shrinkage, control_weight, loo_predicted = fit.tuned, fit.shrinkage, fit.control_weight, fit.predicted
+    tuned, control_weight, loo_predicted = fit.tuned, fit.control_weight, fit.predicted
     residual = _residual(references, tuned.weight)
     loo_error = references.effect - loo_predicted
-    spread = _spread_from(references, fit.weight)
-    part_weight, n_spread = float(fit.weight.sum()), int(spread.sum())
+    spread = _spread_from(references, tuned.weight)
+    part_weight, n_spread = float(tuned.weight.sum()), int(spread.sum())
     known = KnownNoise.of(references, control_weight, part_weight, spread)
     mean_square = (loo_error[spread] ** 2).mean(axis=0)
     prior = fit_variance_prior(mean_square, n_spread - 1)
@@ -177,12 +172,12 @@ def fit_rectifier(
     loo_between = np.repeat(between[None], n, axis=0)
     loo_between[spread] = left_out_between(loo_error[spread], known, prior)
     law = ErrorLaw(float(1 / (1 / min(n_spread - 1 + prior.df, 1e6) + 1 / (n_spread - 1))), 1.0, 0.0)
-    if shape == "fitted" and n_spread >= MIN_REFERENCES_FOR_SHAPE:
+    if n_spread >= MIN_REFERENCES_FOR_SHAPE:
         noise = references.known_noise(control_weight, part_weight)
         law = fit_error_law(*(values[spread] for values in (loo_error, loo_between, loo_predicted, noise)))
     return Rectifier(
-        weights=dict(zip(references.predicted, map(float, fit.weight), strict=True)),
-        rho=shrinkage * tuned.rho,
+        weights=dict(zip(references.predicted, map(float, tuned.weight), strict=True)),
+        rho=tuned.rho,
         residual=residual,
         residual_variance=residual.var(axis=0, ddof=1),
         tau=np.sqrt(between),
