@@ -10,7 +10,7 @@ SCORES = {"mean": {"mse": 0.5}}
 
 def summary_of(targets, contexts, embedding_scores):
     screen = {"n_cells": 10, "n_genes": 3, "n_perturbations": 2, "contexts": contexts, "source": "simulated"}
-    run = {"seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.0}}
+    run = {"seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.0}, "arguments": {"seed": 0}, "input": None}
     predicted = [target["target"] for target in targets]
     return {**run, "targets": targets, "screen": screen, "embedding_scores": embedding_scores, "predicted": predicted}
 

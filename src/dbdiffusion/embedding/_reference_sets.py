@@ -32,6 +32,12 @@ def reference_weights(space: PerturbationSpace, targets: Sequence[str], referenc
         ``"cluster"``: the members of the located cluster, alike. ``"neighbours"``: a Gaussian kernel on the angle between
         vectors, its width such that a quarter of the references count (five at least). A target that has no cluster or
         no vector weighs all references alike.
+
+    Examples
+    --------
+    >>> weights = reference_weights(model.predictor().space, unseen, model.perturbation_names)
+    >>> sorted(weights), bool(np.allclose(weights["neighbours"].sum(axis=1), 1))
+    (['cluster', 'neighbours'], True)
     """
     columns = np.array([space.row(name) if space.row(name) is not None else -1 for name in references], dtype=int)
     held = columns >= 0

@@ -35,6 +35,20 @@ class LeftOutRules:
         (K,) weights without each.
     slope
         (K,) that multiplies them.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.normal(size=(20, 30))
+    >>> references = References(
+    ...     effect=truth + 0.1 * rng.normal(size=truth.shape),
+    ...     variance=np.full(truth.shape, 0.01),
+    ...     control_variance=np.zeros(30),
+    ...     predicted={"other": truth + 0.3 * rng.normal(size=truth.shape)},
+    ... )
+    >>> rules = left_out_rules(fit_rectifier(references), references, lam=None)
+    >>> len(rules.chosen), rules.slope.shape
+    (20, (20,))
     """
 
     rectifier: Rectifier

@@ -52,6 +52,12 @@ class DiffusionPlan(pl.LightningModule):
         Of the moving average; smaller at the start, so that early weights are forgotten.
     module
         The model's module, which checkpoints of scvi look for.
+
+    Examples
+    --------
+    >>> plan = DiffusionPlan(model.module.diffusion, torch.zeros(3, 6), max_steps=10, module=None)
+    >>> type(plan.configure_optimizers()["optimizer"]).__name__
+    'AdamW'
     """
 
     conditions: Tensor
@@ -169,7 +175,14 @@ class DiffusionPlan(pl.LightningModule):
 
 
 class Unprofiled(PassThroughProfiler):
-    """Lightning's profiler that measures nothing, without a generator for each of the some thirty actions of a step."""
+    """Lightning's profiler that measures nothing, without a generator for each of the some thirty actions of a step.
+
+    Examples
+    --------
+    >>> with Unprofiled().profile("training_step"):
+    ...     print("not measured")
+    not measured
+    """
 
     _nothing = nullcontext()
 

@@ -39,6 +39,14 @@ class Comparison:
         One row a target and gene: ``effect, ci_low, ci_high, observed, observed_se, level`` (at which the interval covers).
     verdict
         What it comes to, in words.
+
+    Examples
+    --------
+    >>> import dbdiffusion
+    >>> name = model.perturbation_names[0]
+    >>> comparison = dbdiffusion.compare(model.predict_effects(name).assign(status="unseen"), model.observed_effects())
+    >>> comparison.genes.columns.tolist()[:4]
+    ['target', 'variable', 'effect', 'ci_low']
     """
 
     table: pd.DataFrame

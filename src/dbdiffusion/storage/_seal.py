@@ -61,6 +61,15 @@ def check_whole(file: Path) -> dict[str, str]:
     ------
     ValueError
         If it is cut off, or any bit was changed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "model.pt"
+    >>> _ = file.write_bytes(b"cut off")
+    >>> check_whole(file)
+    Traceback (most recent call last):
+    ValueError: ...
     """
     with file.open("rb") as handle:
         handle.seek(-min(LONGEST, file.stat().st_size), os.SEEK_END)
@@ -81,6 +90,15 @@ def check_companion(file: Path, known: dict[str, str]) -> None:
     ------
     ValueError
         Otherwise.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "adata.h5ad"
+    >>> _ = file.write_bytes(b"other cells")
+    >>> check_companion(file, {"adata.h5ad": "0f"})
+    Traceback (most recent call last):
+    ValueError: ...
     """
     if file.name in known and checksum(file) != known[file.name]:
         msg = (
@@ -91,7 +109,16 @@ def check_companion(file: Path, known: dict[str, str]) -> None:
 
 
 def checksum(file: Path, leaving: int = 0) -> str:
-    """SHA-256 of a file but for its last bytes."""
+    """SHA-256 of a file but for its last bytes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "cells"
+    >>> _ = file.write_bytes(b"counts and a seal")
+    >>> checksum(file, leaving=11) == hashlib.sha256(b"counts").hexdigest()
+    True
+    """
     digest, left = hashlib.sha256(), file.stat().st_size - leaving
     with file.open("rb") as handle:
         while left > 0 and (block := handle.read(min(_AT_ONCE, left))):
