@@ -66,5 +66,6 @@ def test_a_panel_for_every_target_and_context_and_what_is_cut_is_said(trained, u
     cells = cells_to_map(control, control[:0], generated, "perturbation", "where")
     assert cells.obs.groupby("kind").size().to_dict() == {"control": control.n_obs, "generated": generated.n_obs}
     plots = draw_plots(trained, effects.assign(observed=float("nan")), cells, tmp_path)
-    assert [file for file, _ in plots] == ["gene_intervals.png", "ranked_effects.png", "cells.png", "losses.png"]
+    files = ["gene_intervals.png", "ranked_effects.png", "cells.png", "perturbations.png", "losses.png"]
+    assert [file for file, _ in plots] == files
     assert all("The first 12 of 14." in caption for _, caption in plots[:3])

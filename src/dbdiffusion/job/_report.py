@@ -58,11 +58,6 @@ def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder
     )
     _grid(titled, lambda t, ax, name: ranked_effects(t, ax, title=name), folder / "ranked_effects.png", columns)
     plots.append(("ranked_effects.png", f"Effects in order, by how sure their signs are; ringed: at most 10 % wrong.{cut}"))
-    names = list(dict.fromkeys(target for target, _ in panels))
-    places = {name or "": places_of(view, names) for name, view in views_of(model).items()}
-    file = folder / "perturbations.png"
-    _grid(places, lambda t, ax, name: perturbation_map(t, ax, name), file, columns, height=3.6, width=4.8)
-    plots.append(("perturbations.png", "Where perturbations lie; those that lie together are predicted alike."))
     table = _umap(cells)
     maps = {
         title_of(name, context): table[table["target"].isin([name, ""]) & rows_in(table, "context", context)]
@@ -70,6 +65,11 @@ def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder
     }
     _grid(maps, lambda t, ax, name: cell_map(t, ax, name), folder / "cells.png", columns)
     plots.append(("cells.png", f"Control, observed and generated cells in one UMAP.{cut}"))
+    names = list(dict.fromkeys(target for target, _ in panels))
+    places = {name or "": places_of(view, names) for name, view in views_of(model).items()}
+    file = folder / "perturbations.png"
+    _grid(places, lambda t, ax, name: perturbation_map(t, ax, name), file, columns, height=3.6, width=4.8)
+    plots.append(("perturbations.png", "Where perturbations lie; those that lie together are predicted alike."))
     stages = {"vae": pd.DataFrame(), "diffusion": pd.DataFrame()}
     _grid(stages, lambda _t, ax, stage: losses(model.history, ax, stage), folder / "losses.png", len(stages))
     plots.append(("losses.png", "Losses of the two stages."))
