@@ -30,7 +30,7 @@ def check_texts(optional: Mapping[str, Any], **required: Any) -> None:
     >>> check_texts({"layer": None}, perturbation_key="perturbation")
     >>> check_texts({}, perturbation_key=3)
     Traceback (most recent call last):
-    TypeError: `perturbation_key` must be text, got 3.
+    TypeError: `perturbation_key` must be text, got 3 (int).
     """
     for name, value in required.items():
         if not isinstance(value, str):

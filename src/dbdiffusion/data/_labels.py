@@ -71,7 +71,7 @@ def perturbations_in(obs: pd.DataFrame, perturbation_key: str, rule: NameRule) -
     >>> import pandas as pd
     >>> obs = pd.DataFrame({"perturbation": ["control", "control", "B+A", "A+B", "A+control"]})
     >>> perturbations_in(obs, "perturbation", NameRule()).tolist()
-    ['control', 'control', 'B+A', 'B+A', 'A']
+    ['control', 'control', 'A+B', 'A+B', 'A']
     """
     names = canonical_labels(labels_in(obs, perturbation_key), rule)
     sizes = names.value_counts()

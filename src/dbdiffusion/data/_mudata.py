@@ -187,9 +187,9 @@ def check_modalities(mdata: MuData, used: set[str]) -> None:
     Examples
     --------
     >>> from mudata import MuData
-    >>> check_modalities(MuData({"rna": adata}), {"rna", "guides"})
+    >>> check_modalities(MuData({"rna": adata.copy()}), {"rna", "guides"})
     Traceback (most recent call last):
-    ValueError: The MuData has no modality 'guides'; it has ['rna'].
+    ValueError: Modality 'guides' is not in mdata, which has ['rna']. Name it in `modalities`.
     """
     absent = sorted(used.difference(mdata.mod))
     if absent:

@@ -38,6 +38,7 @@ def say_suspicions(labels: pd.Series, rule: NameRule, var: pd.DataFrame, vectors
     Examples
     --------
     >>> import warnings
+    >>> import pandas as pd
     >>> labels = pd.Series(["control", "control", "A", "a"])
     >>> with warnings.catch_warnings(record=True) as said:
     ...     warnings.simplefilter("always")

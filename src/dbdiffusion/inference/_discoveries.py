@@ -186,6 +186,7 @@ def discoveries_of(
 
     Examples
     --------
+    >>> from dbdiffusion.inference import References, fit_rectifier
     >>> rng = np.random.default_rng(0)
     >>> truth = rng.normal(size=(20, 30))
     >>> references = References(

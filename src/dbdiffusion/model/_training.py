@@ -55,9 +55,10 @@ class DiffusionPlan(pl.LightningModule):
 
     Examples
     --------
-    >>> plan = DiffusionPlan(model.module.diffusion, torch.zeros(3, 6), max_steps=10, module=None)
-    >>> type(plan.configure_optimizers()["optimizer"]).__name__
-    'AdamW'
+    >>> import copy
+    >>> plan = DiffusionPlan(copy.deepcopy(model.module.diffusion), torch.zeros(3, 6), max_steps=10)
+    >>> plan.lr, plan.conditions.shape
+    (0.002, torch.Size([3, 6]))
     """
 
     conditions: Tensor

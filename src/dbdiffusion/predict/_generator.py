@@ -128,6 +128,7 @@ class Generator:
 
     Examples
     --------
+    >>> from dbdiffusion.predict import GenerationOptions
     >>> predictor = model.predictor()
     >>> embedding = predictor.space.embed(unseen[:1])[0]
     >>> counts, _ = predictor.generator.counts(embedding, 8, unseen[0], GenerationOptions())

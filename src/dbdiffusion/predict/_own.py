@@ -64,6 +64,8 @@ def own_table(predictor: Predictor, name: str, effects: Any, rule: NameRule) -> 
 
     Examples
     --------
+    >>> import pandas as pd
+    >>> from dbdiffusion.screen import NameRule
     >>> predictor = model.predictor()
     >>> noise = np.random.default_rng(0).normal(size=(len(predictor.screen.names), adata.n_vars))
     >>> effects = pd.DataFrame(noise, index=predictor.screen.names, columns=adata.var_names)

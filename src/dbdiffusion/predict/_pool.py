@@ -54,8 +54,8 @@ class ReferencePool:
 
     Examples
     --------
-    >>> from dbdiffusion.predict import Recipe
-    >>> pool = model.predictor().references(Recipe(n_cells=64))
+    >>> from dbdiffusion.predict import GenerationOptions, Recipe
+    >>> pool = model.predictor().references(Recipe(GenerationOptions(), n_cells=64))
     >>> len(pool.select(combination=False)) == len(pool.names), sorted(pool.predicted)
     (True, ['generated', 'knn', 'ridge'])
     """
@@ -192,9 +192,10 @@ def predictions(
 
     Examples
     --------
-    >>> from dbdiffusion.predict import Recipe
+    >>> from dbdiffusion.predict import GenerationOptions, Recipe
     >>> predictor = model.predictor()
-    >>> effects, variance = predictions(predictor, predictor.generator, [(predictor.space, unseen)], Recipe(n_cells=64))
+    >>> recipe = Recipe(GenerationOptions(), n_cells=64)
+    >>> effects, variance = predictions(predictor, predictor.generator, [(predictor.space, unseen)], recipe)
     >>> {name: values.shape == (2, adata.n_vars) for name, values in effects.items()}
     {'generated': True, 'knn': True, 'ridge': True}
     """
@@ -228,9 +229,9 @@ def references_of(predictor: Predictor, pool: ReferencePool, members: np.ndarray
 
     Examples
     --------
-    >>> from dbdiffusion.predict import Recipe
+    >>> from dbdiffusion.predict import GenerationOptions, Recipe
     >>> predictor = model.predictor()
-    >>> pool = predictor.references(Recipe(n_cells=64))
+    >>> pool = predictor.references(Recipe(GenerationOptions(), n_cells=64))
     >>> references = references_of(predictor, pool, np.arange(4))
     >>> references.effect.shape == (4, adata.n_vars)
     True

@@ -78,9 +78,9 @@ class Predictor:
 
     Examples
     --------
-    >>> from dbdiffusion.predict import Recipe
+    >>> from dbdiffusion.predict import GenerationOptions, Recipe
     >>> predictor = model.predictor()
-    >>> table = predictor.effects(unseen, Recipe(n_cells=64))
+    >>> table = predictor.effects(unseen, Recipe(GenerationOptions(), n_cells=64))
     >>> table["target"].unique().tolist() == unseen
     True
     """

@@ -71,9 +71,9 @@ def rank(
 
     Examples
     --------
-    >>> from dbdiffusion.predict import Recipe
+    >>> from dbdiffusion.predict import GenerationOptions, Recipe
     >>> gene = adata.var_names[5]
-    >>> table = rank(model.predictor(), gene, unseen, Recipe(n_cells=64, confidence=0.8))
+    >>> table = rank(model.predictor(), gene, unseen, Recipe(GenerationOptions(), n_cells=64, confidence=0.8))
     >>> bool(table["effect"].is_monotonic_decreasing)
     True
     """

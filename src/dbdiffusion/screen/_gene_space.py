@@ -34,6 +34,7 @@ class GeneSpace:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> space = GeneSpace(pd.Index(["A", "B"]), np.array([[1.0, 0.0], [0.0, 2.0]]))
     >>> space.permuted(np.array([1, 0])).vectors.tolist()
     [[0.0, 2.0], [1.0, 0.0]]

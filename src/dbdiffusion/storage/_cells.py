@@ -42,6 +42,7 @@ class InMemory:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> cells = InMemory(3)
     >>> cells.add(np.array([[0, 1], [2, 0]]))
     >>> cells.add(np.array([[0, 0]]))
@@ -85,11 +86,13 @@ class OnDisk:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
+    >>> import anndata
+    >>> import pandas as pd
     >>> file = Path(tempfile.mkdtemp()) / "cells.h5ad"
     >>> with on_disk(file, n_genes=2) as cells:
     ...     cells.add(np.array([[0, 1], [2, 0]]))
     ...     cells.finish(pd.DataFrame(index=list("ab")), pd.DataFrame(index=["G1", "G2"]), {})
-    >>> import anndata
     >>> anndata.read_h5ad(file).X.toarray().tolist()
     [[0.0, 1.0], [2.0, 0.0]]
     """
@@ -137,6 +140,7 @@ def on_disk(path: Path, n_genes: int) -> Iterator[OnDisk]:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> file = Path(tempfile.mkdtemp()) / "cells.h5ad"
     >>> try:
     ...     with on_disk(file, n_genes=2) as cells:

@@ -105,6 +105,7 @@ def unfinished_name(parent: Path, name: str) -> Path:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> unfinished_name(Path("results"), "model").name.startswith(".")
     True
     """

@@ -31,6 +31,7 @@ def seal(file: Path, companions: Iterable[Path] = ()) -> None:
     --------
     >>> import tempfile
     >>> from pathlib import Path
+    >>> from pathlib import Path
     >>> import torch
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder) / "model.pt"
@@ -65,6 +66,7 @@ def check_whole(file: Path) -> dict[str, str]:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> file = Path(tempfile.mkdtemp()) / "model.pt"
     >>> _ = file.write_bytes(b"cut off")
     >>> check_whole(file)
@@ -94,6 +96,7 @@ def check_companion(file: Path, known: dict[str, str]) -> None:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> file = Path(tempfile.mkdtemp()) / "adata.h5ad"
     >>> _ = file.write_bytes(b"other cells")
     >>> check_companion(file, {"adata.h5ad": "0f"})
@@ -114,6 +117,7 @@ def checksum(file: Path, leaving: int = 0) -> str:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> file = Path(tempfile.mkdtemp()) / "cells"
     >>> _ = file.write_bytes(b"counts and a seal")
     >>> checksum(file, leaving=11) == hashlib.sha256(b"counts").hexdigest()
