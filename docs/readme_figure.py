@@ -1,4 +1,4 @@
-"""The figure of the README: `python docs/readme_figure.py`, about a minute on two cores. Writes `docs/_static/overview.png`."""
+"""The figure of the README: `python docs/readme_figure.py`, in a minute on two cores. Writes `docs/_static/overview.png`."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from dbdiffusion.data import hold_out
 FILE = Path(__file__).parent / "_static" / "overview.png"
 SHOWN = 14  # genes of the middle panel
 
-screen = simulate_screen(n_genes=300, n_perturbations=60, n_cells_per_perturbation=50, n_control_cells=400, n_modules=8, seed=7)
+screen = simulate_screen(n_genes=160, n_perturbations=48, n_cells_per_perturbation=40, n_control_cells=300, n_modules=6, seed=7)
 truth = screen.uns["true_effects"]
-hidden = truth.index[::15].tolist()
+hidden = truth.index[::12].tolist()
 measured, _ = hold_out(screen, hidden)
 
 scvi.settings.seed = 0
 DBDiffusion.setup_anndata(measured, batch_key="batch")
 model = DBDiffusion(measured)
-model.train(max_epochs=80, max_epochs_diffusion=120)
+model.train(max_epochs=50, max_epochs_diffusion=60)
 effects = model.predict_effects(hidden)
 effects["observed"] = [truth.loc[target, gene] for target, gene in zip(effects["target"], effects["variable"], strict=True)]
 observed = model.observed_effects().pivot(index="target", columns="variable", values="effect")
@@ -29,7 +29,7 @@ plt.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.righ
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained")
 
 names = truth.index[:24].tolist()
-genes = measured.var["module"].sort_values(kind="stable").index[::4]
+genes = measured.var["module"].sort_values(kind="stable").index[::2]
 shown = observed.reindex(names)[genes]
 largest = float(np.nanquantile(np.abs(shown), 0.99))
 left.imshow(np.ma.masked_invalid(shown), cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest")

@@ -38,7 +38,7 @@ def check_kind(data: object, *, is_mudata: bool | None = False) -> None:
     --------
     >>> check_kind("screen.h5ad")
     Traceback (most recent call last):
-    TypeError: ...
+    TypeError: The cells must be an AnnData, got str. Read files first: `anndata.read_h5ad(file)`.
     """
     if isinstance(data, AnnData | MuData) and is_mudata in (None, isinstance(data, MuData)):
         return

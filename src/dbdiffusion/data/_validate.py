@@ -54,9 +54,9 @@ def check_counts(adata: AnnData, layer: str | None, rows: Sequence[slice] | None
     >>> import anndata
     >>> check_counts(anndata.AnnData(np.array([[1.0, 2.0], [0.0, 4.0]])), None).tolist()
     [3.0, 4.0]
-    >>> check_counts(anndata.AnnData(np.array([[0.5, 2.0]])), None)
+    >>> check_counts(anndata.AnnData(np.array([[1.0], [2.0]])), None)
     Traceback (most recent call last):
-    ValueError: ...
+    ValueError: At least 2 genes are needed, got 1.
     """
     if not adata.var_names.is_unique:
         repeated = list(adata.var_names[adata.var_names.duplicated()][:3])

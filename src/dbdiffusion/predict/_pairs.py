@@ -61,7 +61,7 @@ def interactions_of(predictor: Predictor, names: Sequence[str] | None = None, co
     --------
     >>> interactions_of(model.predictor(), unseen)
     Traceback (most recent call last):
-    ValueError: ...
+    ValueError: Interactions are of combinations, such as 'A+B', got ['...
     """
     predictor.check_current()
     space = predictor.space

@@ -71,7 +71,7 @@ def check_whole(file: Path) -> dict[str, str]:
     >>> _ = file.write_bytes(b"cut off")
     >>> check_whole(file)
     Traceback (most recent call last):
-    ValueError: ...
+    ValueError: '...model.pt' is no whole checkpoint: ...
     """
     with file.open("rb") as handle:
         handle.seek(-min(LONGEST, file.stat().st_size), os.SEEK_END)
@@ -101,7 +101,7 @@ def check_companion(file: Path, known: dict[str, str]) -> None:
     >>> _ = file.write_bytes(b"other cells")
     >>> check_companion(file, {"adata.h5ad": "0f"})
     Traceback (most recent call last):
-    ValueError: ...
+    ValueError: '...adata.h5ad' is not the file that was saved with the model: its checksum is another...
     """
     if file.name in known and checksum(file) != known[file.name]:
         msg = (
