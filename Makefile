@@ -71,15 +71,15 @@ types: .venv/installed-dev
 deps: .venv/installed-dev
 	.venv/bin/deptry src
 
-# both files of a release; the wheel says its version and its options in an empty environment
+# both files of a release; the wheel says its version and its options, for which it needs nothing else and two seconds at most
 package:
 	rm -rf dist .venv-package
 	$(PYTHON) -m venv .venv-package
-	.venv-package/bin/python -m pip install --quiet --upgrade "pip>=25.1" build twine
+	.venv-package/bin/python -m pip install --quiet build twine
 	.venv-package/bin/python -m build --outdir dist .
 	.venv-package/bin/python -m twine check --strict dist/*
-	.venv-package/bin/python -m pip install --quiet dist/*.whl
-	cd .venv-package && bin/dbdiffusion --version && bin/dbdiffusion --help >/dev/null
+	.venv-package/bin/python -m pip install --quiet --no-deps dist/*.whl
+	cd .venv-package && timeout 2 bin/dbdiffusion --version && timeout 2 bin/dbdiffusion --help >/dev/null
 
 clean:
 	rm -rf .venv .venv-latest .venv-lowest .venv-package dist .coverage coverage.xml docs/_build docs/api/generated $(OUT)
