@@ -12,15 +12,15 @@ from dbdiffusion.data import hold_out
 FILE = Path(__file__).parent / "_static" / "overview.png"
 SHOWN = 14  # genes of the middle panel
 
-screen = simulate_screen(n_genes=160, n_perturbations=48, n_cells_per_perturbation=40, n_control_cells=300, n_modules=6, seed=7)
+screen = simulate_screen(n_genes=120, n_perturbations=40, n_cells_per_perturbation=40, n_control_cells=300, n_modules=5, seed=7)
 truth = screen.uns["true_effects"]
-hidden = truth.index[::12].tolist()
+hidden = truth.index[::10].tolist()
 measured, _ = hold_out(screen, hidden)
 
 scvi.settings.seed = 0
 DBDiffusion.setup_anndata(measured, batch_key="batch")
 model = DBDiffusion(measured)
-model.train(max_epochs=50, max_epochs_diffusion=60)
+model.train(max_epochs=40, max_epochs_diffusion=60)
 effects = model.predict_effects(hidden)
 effects["observed"] = [truth.loc[target, gene] for target, gene in zip(effects["target"], effects["variable"], strict=True)]
 observed = model.observed_effects().pivot(index="target", columns="variable", values="effect")
