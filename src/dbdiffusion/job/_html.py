@@ -159,7 +159,7 @@ def _trusted(checked: Mapping[str | None, Checked]) -> list[tuple[str, list[str]
 
 
 def _checks(one: Checked) -> list[tuple[str, pd.DataFrame]]:
-    tables = []
+    tables: list[tuple[str, pd.DataFrame]] = []
     if one.unseen is not None:
         tables = [
             ("Squared error of left-out perturbations", one.unseen.evidence.rename_axis("kind").reset_index()),
