@@ -1,7 +1,7 @@
 # Two commands do all set-up on a machine that has Python >= 3.11, make and a package index:
 #   make demo   the main job on the simulated screen, into results/
 #   make test   the test suite
-# and for developers: docs, lint, types, test-slow, test-latest, test-lowest, deps, clean
+# and for developers: docs, lint, types, test-slow, test-latest, test-lowest, coverage, deps, package, clean
 PYTHON ?= python3
 PYTHON_LATEST ?= python3.12
 UV ?= uv
@@ -9,7 +9,7 @@ OUT ?= results
 # one process a core, one thread a process: processes of several threads that share a core are many times slower
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses auto
 
-.PHONY: demo test test-slow test-latest test-lowest docs lint types deps clean
+.PHONY: demo test test-slow test-latest test-lowest coverage docs lint types deps package clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -52,6 +52,10 @@ test-latest: .venv-latest/installed
 test-lowest: .venv-lowest/installed
 	$(call PYTEST,.venv-lowest)
 
+# how much of the package the suite runs, by line and branch
+coverage: .venv/installed-dev
+	$(call PYTEST,.venv) --cov --cov-report=term --cov-report=xml
+
 # warnings are errors; inventories of other projects that cannot be reached are none
 docs: .venv/installed-docs
 	.venv/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
@@ -67,5 +71,15 @@ types: .venv/installed-dev
 deps: .venv/installed-dev
 	.venv/bin/deptry src
 
+# both files of a release; the wheel says its version and its options, for which it needs nothing else and two seconds at most
+package:
+	rm -rf dist .venv-package
+	$(PYTHON) -m venv .venv-package
+	.venv-package/bin/python -m pip install --quiet build twine
+	.venv-package/bin/python -m build --outdir dist .
+	.venv-package/bin/python -m twine check --strict dist/*
+	.venv-package/bin/python -m pip install --quiet --no-deps dist/*.whl
+	cd .venv-package && timeout 2 bin/dbdiffusion --version && timeout 2 bin/dbdiffusion --help >/dev/null
+
 clean:
-	rm -rf .venv .venv-latest .venv-lowest docs/_build docs/api/generated $(OUT)
+	rm -rf .venv .venv-latest .venv-lowest .venv-package dist .coverage coverage.xml docs/_build docs/api/generated $(OUT)

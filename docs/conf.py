@@ -33,7 +33,10 @@ suppress_warnings = [
 
 myst_enable_extensions = ["amsmath", "attrs_block", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"  # the blocks are run by tests/test_docs.py
+nb_execution_mode = "force"  # of notebooks alone; blocks of other pages are run by tests/test_docs.py
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300  # seconds a cell
+nb_merge_streams = True
 
 autosummary_generate = True
 autodoc_typehints = "none"  # sphinx_autodoc_typehints writes them

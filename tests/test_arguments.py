@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+import dbdiffusion
 from dbdiffusion.job import parse_arguments
 
 
@@ -16,3 +19,18 @@ def test_unknown_option_exits_with_two(capsys):
         parse_arguments(["--frobnicate"])
     assert stop.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package_and_of_its_citation(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse_arguments(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"dbdiffusion {dbdiffusion.__version__}\n"
+    root = Path(__file__).parent.parent
+    for file, line in (
+        ("pyproject.toml", 'version = "{}"'),
+        ("CITATION.cff", "version: {}"),
+        ("docs/meta.yaml", "version: v{}"),
+        ("CHANGELOG.md", "## [{}]"),
+    ):
+        assert line.format(dbdiffusion.__version__) in (root / file).read_text(), file

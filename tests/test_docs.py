@@ -3,6 +3,7 @@
 import copy
 import importlib
 import re
+import runpy
 import warnings
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dbdiffusion.data import hold_out
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
+NOTEBOOKS = [page for page in PAGES if page.parent == DOCS / "notebooks" and page.name != "index.md"]
 ROOMS = tuple(sorted(path.parent.name for path in Path(dbdiffusion.__file__).parent.glob("*/__init__.py")))
 USER_ROOMS = ("data", "metrics", "plotting", "simulate")
 BLOCK = re.compile(r"(?P<mark><!-- not run: [^\n]+ -->\n)?^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
@@ -37,9 +39,7 @@ def blocks(page):
 def unsaid_blocks(page):
     """Fenced Python that the tests would pass over in silence."""
     text = page.read_text()
-    return len(re.findall(r"^\s*[`~:]{3,}\s*\{?(python|py|code-cell|ipython3)\b", text, re.MULTILINE)) - len(
-        BLOCK.findall(text)
-    )
+    return len(FENCE.findall(text)) - len(BLOCK.findall(text))
 
 
 PAGES_WITH_CODE = [page for page in PAGES if any(blocks(page))]
@@ -97,9 +97,25 @@ def test_every_block_runs(page, namespace):
         exec(compile(code, str(page), "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in NOTEBOOKS], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_no_block_is_passed_over_in_silence(page):
     assert unsaid_blocks(page) == 0
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=lambda page: page.name)
+def test_every_cell_of_a_notebook_is_run_when_the_site_is_built(page):
+    text = page.read_text()
+    assert text.startswith("---\nfile_format: mystnb\n")  # without it the page is text
+    cells = re.findall(r"^```\{code-cell\}\n(?::tags: \[remove-cell\]\n)?(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(cells) == len(FENCE.findall(text)) > 3
+    for code in cells:
+        compile(code, str(page), "exec")
+    conf = runpy.run_path(str(DOCS / "conf.py"))
+    assert conf["nb_execution_mode"] == "force"
+    assert conf["nb_execution_raise_on_error"]
+    assert f"\n{page.stem}\n" in (page.parent / "index.md").read_text()
 
 
 def test_readme_has_absolute_links_only():
@@ -118,10 +134,10 @@ def public_names():
         yield from ((f"dbdiffusion.{room}", name) for name in importlib.import_module(f"dbdiffusion.{room}").__all__)
 
 
-@pytest.mark.parametrize(("module", "name"), list(public_names()))
-def test_every_public_name_is_in_the_api(module, name):
+def test_every_public_name_is_in_the_api():
     text = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
-    assert re.search(rf"^   ([a-z]+\.)?{name}$|`{name}`", text, re.MULTILINE), f"{module}.{name} is on no page of docs/api"
+    lacking = [name for name in public_names() if not re.search(rf"^   ([a-z]+\.)?{name[1]}$|`{name[1]}`", text, re.MULTILINE)]
+    assert lacking == [], "on no page of docs/api"
 
 
 @pytest.mark.parametrize("name", own_members())
@@ -131,11 +147,11 @@ def test_every_own_member_of_the_model_is_in_the_api(name):
 
 def with_examples():
     yield from ((f"DBDiffusion.{name}", getattr(DBDiffusion, name)) for name in own_members())
-    for module in ("dbdiffusion", *(f"dbdiffusion.{room}" for room in ("metrics", "plotting", "simulate"))):
+    for module in ("dbdiffusion", *(f"dbdiffusion.{room}" for room in ROOMS)):
         room = importlib.import_module(module)
         yield from ((f"{module}.{name}", getattr(room, name)) for name in room.__all__ if callable(getattr(room, name)))
 
 
-@pytest.mark.parametrize(("name", "member"), list(with_examples()))
-def test_every_public_name_has_an_example(name, member):
-    assert ">>> " in (member.__doc__ or ""), f"{name} has no example in its docstring"
+def test_every_public_name_has_an_example():
+    lacking = [name for name, member in with_examples() if ">>> " not in (member.__doc__ or "")]
+    assert lacking == [], "no example in their docstrings"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dbdiffusion.simulate import simulate_screen
     from dbdiffusion.storage import to_anndata
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "DBDiffusion",
     "ScreenWarning",

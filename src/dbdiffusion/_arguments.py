@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from dbdiffusion import __version__
+
 RUN = "run"
 PROG = "python -m dbdiffusion"
 
@@ -33,6 +35,7 @@ def _run_parser() -> argparse.ArgumentParser:
         description="Predict and test effects of perturbations that were not measured. Without a file: a simulated screen.",
         epilog=f"Other questions: {', '.join(f'`{PROG} {name} --help`' for name in COMMANDS if name != RUN)}.",
     )
+    parser.add_argument("--version", action="version", version=f"dbdiffusion {__version__}")
     data = parser.add_argument_group("data")
     data.add_argument("--h5ad", type=Path, metavar="FILE", help="screen with raw counts; default: a simulated one")
     data.add_argument("--perturbation-key", default="perturbation", metavar="K", help="column of obs (%(default)s)")

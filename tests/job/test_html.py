@@ -62,8 +62,9 @@ def written(tmp_path):
                           "told_apart": [True, False]})  # fmt: skip
     (tmp_path / "plot.png").write_bytes(PIXEL)
     screen = {"n_cells": 10, "n_genes": 7, "n_perturbations": 2, "contexts": [], "source": EVIL}
-    summary = {"screen": screen, "seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.5}}
-    write_html(tmp_path, summary, effects, trust, [("plot.png", EVIL)], {None: Checked(None, None, ())},
+    summary = {"screen": screen, "seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.5},
+               "arguments": {"targets": [EVIL]}, "input": {"file": EVIL, "sha256": "0f"}}  # fmt: skip
+    write_html(tmp_path, summary, effects, trust, [("plot.png", EVIL)], {None: Checked(None, None, (EVIL,))},
                gene_lists(effects, {}))  # fmt: skip
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -81,7 +82,7 @@ def test_nothing_is_loaded_from_elsewhere(written):
     page = Page()
     page.feed(written)
     assert not {"link", "iframe", "object", "embed", "base"} & set(page.tags)
-    assert all(value.startswith("data:") for name, value in page.attributes if name in ("src", "href", "data", "srcset"))
+    assert all(value.startswith(("data:", "#")) for name, value in page.attributes if name in ("src", "href", "data", "srcset"))
     assert not re.search(r"https?://|@import|url\(", written)
     assert "default-src 'none'" in written
 
@@ -124,12 +125,46 @@ def test_the_heat_map_has_a_cell_for_every_target_and_gene():
     assert all(len(cells) == 30 for _, cells in heat["rows"])
 
 
+def in_a_browser(page, folder, script=""):
+    """What the page is after a script, and what the console said; ``--dump-dom`` ends without a driver."""
+    file = folder / "driven.html"
+    file.write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=2000",
+               "--window-size=400,900", f"--user-data-dir={folder / 'profile'}"]  # fmt: skip
+    command = [BROWSER, *options, "--dump-dom", file.as_uri()]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    assert "CONSOLE" not in run.stderr
+    table = re.search(r'<table id="all">(.*?)</table>', run.stdout, re.DOTALL)[1]
+    return run.stdout, [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(<td>.*?)</tr>", table)]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_a_browser_fills_the_table_without_errors(written, tmp_path):
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=2000"]
-    page = (tmp_path / "report.html").as_uri()
-    run = subprocess.run([BROWSER, *options, "--dump-dom", page], capture_output=True, text=True, timeout=120, check=True)
-    assert "14 rows." in run.stdout
-    assert run.stdout.count("<td>&lt;script&gt;alert(1)&lt;/script&gt;&amp;") >= 8
-    assert "CONSOLE" not in run.stderr
+    page, rows = in_a_browser(written, tmp_path, "document.title = document.documentElement.scrollWidth <= innerWidth")
+    assert "14 rows." in page
+    assert len(rows) == 14
+    assert sum(row[0].startswith("&lt;script&gt;alert(1)&lt;/script&gt;&amp;") for row in rows) == 7
+    assert [abs(float(row[2])) for row in rows] == sorted((abs(float(row[2])) for row in rows), reverse=True)
+    assert "<title>true</title>" in page  # nothing is wider than a telephone
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_the_table_is_filtered_and_sorted_from_the_keyboard(written, tmp_path):
+    script = """
+      const type = (id, text) => {
+        const field = document.getElementById(id);
+        field.value = text;
+        field.dispatchEvent(new Event("input", { bubbles: true }));
+      };
+      type("gene", "g"); type("target", "$X$");
+      const button = document.querySelectorAll("#all th button")[1];
+      button.focus(); button.click();
+      document.title = document.activeElement.textContent + document.querySelectorAll("#genes option").length;
+    """
+    page, rows = in_a_browser(written, tmp_path, script)
+    assert "6 rows." in page
+    assert [row[:2] for row in rows] == [["$x$", f"G{i}"] for i in range(6)]
+    assert "<title>gene7</title>" in page  # a heading takes the focus, and the picker knows all genes
+    assert page.count('aria-sort="ascending"') == 1

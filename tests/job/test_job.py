@@ -58,6 +58,7 @@ def test_everything_is_written(out):
         "effects.csv", "differential_expression.csv", "generated.h5ad", "model", "report.md", "summary.json", "cells.png",
         "report.html", "targets.csv",
         "predicted_against_observed.png", "gene_intervals.png", "ranked_effects.png", "losses.png", "calibration.png",
+        "perturbations.png",
     }  # fmt: skip
     assert {p.name for p in out.iterdir()} == expected
     assert all(f"]({p.name})" in (out / "report.md").read_text() for p in out.glob("*.png"))
@@ -65,7 +66,7 @@ def test_everything_is_written(out):
 
 def test_summary_has_the_promised_fields(out):
     summary = json.loads((out / "summary.json").read_text())
-    assert {"seed", "versions", "seconds", "embedding_scores", "targets"} <= set(summary)
+    assert {"seed", "versions", "arguments", "input", "seconds", "embedding_scores", "targets"} <= set(summary)
     assert {"vae", "diffusion", "cross_fit", "predict", "calibration", "total"} == set(summary["seconds"])
     fields = [
         "target", "n_cells", "pearson_effect", "mse", "mse_mean_baseline", "mse_zero_baseline", "mse_ridge_baseline",

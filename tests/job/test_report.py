@@ -10,7 +10,7 @@ SCORES = {"mean": {"mse": 0.5}}
 
 def summary_of(targets, contexts, embedding_scores):
     screen = {"n_cells": 10, "n_genes": 3, "n_perturbations": 2, "contexts": contexts, "source": "simulated"}
-    run = {"seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.0}}
+    run = {"seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.0}, "arguments": {"seed": 0}, "input": None}
     predicted = [target["target"] for target in targets]
     return {**run, "targets": targets, "screen": screen, "embedding_scores": embedding_scores, "predicted": predicted}
 
@@ -66,5 +66,6 @@ def test_a_panel_for_every_target_and_context_and_what_is_cut_is_said(trained, u
     cells = cells_to_map(control, control[:0], generated, "perturbation", "where")
     assert cells.obs.groupby("kind").size().to_dict() == {"control": control.n_obs, "generated": generated.n_obs}
     plots = draw_plots(trained, effects.assign(observed=float("nan")), cells, tmp_path)
-    assert [file for file, _ in plots] == ["gene_intervals.png", "ranked_effects.png", "cells.png", "losses.png"]
+    files = ["gene_intervals.png", "ranked_effects.png", "cells.png", "perturbations.png", "losses.png"]
+    assert [file for file, _ in plots] == files
     assert all("The first 12 of 14." in caption for _, caption in plots[:3])

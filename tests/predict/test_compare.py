@@ -36,6 +36,13 @@ def test_honest_intervals_hold_what_they_say_whatever_the_noise():
         assert np.mean(held) == pytest.approx(0.95, abs=0.01)
 
 
+def test_what_the_prediction_s_table_says_was_observed_does_not_count():
+    truth, table = prediction(np.random.default_rng(2))
+    observed = tidy(truth, se=NOISE)
+    plain, with_columns = (compare(one, observed) for one in (table, table.assign(observed=9.0, observed_se=9.0)))
+    pd.testing.assert_frame_equal(plain.genes, with_columns.genes)
+
+
 def test_ratios_are_of_errors_without_the_noise():
     rng = np.random.default_rng(1)
     ratios = []

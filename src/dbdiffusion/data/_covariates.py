@@ -24,6 +24,13 @@ def check_texts(optional: Mapping[str, Any], **required: Any) -> None:
     ------
     TypeError
         Otherwise.
+
+    Examples
+    --------
+    >>> check_texts({"layer": None}, perturbation_key="perturbation")
+    >>> check_texts({}, perturbation_key=3)
+    Traceback (most recent call last):
+    TypeError: `perturbation_key` must be text, got 3 (int).
     """
     for name, value in required.items():
         if not isinstance(value, str):
@@ -47,6 +54,14 @@ def column_of(obs: pd.DataFrame, argument: str, column: str) -> pd.Series:
         If it is missing; close names are suggested.
     ValueError
         If it is there more than once.
+
+    Examples
+    --------
+    >>> column_of(adata.obs, "batch_key", "batch").nunique()
+    2
+    >>> column_of(adata.obs, "batch_key", "bach")
+    Traceback (most recent call last):
+    KeyError: ...
     """
     if column not in obs:
         known = sorted(str(name) for name in obs.columns if not str(name).startswith("_scvi"))
@@ -68,6 +83,13 @@ def check_columns(obs: pd.DataFrame, argument: str, columns: str | list[str] | N
     ValueError
         If it is there more than once; on missing values; on values that are no finite numbers where numbers are needed; on
         size factors not above 0.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> check_columns(pd.DataFrame({"batch": ["a", None]}), "batch_key", "batch")
+    Traceback (most recent call last):
+    ValueError: obs['batch'] (`batch_key`) has missing values. Name them, or drop those cells.
     """
     for column in [columns] if isinstance(columns, str) else columns or []:
         values = column_of(obs, argument, column)
@@ -120,6 +142,14 @@ def check_contexts(contexts: pd.Series, perturbations: pd.Series, context_key: s
     ------
     ValueError
         Otherwise; effects are contrasts with control inside a context.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> day, name = pd.Series(["2", "2", "5"]), pd.Series(["control", "control", "MYC"])
+    >>> check_contexts(day, name, "day", "control")
+    Traceback (most recent call last):
+    ValueError: Every context of `context_key` 'day' needs at least 2 cells of control 'control', but ['5'] have fewer...
     """
     is_control = (perturbations.astype(str) == control).to_numpy()
     contexts = contexts.astype(str)

@@ -32,6 +32,17 @@ def read_screen(file: str | Path) -> AnnData:
         If it does not exist.
     ValueError
         If it is neither, or damaged; the message is one line and names the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "screen.h5ad"
+    >>> ad.AnnData(shape=(3, 2)).write_h5ad(file)
+    >>> read_screen(file).shape
+    (3, 2)
+    >>> read_screen("no_such_file.h5ad")
+    Traceback (most recent call last):
+    FileNotFoundError: 'no_such_file.h5ad' does not exist.
     """
     file = Path(file)
     if not file.exists():

@@ -33,6 +33,12 @@ def check_kind(data: object, *, is_mudata: bool | None = False) -> None:
     ------
     TypeError
         Otherwise; the message says which way in is theirs.
+
+    Examples
+    --------
+    >>> check_kind("screen.h5ad")
+    Traceback (most recent call last):
+    TypeError: The cells must be an AnnData, got str. Read files first: `anndata.read_h5ad(file)`.
     """
     if isinstance(data, AnnData | MuData) and is_mudata in (None, isinstance(data, MuData)):
         return
@@ -91,6 +97,12 @@ def check_door(rna: AnnData, layer: str | None, known_genes: Iterable[str] | Non
     ------
     ValueError, KeyError
         As :func:`check_genes` and :func:`check_counts` do.
+
+    Examples
+    --------
+    >>> totals = check_door(adata, layer=None, known_genes=adata.var_names)
+    >>> totals.shape == (adata.n_obs,)
+    True
     """
     if known_genes is not None:
         check_genes(rna.var_names, known_genes)
@@ -101,7 +113,20 @@ def check_door(rna: AnnData, layer: str | None, known_genes: Iterable[str] | Non
 
 @contextmanager
 def undone_if_it_fails(data: AnnData | MuData) -> Iterator[None]:
-    """What a registration writes into an AnnData or MuData is taken back if it fails, however it fails."""
+    """What a registration writes into an AnnData or MuData is taken back if it fails, however it fails.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> screen = anndata.AnnData(np.ones((2, 2)))
+    >>> try:
+    ...     with undone_if_it_fails(screen):
+    ...         screen.uns["_scvi_uuid"] = "half done"
+    ...         raise ValueError
+    ... except ValueError:
+    ...     list(screen.uns)
+    []
+    """
     holders = [data, *getattr(data, "mod", {}).values()]
     before = [_own_entries(holder) for holder in holders]
     try:

@@ -31,6 +31,18 @@ class PerturbationField(CategoricalObsField):
         Category of the unperturbed cells.
     separator
         Between the parts of a combination.
+
+    Examples
+    --------
+    Two spellings of one pair get one code:
+
+    >>> import anndata
+    >>> import pandas as pd
+    >>> labels = ["control", "control", "A+B", "B+A"]
+    >>> screen = anndata.AnnData(np.ones((4, 2)), obs=pd.DataFrame({"perturbation": labels}, index=list("wxyz")))
+    >>> field = PerturbationField("perturbation", "control", "+")
+    >>> field.register_field(screen)["categorical_mapping"].tolist()
+    ['A+B', 'control']
     """
 
     CONTROL = "control"
@@ -96,6 +108,13 @@ class UserVectorsField(BaseAnnDataField):
         Key of a DataFrame in ``uns``, or None.
     perturbation_key, control, separator
         Of :class:`PerturbationField`; some of its perturbations, or the genes, must be in the table's index.
+
+    Examples
+    --------
+    Without a table there is nothing to register:
+
+    >>> UserVectorsField(None, "perturbation", "control", "+").is_empty
+    True
     """
 
     NAMES = "names"
@@ -176,7 +195,13 @@ class UserVectorsField(BaseAnnDataField):
 
 
 def vectors_from_state(state_registry: dict) -> pd.DataFrame | None:
-    """The user's vectors as a frame, or None where there are none."""
+    """The user's vectors as a frame, or None where there are none.
+
+    Examples
+    --------
+    >>> vectors_from_state({}) is None
+    True
+    """
     if not state_registry:
         return None
     vectors, names = state_registry[UserVectorsField.VECTORS], state_registry[UserVectorsField.NAMES]

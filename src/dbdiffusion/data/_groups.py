@@ -21,7 +21,13 @@ MOST_SHOWN = 3
 
 
 def contexts_of(registry: dict[str, Any]) -> list[str]:
-    """Names of the registered contexts, none without a ``context_key``."""
+    """Names of the registered contexts, none without a ``context_key``.
+
+    Examples
+    --------
+    >>> contexts_of(model.adata_manager.registry)
+    []
+    """
     field = registry.get("field_registries", {}).get(REGISTRY.CONTEXT, {})
     return [str(name) for name in field.get("state_registry", {}).get("categorical_mapping", ())]
 
@@ -36,6 +42,14 @@ class CellGroups:
     ----------
     manager
         Of the registered cells.
+
+    Examples
+    --------
+    >>> groups = CellGroups(model.adata_manager)
+    >>> groups.control, groups.n_batches
+    ('control', 2)
+    >>> bool((groups.table()["n_cells_used"] <= groups.table()["n_cells"]).all())
+    True
     """
 
     def __init__(self, manager: ScreenManager) -> None:

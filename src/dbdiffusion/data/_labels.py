@@ -23,6 +23,11 @@ def labels_in(obs: pd.DataFrame, perturbation_key: str) -> pd.Series:
         If the column is missing.
     ValueError
         If it is there twice, or has missing or empty values.
+
+    Examples
+    --------
+    >>> labels_in(adata.obs, "perturbation").nunique() == 1 + len(model.perturbation_names)
+    True
     """
     column = column_of(obs, "perturbation_key", perturbation_key)
     if column.isna().any() or (column.astype(str).str.strip() == "").any():
@@ -60,6 +65,13 @@ def perturbations_in(obs: pd.DataFrame, perturbation_key: str, rule: NameRule) -
     KeyError, ValueError
         As :func:`labels_in` does; and where control is absent or has fewer than two cells, or there is no perturbation
         beside it.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> obs = pd.DataFrame({"perturbation": ["control", "control", "B+A", "A+B", "A+control"]})
+    >>> perturbations_in(obs, "perturbation", NameRule()).tolist()
+    ['control', 'control', 'A+B', 'A+B', 'A']
     """
     names = canonical_labels(labels_in(obs, perturbation_key), rule)
     sizes = names.value_counts()

@@ -30,6 +30,13 @@ class ScreenManager(AnnDataManager):
     scvi-tools writes codes into the AnnData, and reads the AnnData anew at every use: another set-up overwrites the codes, and
     whatever is done to the AnnData in place reaches the model. This manager remembers what it registered. Codes that another
     set-up wrote over are put back; cells that were dropped in place are followed; anything else that changed is refused.
+
+    Examples
+    --------
+    >>> type(model.adata_manager).__name__
+    'ScreenManager'
+    >>> bool((model.adata_manager.totals == adata.X.sum(axis=1).A1).all())
+    True
     """
 
     _kept: dict[tuple[str | None, str, str], Any]

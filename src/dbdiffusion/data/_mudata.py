@@ -25,7 +25,13 @@ CALLS = "_scvi_guide_calls"
 
 @dataclass(frozen=True)
 class GuideRule:
-    """Where the counts of guides are and how they name cells; see :func:`~dbdiffusion.data.call_perturbations`."""
+    """Where the counts of guides are and how they name cells; see :func:`~dbdiffusion.data.call_perturbations`.
+
+    Examples
+    --------
+    >>> GuideRule("guides", target_key="gene", layer=None, min_counts=3, min_share=0.8).modality
+    'guides'
+    """
 
     modality: str
     target_key: str | None
@@ -47,6 +53,12 @@ class MuDataPerturbationField(BaseAnnDataField):
         Makes the calls; the column is then not read.
     rna
         Modality whose ``var_names`` are the genes.
+
+    Examples
+    --------
+    >>> field = MuDataPerturbationField("perturbation", "control", "+", mod_key="rna", rule=None, rna="rna")
+    >>> field.mod_key, field.is_empty
+    ('rna', False)
     """
 
     def __init__(
@@ -139,6 +151,12 @@ class MuDataUserVectorsField(UserVectorsField):
         Names the perturbations.
     rna
         Modality whose ``var_names`` are the genes.
+
+    Examples
+    --------
+    >>> named = MuDataPerturbationField("perturbation", "control", "+", mod_key="rna", rule=None, rna="rna")
+    >>> MuDataUserVectorsField(None, named, rna="rna").is_empty
+    True
     """
 
     def __init__(self, attr_key: str | None, perturbation_field: MuDataPerturbationField, rna: str) -> None:
@@ -165,6 +183,13 @@ def check_modalities(mdata: MuData, used: set[str]) -> None:
     ------
     ValueError
         Otherwise.
+
+    Examples
+    --------
+    >>> from mudata import MuData
+    >>> check_modalities(MuData({"rna": adata.copy()}), {"rna", "guides"})
+    Traceback (most recent call last):
+    ValueError: Modality 'guides' is not in mdata, which has ['rna']. Name it in `modalities`.
     """
     absent = sorted(used.difference(mdata.mod))
     if absent:

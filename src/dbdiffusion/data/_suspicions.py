@@ -34,6 +34,17 @@ def say_suspicions(labels: pd.Series, rule: NameRule, var: pd.DataFrame, vectors
         Of the genes; its columns may hold the names that perturbations go by.
     vectors
         Names in the user's table, which places perturbations too.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import pandas as pd
+    >>> labels = pd.Series(["control", "control", "A", "a"])
+    >>> with warnings.catch_warnings(record=True) as said:
+    ...     warnings.simplefilter("always")
+    ...     say_suspicions(labels, NameRule(), pd.DataFrame(index=["A", "B"]))
+    >>> "differ only by blanks or case" in str(said[0].message)
+    True
     """
     sizes = labels.value_counts().to_dict()
     names = canonical_names(sizes, rule)

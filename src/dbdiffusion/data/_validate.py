@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def row_chunks(matrix: object, chunk: int = 8192) -> Iterator[np.ndarray | sp.spmatrix]:
-    """Consecutive rows of a matrix in memory or on disk."""
+    """Consecutive rows of a matrix in memory or on disk.
+
+    Examples
+    --------
+    >>> [len(rows) for rows in row_chunks(np.zeros((5, 2)), chunk=2)]
+    [2, 2, 1]
+    """
     for start in range(0, matrix.shape[0], chunk):  # type: ignore[attr-defined]
         yield matrix[start : start + chunk]  # type: ignore[index]
 
@@ -42,6 +48,15 @@ def check_counts(adata: AnnData, layer: str | None, rows: Sequence[slice] | None
         On NaN, negative or fractional values, a ``csr_array``, fewer than two genes, or duplicate ``var_names``.
     KeyError
         If the layer does not exist.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> check_counts(anndata.AnnData(np.array([[1.0, 2.0], [0.0, 4.0]])), None).tolist()
+    [3.0, 4.0]
+    >>> check_counts(anndata.AnnData(np.array([[1.0], [2.0]])), None)
+    Traceback (most recent call last):
+    ValueError: At least 2 genes are needed, got 1.
     """
     if not adata.var_names.is_unique:
         repeated = list(adata.var_names[adata.var_names.duplicated()][:3])

@@ -31,6 +31,12 @@ def check_vectors(table: object, where: str, rule: NameRule | None = None) -> pd
         If it is no DataFrame.
     ValueError
         On an empty table, names or columns that are there twice, or values that are not finite numbers.
+
+    Examples
+    --------
+    >>> check_vectors(pd.DataFrame({"v1": [1, 2]}, index=["A", "A"]), "uns['vectors']")
+    Traceback (most recent call last):
+    ValueError: uns['vectors'] has ['A', 'A'] more than once in its index, or names that mean the same; keep one of each.
     """
     if not isinstance(table, pd.DataFrame):
         msg = f"{where} must be a DataFrame (index = perturbations or genes, columns = dimensions), got {type(table).__name__}."

@@ -59,6 +59,16 @@ class Parametrisation:
         Of clean latent, noise (B, D), alpha and sigma (B, 1) to what is learned (B, D).
     clean
         Of noisy latent, prediction (B, D), alpha and sigma (B, 1) to the clean latent (B, D).
+
+    Examples
+    --------
+    Whoever predicts the velocity right knows the clean latent:
+
+    >>> z_0, noise = torch.ones(1, 3), torch.full((1, 3), 0.5)
+    >>> alpha, sigma = torch.tensor([[0.8]]), torch.tensor([[0.6]])
+    >>> velocity = VELOCITY.target(z_0, noise, alpha, sigma)
+    >>> torch.allclose(VELOCITY.clean(alpha * z_0 + sigma * noise, velocity, alpha, sigma), z_0)
+    True
     """
 
     target: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -29,6 +29,12 @@ def neighbour_coherence(space: PerturbationSpace, names: Sequence[str]) -> np.nd
         Holds the measured ones. A perturbation that it holds is a neighbour of itself.
     names
         To place.
+
+    Examples
+    --------
+    >>> coherence = neighbour_coherence(model.predictor().space, unseen)
+    >>> bool(((coherence >= 0.01) & (coherence <= 1)).all())
+    True
     """
     if not len(names) or len(space.names) < 2:
         return np.full(len(names), LEAST)

@@ -38,6 +38,15 @@ class LeftOutSpaces:
         Names and effects whose principal components are the axes; None means the screen's own.
     left_out
         Of the screen, or of one that shares its gene space.
+
+    Examples
+    --------
+    What is left out of a fold has no part in its space:
+
+    >>> space, rows = model.predictor().left_out.folds()[0]
+    >>> names = [model.perturbation_names[i] for i in rows]
+    >>> any(space.is_measured(name) for name in names)
+    False
     """
 
     screen: Screen

@@ -40,6 +40,15 @@ def score_strategies(
         Index = strategy, best first; ``mse`` (squared error of the effect, log1p CP10K), ``relative_to_mean`` (the same
         over the error of the mean of the others on the same perturbations), ``se`` (standard error of that ratio over
         perturbations), ``n`` (perturbations scored). Strategies that nothing could be scored for are absent.
+
+    Examples
+    --------
+    >>> predictor = model.predictor()
+    >>> names, effect = predictor.screen.names, predictor.screen.observed.effect
+    >>> placed = [(space, [names[i] for i in rows]) for space, rows in predictor.left_out.folds()]
+    >>> table = score_strategies(placed, dict(zip(names, effect, strict=True)), has_table=False)
+    >>> float(table.loc["mean", "relative_to_mean"])
+    1.0
     """
     strategies = [s for s in ALL_STRATEGIES if has_table or s not in TABLE_STRATEGIES]
     errors: dict[str, dict[str, float]] = {strategy: {} for strategy in strategies}

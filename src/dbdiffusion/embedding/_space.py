@@ -48,6 +48,14 @@ class PerturbationSpace:
         Strategies, best first; a target gets the first that can place it.
     places_anything
         Whether ``"mean"`` places names that nothing is known of. Only a user can want that: a misspelt name would pass.
+
+    Examples
+    --------
+    >>> space = model.predictor().space
+    >>> space.is_measured(unseen[0]), space.strategy_of(unseen[0]) in space.ranking
+    (False, True)
+    >>> space.embed(unseen).shape == (2, space.embedding.shape[1])
+    True
     """
 
     names: tuple[str, ...]
@@ -291,7 +299,15 @@ def fit_space(
     n_axes: int | None = None,
     axes: EffectSpace | None = None,
 ) -> PerturbationSpace:
-    """Embed K measured perturbations by the principal components of their effects, of the first ``n_axes``, or given ones."""
+    """Embed K measured perturbations by the principal components of their effects, of the first ``n_axes``, or given ones.
+
+    Examples
+    --------
+    >>> screen = model.predictor().screen
+    >>> space = fit_space(screen.names, screen.observed, screen.genes, n_embedding=3, ranking=("knn", "mean"))
+    >>> space.embed(unseen).shape, space.strategy_of(unseen[0])
+    ((2, 3), 'knn')
+    """
     spanning = observed if n_axes is None else observed.subset(np.arange(n_axes))
     effects = axes or fit_effect_space(spanning.effect, spanning.mean_noise(), n_embedding)
     embedding = effects.to_embedding(observed.effect)

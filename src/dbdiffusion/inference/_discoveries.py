@@ -52,6 +52,15 @@ class DiscoveryRule:
         (K, n) genes listed, mean over splits of the control cells.
     wrong
         (shares, K, n) disagreements, likewise.
+
+    Examples
+    --------
+    Two references, and two thresholds of which the higher makes fewer mistakes:
+
+    >>> loss = np.array([[[0.5, 0.0], [0.3, 0.1]]])
+    >>> rule = DiscoveryRule(np.array([1.0, 2.0]), loss, np.ones((2, 2)), loss)
+    >>> rule.n_reference, round(float(rule.least_promise), 3)
+    (2, 0.667)
     """
 
     threshold: np.ndarray
@@ -174,6 +183,21 @@ def discoveries_of(
         (G,) genes that enough cells express.
     halves, smallest
         As in :func:`fit_discoveries`.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import References, fit_rectifier
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.normal(size=(20, 30))
+    >>> references = References(
+    ...     effect=truth + 0.1 * rng.normal(size=truth.shape),
+    ...     variance=np.full(truth.shape, 0.01),
+    ...     control_variance=np.zeros(30),
+    ...     predicted={"other": truth + 0.3 * rng.normal(size=truth.shape)},
+    ... )
+    >>> rule = discoveries_of(fit_rectifier(references), references, np.ones(30, dtype=bool), halves=None)
+    >>> rule.n_reference
+    20
     """
     counted = listable & ~references.is_own_gene
     rows = np.flatnonzero(rectifier.spread_from)

@@ -111,6 +111,14 @@ class NullShare:
         (m,) sorted.
     expected
         (m,) expected number of p-values up to there.
+
+    Examples
+    --------
+    P-values that are larger than uniform ones where nothing is true:
+
+    >>> null = NullShare(np.array([0.1, 0.5]), np.array([0.05, 1.0]))
+    >>> null.below(np.array([0.05, 0.3])).round(3).tolist()
+    [0.025, 0.525]
     """
 
     p_value: np.ndarray

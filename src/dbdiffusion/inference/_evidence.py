@@ -82,7 +82,23 @@ def squared_errors(
 
 
 def left_out_evidence(rectifier: Rectifier, references: References) -> Evidence:
-    """Evidence of the references, each predicted by the others; where some are not placed, of the placed ones."""
+    """Evidence of the references, each predicted by the others; where some are not placed, of the placed ones.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import References, fit_rectifier
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.normal(size=(20, 30))
+    >>> references = References(
+    ...     effect=truth + 0.1 * rng.normal(size=truth.shape),
+    ...     variance=np.full(truth.shape, 0.01),
+    ...     control_variance=np.zeros(30),
+    ...     predicted={"other": truth + 0.3 * rng.normal(size=truth.shape)},
+    ... )
+    >>> evidence = left_out_evidence(fit_rectifier(references), references)
+    >>> type(evidence).__name__
+    'Evidence'
+    """
     filled = references.without_own_genes()
     evidence = _evidence(filled, rectifier.loo_predicted, rectifier.control_weight)
     return evidence if references.placed is None else evidence.subset(references.placed)

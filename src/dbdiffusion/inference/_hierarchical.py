@@ -58,6 +58,14 @@ class HierarchicalRectifier:
         K.
     elbo
         (steps,) evidence lower bound a value, in nats.
+
+    Examples
+    --------
+    >>> predictor = {"other": np.zeros((1, 3))}
+    >>> one = np.ones(3)
+    >>> fitted = HierarchicalRectifier({"other": 0.5}, 0 * one, 0.01 * one, 0.2 * one, 0.0, 8.0, 0 * one, 20, np.zeros(400))
+    >>> fitted.estimate(predictor).effect.tolist()
+    [[0.0, 0.0, 0.0]]
     """
 
     weights: dict[str, float]

@@ -47,6 +47,14 @@ class Interactions:
         (C,) its length over genes, the noise taken out.
     p_value
         (C,) of no interaction on any gene.
+
+    Examples
+    --------
+    Of a model with measured pairs they come from :meth:`DBDiffusion.interactions`. In tables of numbers:
+
+    >>> rng = np.random.default_rng(0)
+    >>> [field for field in Interactions.__dataclass_fields__]
+    ['genes', 'along', 'size', 'p_value']
     """
 
     genes: Estimate

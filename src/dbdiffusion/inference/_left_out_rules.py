@@ -31,6 +31,21 @@ class LeftOutRules:
         Own genes filled.
     chosen
         (K,) weights without each.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import References, fit_rectifier
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.normal(size=(20, 30))
+    >>> references = References(
+    ...     effect=truth + 0.1 * rng.normal(size=truth.shape),
+    ...     variance=np.full(truth.shape, 0.01),
+    ...     control_variance=np.zeros(30),
+    ...     predicted={"other": truth + 0.3 * rng.normal(size=truth.shape)},
+    ... )
+    >>> rules = left_out_rules(fit_rectifier(references), references, lam=None)
+    >>> len(rules.chosen)
+    20
     """
 
     rectifier: Rectifier

@@ -24,6 +24,13 @@ class VariancePrior:
         s0².
     df
         d0; infinity means that all genes share one variance.
+
+    Examples
+    --------
+    A variance of four degrees of freedom is drawn half of the way to the prior's:
+
+    >>> VariancePrior(scale=1.0, df=4.0).moderate(np.array([3.0]), df=4.0).tolist()
+    [2.0]
     """
 
     scale: float
@@ -80,6 +87,13 @@ class ErrorLaw:
         :math:`\nu` and c.
     kappa
         Errors grow with the size of the predicted effect; 0 means that they do not.
+
+    Examples
+    --------
+    Errors that grow with the prediction:
+
+    >>> ErrorLaw(df=5.0, scale=1.0, kappa=0.5).variance(np.array([1.0, 1.0]), np.array([0.0, 2.0])).tolist()
+    [1.0, 2.0]
     """
 
     df: float

@@ -67,6 +67,22 @@ class Rectifier:
     loo_error, loo_predicted, loo_between
         (K, G) leave-one-out errors against observed effects, the predictions they belong to, and the variance between
         perturbations as it is estimated without each reference.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.normal(size=(20, 30))
+    >>> references = References(
+    ...     effect=truth + 0.1 * rng.normal(size=truth.shape),
+    ...     variance=np.full(truth.shape, 0.01),
+    ...     control_variance=np.zeros(30),
+    ...     predicted={"other": truth + 0.3 * rng.normal(size=truth.shape)},
+    ... )
+    >>> rectifier = fit_rectifier(references)
+    >>> estimate = rectifier.estimate({"other": np.zeros((1, 30))})
+    >>> low, high = estimate.interval(0.95)
+    >>> estimate.effect.shape, bool((low < high).all())
+    ((1, 30), True)
     """
 
     weights: dict[str, float]

@@ -42,6 +42,19 @@ class References:
     part_variance
         (K, G) sampling variance of what predictions are made of: of a combination the sum over its measured parts, whose
         effects are added. It enters a prediction with the total weight of the predictors.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.normal(size=(20, 30))
+    >>> references = References(
+    ...     effect=truth + 0.1 * rng.normal(size=truth.shape),
+    ...     variance=np.full(truth.shape, 0.01),
+    ...     control_variance=np.zeros(30),
+    ...     predicted={"other": truth + 0.3 * rng.normal(size=truth.shape)},
+    ... )
+    >>> references.effect.shape, list(references.predicted)
+    ((20, 30), ['other'])
     """
 
     effect: np.ndarray

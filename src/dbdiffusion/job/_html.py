@@ -63,6 +63,7 @@ def write_html(
         heat=heat_map(titled),
         plots=[(caption, _data_url(folder / file)) for file, caption in plots],
         trusted=_trusted(checked),
+        why_not=_reasons(checked),
         number=_number,
     )
     (folder / HTML).write_text(page, encoding="utf-8")
@@ -103,7 +104,7 @@ def heat_map(effects: pd.DataFrame) -> dict[str, Any]:
     chosen = (wide**2).mean().sort_values(ascending=False, kind="stable").index[:MAX_HEAT_GENES]
     wide = wide[chosen]
     most = float(np.nanmax(np.abs(wide.to_numpy()), initial=1e-12))
-    rows = [(title, [(_number(value), _colour(value / most)) for value in values]) for title, values in
+    rows = [(title, [(_short(value), _colour(value / most)) for value in values]) for title, values in
             zip(map(str, wide.index), wide.to_numpy(), strict=True)]  # fmt: skip
     return {"genes": list(map(str, chosen)), "rows": rows}
 
@@ -141,22 +142,34 @@ def _facts(row: dict[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
+def _reasons(checked: Mapping[str | None, Checked]) -> list[str]:
+    """Why something could not be judged."""
+    return [reason if name is None else f"{name}: {reason}" for name, one in checked.items() for reason in one.why_not]
+
+
 def _trusted(checked: Mapping[str | None, Checked]) -> list[tuple[str, list[str], list[list[str]]]]:
     """Tables of the trust section: a heading, column names and cells."""
     tables = []
     for context, one in checked.items():
-        if one.unseen is None:
-            continue
         where = "" if context is None else f", {context}"
-        for heading, table in (
+        for heading, table in _checks(one):
+            cells = [[_number(value) for value in row] for row in table.itertuples(index=False, name=None)]
+            tables.append((heading + where, list(map(str, table.columns)), cells))
+    return tables
+
+
+def _checks(one: Checked) -> list[tuple[str, pd.DataFrame]]:
+    tables: list[tuple[str, pd.DataFrame]] = []
+    if one.unseen is not None:
+        tables = [
+            ("Squared error of left-out perturbations", one.unseen.evidence.rename_axis("kind").reset_index()),
             ("Coverage of left-out perturbations", one.unseen.table[["kind", "level", "coverage", "coverage_se", "width"]]),
             ("Gene lists of left-out perturbations", one.unseen.lists),
             ("Coverage of 95 % intervals in thirds", one.unseen.thirds),
-        ):
-            if len(table):
-                cells = [[_number(value) for value in row] for row in table.itertuples(index=False, name=None)]
-                tables.append((heading + where, list(map(str, table.columns)), cells))
-    return tables
+        ]
+    if one.null is not None:
+        tables.append(("Control cells against control cells, mean over draws", one.null.table.mean().to_frame().T))
+    return [(heading, table) for heading, table in tables if len(table)]
 
 
 def _titles(table: pd.DataFrame) -> list[str]:
@@ -191,6 +204,17 @@ def _number(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.3g}" if np.isfinite(value) else ""
     return str(value)
+
+
+def _short(value: float) -> str:
+    """For a cell of the heat map.
+
+    Examples
+    --------
+    >>> _short(0.129), _short(float("nan"))
+    ('0.13', '')
+    """
+    return f"{value:.2f}" if np.isfinite(value) else ""
 
 
 def _colour(share: float) -> str:

@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from dbdiffusion.job import _answers
@@ -18,6 +17,7 @@ from dbdiffusion.job._gap import gaps_of, warn_of
 from dbdiffusion.job._gene_lists import gene_lists
 from dbdiffusion.job._html import write_html
 from dbdiffusion.job._output import MODEL, SUMMARY, check_output, check_space, whole_folder
+from dbdiffusion.job._provenance import provenance
 from dbdiffusion.job._report import cells_to_map, draw_plots, write_report
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dbdiffusion")
 
-PACKAGES = ("dbdiffusion", "scvi-tools", "torch", "anndata", "diffusers", "numpy")
 BYTES_OF_A_ROW = 150  # of a table of effects
 
 
@@ -58,6 +57,13 @@ def run_job(arguments: Namespace) -> dict[str, Any]:
         For what cannot be, before any training.
     HalfDoneError
         For whatever goes wrong after the training.
+
+    Examples
+    --------
+    >>> from dbdiffusion.job import parse_arguments
+    >>> run_job(parse_arguments(["--h5ad", "no_such_file.h5ad", "--targets", "MYC", "--out", "no_such_folder"]))
+    Traceback (most recent call last):
+    FileNotFoundError: 'no_such_file.h5ad' does not exist.
     """
     where = {"overwrite": arguments.overwrite, "source": arguments.h5ad}
     check_output(arguments.out, **where)
@@ -66,7 +72,7 @@ def run_job(arguments: Namespace) -> dict[str, Any]:
     with whole_folder(arguments.out, **where) as folder:
         check_space(folder, _least_bytes(asked))
         _train(asked, arguments, clock)
-        summary = {"seed": arguments.seed, "versions": {package: version(package) for package in PACKAGES}, "finished": False}
+        summary = provenance(arguments) | {"finished": False}
         try:
             asked.model.save(folder / MODEL)
             _write_summary(folder, summary)
@@ -128,7 +134,15 @@ def _report(asked: Asked, arguments: Namespace, folder: Path, summary: dict[str,
 
 
 def readable(scores: list[dict[str, Any]]) -> pd.DataFrame:
-    """Scores as people read them."""
+    """Scores as people read them.
+
+    Examples
+    --------
+    >>> from dbdiffusion.job import score_targets
+    >>> table = readable(score_targets(model, model.predict_effects(unseen, n_cells=64), None))
+    >>> table.index.tolist() == unseen, "lam" in table
+    (True, True)
+    """
     frame = score_frame(scores)
     order = ["context", "n_cells", "pearson_effect", "split_half_ceiling", "mse", "mse / mean", "mse / zero", "mse / ridge",
              "coverage_95", "width_95", "lam", "told_apart", "n_listed", "n_de", "de_precision", "de_recall"]  # fmt: skip

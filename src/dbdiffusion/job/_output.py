@@ -20,7 +20,7 @@ WRITTEN = frozenset(
     {
         SUMMARY, REPORT, MODEL, "effects.csv", "differential_expression.csv", "generated.h5ad", "cells.png", "losses.png",
         "predicted_against_observed.png", "gene_intervals.png", "volcano.png", "ranked_effects.png", "calibration.png",
-        "report.html", "targets.csv",
+        "report.html", "targets.csv", "perturbations.png",
     }
 )  # fmt: skip
 NOT_FILES = frozenset({"lost+found"})  # in an empty volume
@@ -94,6 +94,18 @@ def whole_folder(folder: Path, *, overwrite: bool, source: Path | None = None) -
         is.
     ValueError
         As :func:`check_output`, or if nothing can be written there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> results = Path(tempfile.mkdtemp()) / "results"
+    >>> with whole_folder(results, overwrite=False) as folder:
+    ...     written = (folder / "report.md").write_text("done")
+    ...     results.exists() and any(results.iterdir())
+    False
+    >>> [file.name for file in results.iterdir()]
+    ['report.md']
     """
     check_output(folder, overwrite=overwrite, source=source)
     folder = folder.resolve()

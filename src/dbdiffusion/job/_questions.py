@@ -29,6 +29,16 @@ def answer_question(arguments: Namespace) -> tuple[pd.DataFrame, str]:
         If a file is not there.
     ValueError, KeyError
         For what cannot be meant; the message says what and why.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dbdiffusion.job import parse_arguments
+    >>> folder = tempfile.mkdtemp() + "/model"
+    >>> model.save(folder)
+    >>> table, words = answer_question(parse_arguments(["suggest", folder, "2", "--quiet"]))
+    >>> table["rank"].tolist()
+    [1, 2]
     """
     if arguments.out is not None and not arguments.out.parent.is_dir():
         msg = f"`--out` must lie in a folder that exists, and {str(arguments.out.parent)!r} does not."

@@ -9,9 +9,17 @@ import numpy as np
 import pandas as pd
 
 from dbdiffusion.job._calibration import TRUSTED, calibration_lines
-from dbdiffusion.job._contexts import rows_in, stacked, title_of
+from dbdiffusion.job._contexts import rows_in, stacked, title_of, views_of
 from dbdiffusion.job._gap import gap_lines
-from dbdiffusion.plotting import cell_map, gene_intervals, losses, predicted_against_observed, ranked_effects
+from dbdiffusion.job._places import places_of
+from dbdiffusion.plotting import (
+    cell_map,
+    gene_intervals,
+    losses,
+    perturbation_map,
+    predicted_against_observed,
+    ranked_effects,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +65,11 @@ def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder
     }
     _grid(maps, lambda t, ax, name: cell_map(t, ax, name), folder / "cells.png", columns)
     plots.append(("cells.png", f"Control, observed and generated cells in one UMAP.{cut}"))
+    names = list(dict.fromkeys(target for target, _ in panels))
+    places = {name or "": places_of(view, names) for name, view in views_of(model).items()}
+    file = folder / "perturbations.png"
+    _grid(places, lambda t, ax, name: perturbation_map(t, ax, name), file, columns, height=3.6, width=4.8)
+    plots.append(("perturbations.png", "Where perturbations lie; those that lie together are predicted alike."))
     stages = {"vae": pd.DataFrame(), "diffusion": pd.DataFrame()}
     _grid(stages, lambda _t, ax, stage: losses(model.history, ax, stage), folder / "losses.png", len(stages))
     plots.append(("losses.png", "Losses of the two stages."))
@@ -127,6 +140,8 @@ def write_report(
     placed = {name: pd.DataFrame(placed if name is None else placed[name]).T for name in checked}
     contexts = [_OF_CONTEXTS] if summary["screen"]["contexts"] else []
     run = f"Seed {summary['seed']}. Seconds: {_inline(summary['seconds'])}. Versions: {_inline(summary['versions'])}."
+    given = f"Arguments: {_inline(summary['arguments'])}."
+    made_of = [] if summary["input"] is None else [f"Input: {_inline(summary['input'])}."]
     sections = [
         *_how_good([t for t in summary["targets"] if t["mse"] is not None]),
         *([{"title": "Do left-out and hidden perturbations agree?", "paragraphs": said}] if (said := gap_lines(gaps)) else []),
@@ -135,7 +150,7 @@ def write_report(
         {"title": TRUSTED, "paragraphs": calibration_lines(checked, _markdown)},
         {"title": "How unseen perturbations were placed", "paragraphs": [_markdown(stacked(placed))]},
         {"title": "Plots", "paragraphs": [p for file, caption in plots for p in (f"![{caption}]({file})", caption)]},
-        {"title": "Run", "paragraphs": [run]},
+        {"title": "Run", "paragraphs": [run, given, *made_of]},
     ]
     opening = [*_told_apart(summary["targets"]), *verdicts(checked), _what(summary)]
     (folder / "report.md").write_text(template("report.md.j2").render(opening=opening, sections=sections))
@@ -252,6 +267,7 @@ def _grid(
     file: Path,
     columns: int,
     height: float = 3.0,
+    width: float = 3.2,
 ) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -259,7 +275,7 @@ def _grid(
     columns = min(columns, len(tables))
     rows = -(-len(tables) // columns)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.2 * columns, height * rows), layout="constrained")
+        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax, (name, table) in zip(axes, tables.items(), strict=False):

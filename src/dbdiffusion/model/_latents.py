@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Latents:
-    """Posterior of every training cell, computed once: means and standard deviations (N, D), condition codes (N,)."""
+    """Posterior of every training cell, computed once: means and standard deviations (N, D), condition codes (N,).
+
+    Examples
+    --------
+    >>> latents = Latents(torch.zeros(4, 2), torch.ones(4, 2), torch.tensor([0, 0, 1, 1]))
+    >>> latents.subset(np.array([0, 3])).code
+    tensor([0, 1])
+    """
 
     mean: Tensor
     sd: Tensor
@@ -48,6 +55,13 @@ def fit_linear_part(diffusion: LatentDiffusion, latents: Latents, conditions: Te
         (codes, E).
     origin
         (E,) embedding of control.
+
+    Examples
+    --------
+    Of a trained model it is fitted already; cells of a condition differ from those of control by W:
+
+    >>> model.module.diffusion.linear.shape == (6, 5)
+    True
     """
     codes = latents.code.numpy()
     z = latents.mean.numpy().astype(float)
@@ -73,7 +87,18 @@ def fit_linear_part(diffusion: LatentDiffusion, latents: Latents, conditions: Te
 
 
 def standardised(latents: Latents, diffusion: LatentDiffusion, conditions: Tensor) -> Latents:
-    """What the network diffuses of every cell under its condition (codes, E), once and for all epochs."""
+    """What the network diffuses of every cell under its condition (codes, E), once and for all epochs.
+
+    Examples
+    --------
+    >>> import copy
+    >>> latents = Latents(torch.randn(50, 5), torch.full((50, 5), 0.1), torch.zeros(50, dtype=torch.long))
+    >>> diffusion = copy.deepcopy(model.module.diffusion)
+    >>> fit_linear_part(diffusion, latents, torch.zeros(1, 6), torch.zeros(6))
+    >>> remainder = standardised(latents, diffusion, torch.zeros(1, 6))
+    >>> bool(remainder.mean.mean(dim=0).abs().max() < 1e-4)
+    True
+    """
     device = diffusion.mean.device
     mean = diffusion.standardise(latents.mean.to(device), conditions.to(device)[latents.code.to(device)])
     return Latents(mean.to(latents.mean.device), latents.sd / diffusion.scale.to(latents.sd.device), latents.code)
@@ -92,6 +117,13 @@ class LatentDataModule(pl.LightningDataModule):
         Rows to train and to validate on.
     batch_size
         Of both, in each process.
+
+    Examples
+    --------
+    >>> latents = Latents(torch.zeros(10, 2), torch.ones(10, 2), torch.zeros(10, dtype=torch.long))
+    >>> module = LatentDataModule(latents, np.arange(8), np.arange(8, 10), batch_size=4)
+    >>> [len(mean) for mean, sd, code in module.train_dataloader()]
+    [4, 4]
     """
 
     def __init__(self, latents: Latents, train_idx: np.ndarray, val_idx: np.ndarray, batch_size: int) -> None:

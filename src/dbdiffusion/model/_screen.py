@@ -97,6 +97,12 @@ class ScreenReader:
     ------
     ValueError
         If there is none, or its counts are gone.
+
+    Examples
+    --------
+    >>> names, observed = ScreenReader(model.adata_manager).effects()
+    >>> observed.effect.shape == (len(names), adata.n_vars)
+    True
     """
 
     def __init__(self, manager: Any) -> None:

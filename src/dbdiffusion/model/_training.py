@@ -110,6 +110,13 @@ class DiffusionPlan(pl.LightningModule):
         All else; the default one if left out.
     module
         The model's module, which checkpoints of scvi look for.
+
+    Examples
+    --------
+    >>> import copy
+    >>> plan = DiffusionPlan(copy.deepcopy(model.module.diffusion), torch.zeros(3, 6), max_steps=10)
+    >>> plan.lr, plan.conditions.shape
+    (0.002, torch.Size([3, 6]))
     """
 
     conditions: Tensor
@@ -220,7 +227,14 @@ class DiffusionPlan(pl.LightningModule):
 
 
 class Unprofiled(PassThroughProfiler):
-    """Lightning's profiler that measures nothing, without a generator for each of the some thirty actions of a step."""
+    """Lightning's profiler that measures nothing, without a generator for each of the some thirty actions of a step.
+
+    Examples
+    --------
+    >>> with Unprofiled().profile("training_step"):
+    ...     print("not measured")
+    not measured
+    """
 
     _nothing = nullcontext()
 

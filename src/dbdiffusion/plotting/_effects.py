@@ -21,7 +21,7 @@ def predicted_against_observed(
     """Scatter of predicted against observed effects of one target, the interval as a vertical line.
 
     In the panel stand the correlation, the squared error over that of no effect, and the share of observed effects inside the
-    interval, the noise of the observation in all of them. The target's own genes do not count in these.
+    interval, the noise of the observation in all of them. The target's own genes are left out: others say nothing of them.
 
     Parameters
     ----------
@@ -43,15 +43,15 @@ def predicted_against_observed(
     'GENE02'
     """
     ax = axes_of(ax)
-    rows = rows_of(table, target)
+    rows = without_own(rows_of(table, target))
     x, y = rows["observed"].to_numpy(), rows["effect"].to_numpy()
     ax.vlines(x, rows["ci_low"], rows["ci_high"], color=BLUE, alpha=0.08, linewidth=0.6, rasterized=True)
     ax.scatter(x, y, s=5, color=BLUE, linewidths=0, rasterized=True)
-    limit = 1.1 * float(np.nanmax(np.abs(np.concatenate([x, y])))) or 1.0
+    limit = 1.1 * float(np.nanmax(np.abs(np.concatenate([x, y])), initial=0.0)) or 1.0
     ax.plot([-limit, limit], [-limit, limit], color=GREY, linewidth=0.8)
     ax.axhline(0, color=GREY, linewidth=0.4)
     ax.axvline(0, color=GREY, linewidth=0.4)
-    ax.text(0.03, 0.97, _agreement(without_own(rows)), transform=ax.transAxes, va="top", fontsize=7)
+    ax.text(0.03, 0.97, _agreement(rows), transform=ax.transAxes, va="top", fontsize=7)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="observed effect", ylabel="predicted effect")
     ax.set_title(str(target or "") if title is None else title, parse_math=False)
     return ax

@@ -58,6 +58,12 @@ class Answer:
         (G,) level from which on a gene is listed; None without left-out references to tell by.
     told_apart
         Whether an unseen target gets another answer than any other would; True for an observed contrast.
+
+    Examples
+    --------
+    >>> answer = Answer(estimate=None, lam=0.0, tau=np.array([0.1, 0.2]), n_reference=12.0)
+    >>> answer.told_apart, bool(answer.can_be_tested)
+    (True, True)
     """
 
     estimate: Estimate

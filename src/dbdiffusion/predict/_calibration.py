@@ -64,6 +64,14 @@ class Calibration:
         ``coverage`` of 95 % intervals inside it.
     verdict
         All that in two sentences.
+
+    Examples
+    --------
+    >>> calibration = model.calibration(n_cells=64)
+    >>> calibration.evidence.columns.tolist()[:2]
+    ['relative_to_mean', 'relative_to_mean_se']
+    >>> calibration.verdict.startswith("On this screen")
+    True
     """
 
     table: pd.DataFrame

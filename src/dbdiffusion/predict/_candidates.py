@@ -21,7 +21,14 @@ COLUMNS = ("target", "status", "strategy", "similarity", "nearest", "coherence")
 
 
 def candidate_names(space: PerturbationSpace) -> list[str]:
-    """Every name that has an answer: measured ones, then genes and names with vectors that something places."""
+    """Every name that has an answer: measured ones, then genes and names with vectors that something places.
+
+    Examples
+    --------
+    >>> names = candidate_names(model.predictor().space)
+    >>> set(unseen) <= set(names), names[: len(model.perturbation_names)] == model.perturbation_names
+    (True, True)
+    """
     own = [] if space.user_vectors is None else [str(name) for name in space.user_vectors.index]
     names = dict.fromkeys([*space.names, *map(str, space.genes.names), *own])
     kept, seen = [], set()
@@ -40,6 +47,11 @@ def candidate_table(predictor: Predictor, names: Sequence[str] | None = None) ->
     ------
     KeyError
         If nothing places a name.
+
+    Examples
+    --------
+    >>> candidate_table(model.predictor(), unseen)["status"].tolist()
+    ['unseen', 'unseen']
     """
     space = predictor.space
     names = candidate_names(space) if names is None else list(names)
@@ -74,6 +86,11 @@ def suggested(predictor: Predictor, n: int, candidates: Sequence[str] | None = N
         If nothing places a candidate.
     ValueError
         If there are fewer candidates than are to be chosen, or ``n`` is no number of perturbations.
+
+    Examples
+    --------
+    >>> suggested(model.predictor(), 1, unseen)["target"].item() in unseen
+    True
     """
     n, space = whole_number("n", n, 1), predictor.space
     asked = candidate_names(space) if candidates is None else list(candidates)

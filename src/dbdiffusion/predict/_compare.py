@@ -39,6 +39,14 @@ class Comparison:
         One row a target and gene: ``effect, ci_low, ci_high, observed, observed_se, level`` (at which the interval covers).
     verdict
         What it comes to, in words.
+
+    Examples
+    --------
+    >>> import dbdiffusion
+    >>> name = model.perturbation_names[0]
+    >>> comparison = dbdiffusion.compare(model.predict_effects(name).assign(status="unseen"), model.observed_effects())
+    >>> comparison.genes.columns.tolist()[:4]
+    ['target', 'variable', 'effect', 'ci_low']
     """
 
     table: pd.DataFrame
@@ -146,12 +154,13 @@ def _merged(ours: pd.DataFrame, theirs: pd.DataFrame, rule: NameRule) -> pd.Data
     keys = ["_key", *([CONTEXT] if CONTEXT in ours and CONTEXT in theirs else []), "variable"]
     keyed = [table.assign(_key=[rule.key(name) for name in table["target"]]) for table in (ours, theirs)]
     right = keyed[1][[*keys, "effect", "se"]].rename(columns={"effect": "observed", "se": "observed_se"})
+    left = keyed[0].drop(columns=["observed", "observed_se"], errors="ignore")  # as the job writes them beside predictions
     if not set(keyed[0]["_key"]) & set(right["_key"]):
         names = theirs["target"].unique().tolist()
         near = meant(ours["target"].iloc[0], names)
         msg = f"None of the predicted targets {ours['target'].unique().tolist()[:5]} is in `observed`, {names[:5]}.{near}"
         raise KeyError(msg)
-    both = keyed[0].merge(right, on=keys, how="inner")
+    both = left.merge(right, on=keys, how="inner")
     if both.empty:
         msg = (
             f"`predicted` and `observed` have no gene in common: {ours['variable'].iloc[0]!r} and "

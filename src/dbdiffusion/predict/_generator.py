@@ -39,6 +39,12 @@ class Matched:
         Registry key to codes or values (S, ...).
     scale
         (S, 1), from their counts to CP10K.
+
+    Examples
+    --------
+    >>> matched = Matched(torch.ones(2, 1), {"batch": torch.zeros(2, 1)}, torch.ones(2, 1))
+    >>> matched.repeated(3).library.shape
+    torch.Size([6, 1])
     """
 
     library: Tensor
@@ -52,7 +58,16 @@ class Matched:
 
 
 class Decoder(Protocol):
-    """From latents (S, D) to expression (S, G), as matched control cells have libraries and covariates."""
+    """From latents (S, D) to expression (S, G), as matched control cells have libraries and covariates.
+
+    Examples
+    --------
+    Anything with these two methods will do. That of a trained model:
+
+    >>> decoder = model.predictor().generator.decoder
+    >>> callable(decoder.expected), callable(decoder.sample)
+    (True, True)
+    """
 
     def expected(self, z: Tensor, matched: Matched) -> Tensor:
         """Mean log1p CP10K."""
@@ -110,6 +125,15 @@ class Generator:
         Holds control's library sizes and covariates.
     conditions
         How the network is told of a perturbation.
+
+    Examples
+    --------
+    >>> from dbdiffusion.predict import GenerationOptions
+    >>> predictor = model.predictor()
+    >>> embedding = predictor.space.embed(unseen[:1])[0]
+    >>> counts, _ = predictor.generator.counts(embedding, 8, unseen[0], GenerationOptions())
+    >>> counts.shape == (8, adata.n_vars)
+    True
     """
 
     decoder: Decoder
@@ -210,7 +234,13 @@ class Generator:
 
 
 def latents_at_once(diffusion: LatentDiffusion) -> int:
-    """Latents that a network samples together on its device."""
+    """Latents that a network samples together on its device.
+
+    Examples
+    --------
+    >>> latents_at_once(model.module.diffusion) > 0
+    True
+    """
     denoiser, device = diffusion.averaged, diffusion.mean.device
     if device.type != "cpu":
         return AT_ONCE_ON_ACCELERATORS

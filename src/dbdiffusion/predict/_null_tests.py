@@ -36,6 +36,12 @@ class NullCalibration:
     by_expression
         One row a class of expected expressing cells, those that are not tested among them: ``n_tests, below_0.05,
         below_0.01``, all splits together. Below the least class the normal approximation need not hold, and that is why.
+
+    Examples
+    --------
+    >>> null = model.null_calibration(n_splits=2)
+    >>> null.p_values.shape == (2, adata.n_vars)
+    True
     """
 
     table: pd.DataFrame
@@ -44,7 +50,14 @@ class NullCalibration:
 
 
 def judge_nulls(null: ObservedEffects, var_names: np.ndarray) -> NullCalibration:
-    """Judge contrasts of control cells against control cells, one a split."""
+    """Judge contrasts of control cells against control cells, one a split.
+
+    Examples
+    --------
+    >>> screen = model.predictor().screen
+    >>> judge_nulls(screen.observed, screen.var_names).table.columns.tolist()
+    ['n_cells', 'below_0.05', 'below_0.01', 'n_discoveries']
+    """
     estimate = observed_estimate(null)
     varying = np.where(estimate.se > 0, estimate.p_value(), np.nan)
     p_values = np.where(null.can_be_tested, varying, np.nan)

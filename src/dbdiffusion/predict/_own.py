@@ -61,6 +61,17 @@ def own_table(predictor: Predictor, name: str, effects: Any, rule: NameRule) -> 
     ------
     TypeError, ValueError, KeyError
         If it is no table of all genes, lacks a reference, or knows what it predicts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from dbdiffusion.screen import NameRule
+    >>> predictor = model.predictor()
+    >>> noise = np.random.default_rng(0).normal(size=(len(predictor.screen.names), adata.n_vars))
+    >>> effects = pd.DataFrame(noise, index=predictor.screen.names, columns=adata.var_names)
+    >>> table, error = own_table(predictor, "noise", effects, NameRule())
+    >>> bool(error > 1)
+    True
     """
     screen = predictor.screen
     table = OwnTable(effect_table(effects, f"The predictions of {name!r}", rule, list(map(str, screen.var_names))), rule)

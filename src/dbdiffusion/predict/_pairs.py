@@ -34,6 +34,12 @@ class GeneticInteractions:
         ci_high, p_value, q_value`` (Benjamini-Hochberg within the pair).
     said
         What the measured pairs tell of unseen ones, and what they do not.
+
+    Examples
+    --------
+    >>> interactions = model.interactions([f"{unseen[0]}+{unseen[1]}"])
+    >>> len(interactions.pairs), len(interactions.genes)
+    (1, 0)
     """
 
     pairs: pd.DataFrame
@@ -50,6 +56,12 @@ def interactions_of(predictor: Predictor, names: Sequence[str] | None = None, co
         If the screen has no measured pair with measured parts and none was named, or a name is no combination.
     KeyError
         If nothing places a part.
+
+    Examples
+    --------
+    >>> interactions_of(model.predictor(), unseen)
+    Traceback (most recent call last):
+    ValueError: Interactions are of combinations, such as 'A+B', got ['...
     """
     predictor.check_current()
     space = predictor.space

@@ -47,6 +47,13 @@ class ReferencePool:
         (K,) of each with the nearest of the others; None for a placebo.
     control_share
         Predictor to the share of the control's error that its predictions are taken to carry.
+
+    Examples
+    --------
+    >>> from dbdiffusion.predict import GenerationOptions, Recipe
+    >>> pool = model.predictor().references(Recipe(GenerationOptions(), n_cells=64))
+    >>> len(pool.select(combination=False)) == len(pool.names), sorted(pool.predicted)
+    (True, ['generated', 'knn', 'ridge'])
     """
 
     rows: np.ndarray
@@ -176,6 +183,15 @@ def predictions(
         How means are generated.
     own
         Whether predictors that were added count too; None means unless in sample.
+
+    Examples
+    --------
+    >>> from dbdiffusion.predict import GenerationOptions, Recipe
+    >>> predictor = model.predictor()
+    >>> recipe = Recipe(GenerationOptions(), n_cells=64)
+    >>> effects, variance = predictions(predictor, predictor.generator, [(predictor.space, unseen)], recipe)
+    >>> {name: values.shape == (2, adata.n_vars) for name, values in effects.items()}
+    {'generated': True, 'knn': True, 'ridge': True}
     """
     groups = [(space, names) for space, names in groups if len(names)]
     trained_on = groups[0][0].effects if recipe.cross_fitting == "k_fold" else predictor.space.effects
@@ -203,7 +219,17 @@ def _preferring(space: PerturbationSpace, strategy: str) -> PerturbationSpace:
 
 
 def references_of(predictor: Predictor, pool: ReferencePool, members: np.ndarray) -> References:
-    """What inference needs of some members of the pool."""
+    """What inference needs of some members of the pool.
+
+    Examples
+    --------
+    >>> from dbdiffusion.predict import GenerationOptions, Recipe
+    >>> predictor = model.predictor()
+    >>> pool = predictor.references(Recipe(GenerationOptions(), n_cells=64))
+    >>> references = references_of(predictor, pool, np.arange(4))
+    >>> references.effect.shape == (4, adata.n_vars)
+    True
+    """
     screen, space = predictor.screen, predictor.space
     rows = pool.rows[members]
     observed = screen.observed.subset(rows)

@@ -39,6 +39,13 @@ class Retrained:
         Made without the fold's cells and effects.
     rows
         Of the screen, that the fold leaves out.
+
+    Examples
+    --------
+    A model has none until its folds were retrained by :meth:`DBDiffusion.cross_fit`:
+
+    >>> model.predictor().retrained
+    ()
     """
 
     diffusion: LatentDiffusion
@@ -68,6 +75,14 @@ class Predictor:
         Of the model when the predictor was made.
     revision_now
         Says the model's present one; None for a predictor that no model made.
+
+    Examples
+    --------
+    >>> from dbdiffusion.predict import GenerationOptions, Recipe
+    >>> predictor = model.predictor()
+    >>> table = predictor.effects(unseen, Recipe(GenerationOptions(), n_cells=64))
+    >>> table["target"].unique().tolist() == unseen
+    True
     """
 
     screen: Screen

@@ -66,6 +66,14 @@ def rank(
         If nothing places a name, or a gene of the direction is not measured.
     ValueError
         If the direction, the threshold or the alternative cannot be meant.
+
+    Examples
+    --------
+    >>> from dbdiffusion.predict import GenerationOptions, Recipe
+    >>> gene = adata.var_names[5]
+    >>> table = rank(model.predictor(), gene, unseen, Recipe(GenerationOptions(), n_cells=64, confidence=0.8))
+    >>> bool(table["effect"].is_monotonic_decreasing)
+    True
     """
     predictor.check_current()
     space = predictor.space

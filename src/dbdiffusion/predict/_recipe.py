@@ -39,6 +39,14 @@ class GenerationOptions:
     ------
     ValueError
         If one is out of range, or no number.
+
+    Examples
+    --------
+    >>> GenerationOptions(seed=3).seed
+    3
+    >>> GenerationOptions(guidance_scale=-1.0)
+    Traceback (most recent call last):
+    ValueError: ...
     """
 
     guidance_scale: float = 1.0

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 def observed_table(
     names: Sequence[str], observed: ObservedEffects, var_names: np.ndarray, control: str, confidence: float
 ) -> pd.DataFrame:
-    """Observed contrasts of named perturbations."""
+    """Observed contrasts of named perturbations.
+
+    Examples
+    --------
+    >>> screen = model.predictor().screen
+    >>> table = observed_table(screen.names, screen.observed, screen.var_names, "control", 0.95)
+    >>> table["status"].unique().tolist()
+    ['measured']
+    """
     columns = {
         "lam": np.array(np.nan), "tau": np.array(np.nan), "n_reference": np.array(0), "status": np.array("measured"),
         "n_expressing": observed.n_expressing,

@@ -30,7 +30,13 @@ def louvain_clusters(vectors: np.ndarray, n_neighbors: int = 15, resolution: flo
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length one; those of zeros stay."""
+    """Rows of length one; those of zeros stay.
+
+    Examples
+    --------
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
     norm = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, norm, out=np.zeros_like(vectors), where=norm > 0)
 

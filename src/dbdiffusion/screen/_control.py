@@ -24,6 +24,15 @@ class ControlHalves:
         (splits, batches, G) mean of all control cells of the batch minus that of one half, and of the other half.
     weight
         (P, batches) of the batches in the contrast of every perturbation.
+
+    Examples
+    --------
+    One split of one batch; the halves lie on either side of the control mean:
+
+    >>> half = np.full((1, 1, 2), 0.1)
+    >>> halves = ControlHalves(half, -half, np.ones((3, 1)))
+    >>> [float(of_mean[0]) for of_mean, of_each in halves.shifts()]
+    [0.1, -0.1]
     """
 
     first: np.ndarray

@@ -35,6 +35,12 @@ class GroupMoments:
         (groups, G), squared deviations from the group's mean, summed over its cells.
     n_expressing
         (groups, G), cells with a count above zero.
+
+    Examples
+    --------
+    >>> moments = GroupMoments(np.array([2, 3]), np.zeros((2, 4)), np.ones((2, 4)), np.zeros((2, 4)))
+    >>> moments.subset(np.array([1])).n_cells.tolist()
+    [3]
     """
 
     n_cells: np.ndarray
@@ -68,6 +74,14 @@ class ObservedEffects:
     n_expressing
         (P, G) cells of the perturbation that can be expected to express the gene where it changes nothing: the mean of how many
         do and of how many would at control's rate. NaN in files of before.
+
+    Examples
+    --------
+    >>> observed = model.predictor().screen.observed
+    >>> observed.effect.shape == (len(model.perturbation_names), adata.n_vars)
+    True
+    >>> observed.subset(np.array([0])).n_cells.shape
+    (1,)
     """
 
     effect: np.ndarray
@@ -194,6 +208,14 @@ def contrast_within_batches(moments: GroupMoments, n_batches: int, control: int)
     ObservedEffects
         One row per perturbation, control included (its own effect is 0). A perturbation that shares no batch with
         control has ``n_cells`` 0 and NaN effects.
+
+    Examples
+    --------
+    Three cells of control and three of a perturbation, one batch, one gene that rises by 1:
+
+    >>> moments = GroupMoments(np.array([3, 3]), np.array([[1.0], [2.0]]), np.full((2, 1), 0.2), np.full((2, 1), 3))
+    >>> contrast_within_batches(moments, n_batches=1, control=0).effect.tolist()
+    [[0.0], [1.0]]
     """
     n = moments.n_cells.reshape(-1, n_batches)
     mean = moments.mean.reshape(*n.shape, -1)

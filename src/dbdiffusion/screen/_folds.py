@@ -25,6 +25,11 @@ class Fold:
         Names of those that are predicted.
     excluded
         Names whose cells and effects take no part: those, and of single ones every combination that contains one.
+
+    Examples
+    --------
+    >>> Fold(scored=("A",), excluded=("A", "A+B")).excluded
+    ('A', 'A+B')
     """
 
     scored: tuple[str, ...]
@@ -122,6 +127,11 @@ class SpaceWithout:
         (G, R) gene space.
     noise
         (G,) mean sampling variance of the other perturbations' effects.
+
+    Examples
+    --------
+    >>> SpaceWithout(("A",), vectors=np.zeros((4, 2)), noise=np.zeros(4)).vectors.shape
+    (4, 2)
     """
 
     excluded: tuple[str, ...]
@@ -141,6 +151,12 @@ class LeftOut:
         One for every fold, in the order of the folds, then those without two folds.
     inner
         For every fold pairs of a fold and of the space without both.
+
+    Examples
+    --------
+    >>> left_out = model.predictor().screen.left_out
+    >>> len(left_out.folds), left_out.spaces[0].excluded == left_out.folds[0].excluded
+    (10, True)
     """
 
     folds: tuple[Fold, ...]
@@ -182,7 +198,15 @@ class LeftOut:
 
 
 def spaces_needed(folds: tuple[Fold, ...], parts: Mapping[str, tuple[str, ...]]) -> tuple[list[tuple[str, ...]], tuple]:
-    """Names that each space must do without, those of the folds first, and :attr:`LeftOut.inner`."""
+    """Names that each space must do without, those of the folds first, and :attr:`LeftOut.inner`.
+
+    Examples
+    --------
+    >>> parts = {name: (name,) for name in "ABC"}
+    >>> excluded, inner = spaces_needed(perturbation_folds(parts), parts)
+    >>> sorted(excluded[:3])
+    [('A',), ('B',), ('C',)]
+    """
     excluded = [fold.excluded for fold in folds]
     number: dict[tuple[str, ...], int] = {}
     inner = []

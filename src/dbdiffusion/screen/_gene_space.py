@@ -30,7 +30,15 @@ MIN_VARIANCE = 1e-10  # of log1p CP10K; below it a gene is constant up to roundi
 
 @dataclass(frozen=True)
 class GeneSpace:
-    """Vectors (G, R) of the measured genes, weighted by how much of the expression each component explains."""
+    """Vectors (G, R) of the measured genes, weighted by how much of the expression each component explains.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> space = GeneSpace(pd.Index(["A", "B"]), np.array([[1.0, 0.0], [0.0, 2.0]]))
+    >>> space.permuted(np.array([1, 0])).vectors.tolist()
+    [[0.0, 2.0], [1.0, 0.0]]
+    """
 
     names: pd.Index
     vectors: np.ndarray

@@ -144,18 +144,38 @@ def close_names(name: str, known: Iterable[str], n: int = 3) -> list[str]:
 
 
 def folded_name(name: str) -> str:
-    """The name without blanks and case."""
+    """The name without blanks and case.
+
+    Examples
+    --------
+    >>> folded_name("Spi 1")
+    'spi1'
+    """
     return "".join(str(name).split()).casefold()
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """A sentence that asks whether close names are meant, with a blank before it; nothing where there are none."""
+    """A sentence that asks whether close names are meant, with a blank before it; nothing where there are none.
+
+    Examples
+    --------
+    >>> meant("SP1", ["SPI1", "MYC"])
+    " Did you mean 'SPI1'?"
+    >>> meant("X", ["SPI1", "MYC"])
+    ''
+    """
     close = close_names(name, known)
     return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 def meant_of(name: str, groups: Mapping[str, Iterable[str]]) -> str:
-    """The same of several kinds of names, each said to be what it is: a perturbation is not offered as a gene."""
+    """The same of several kinds of names, each said to be what it is: a perturbation is not offered as a gene.
+
+    Examples
+    --------
+    >>> meant_of("SP1", {"gene": ["SPI1"], "perturbation": ["MYC"]})
+    " Did you mean the gene 'SPI1'?"
+    """
     owner: dict[str, str] = {}
     for kind, names in groups.items():
         for one in names:

@@ -48,6 +48,12 @@ class Screen:
         What the screen looks like without each of its folds; None for one that was saved before there were any.
     halves
         Of the control cells; None where they cannot be halved or for one that was saved before they were.
+
+    Examples
+    --------
+    >>> screen = model.predictor().screen
+    >>> screen.control, list(screen.names) == model.perturbation_names
+    ('control', True)
     """
 
     names: tuple[str, ...]

@@ -39,6 +39,15 @@ class InMemory:
     ------
     ValueError
         From :meth:`add`, if all together will not fit into the memory of this machine.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> cells = InMemory(3)
+    >>> cells.add(np.array([[0, 1], [2, 0]]))
+    >>> cells.add(np.array([[0, 0]]))
+    >>> cells.finish(pd.DataFrame(index=list("abc")), pd.DataFrame(index=["G1", "G2"]), {}).X.toarray().tolist()
+    [[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]]
     """
 
     def __init__(self, n_cells: int) -> None:
@@ -73,6 +82,19 @@ class OnDisk:
         Open to write.
     n_genes
         G.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import anndata
+    >>> import pandas as pd
+    >>> file = Path(tempfile.mkdtemp()) / "cells.h5ad"
+    >>> with on_disk(file, n_genes=2) as cells:
+    ...     cells.add(np.array([[0, 1], [2, 0]]))
+    ...     cells.finish(pd.DataFrame(index=list("ab")), pd.DataFrame(index=["G1", "G2"]), {})
+    >>> anndata.read_h5ad(file).X.toarray().tolist()
+    [[0.0, 1.0], [2.0, 0.0]]
     """
 
     def __init__(self, file: h5py.File, n_genes: int) -> None:
@@ -114,6 +136,18 @@ def on_disk(path: Path, n_genes: int) -> Iterator[OnDisk]:
     ------
     FileExistsError
         If there is one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> file = Path(tempfile.mkdtemp()) / "cells.h5ad"
+    >>> try:
+    ...     with on_disk(file, n_genes=2) as cells:
+    ...         raise ValueError
+    ... except ValueError:
+    ...     file.exists()
+    False
     """
     if path.exists():
         msg = f"{str(path)!r} exists; name another file, or remove it."

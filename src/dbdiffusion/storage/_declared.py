@@ -78,6 +78,13 @@ def check_arguments(cls: type, saved: dict[str, Any], state: Mapping[str, np.nda
     ------
     ValueError
         Otherwise.
+
+    Examples
+    --------
+    >>> from dbdiffusion import DBDiffusion
+    >>> check_arguments(DBDiffusion, {"n_latents": 5}, {}, "model.json")
+    Traceback (most recent call last):
+    ValueError: model.json names ['n_latents'], no arguments of a DBDiffusion. Was it changed, or is it of a later version?
     """
     try:
         groups = [saved["non_kwargs"], *saved["kwargs"].values()]
@@ -107,6 +114,13 @@ def check_sizes(
     ------
     ValueError
         Otherwise.
+
+    Examples
+    --------
+    >>> from dbdiffusion import DBDiffusion
+    >>> check_sizes(DBDiffusion, {}, {}, {}, "model.json")
+    Traceback (most recent call last):
+    ValueError: model.json declares no model that can be built: ...
     """
     try:
         with torch.device("meta"):

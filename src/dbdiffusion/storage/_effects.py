@@ -105,6 +105,14 @@ def write_effects(
         If the store exists.
     ValueError
         If unfinished parts of another list of targets are there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> store = Path(tempfile.mkdtemp()) / "effects.zarr"
+    >>> written = write_effects(store, unseen, lambda some: model.predict_effects(some, n_cells=64), chunk=1)
+    >>> ad.read_zarr(written).obs_names.tolist() == unseen
+    True
     """
     store = Path(store)
     if store.exists():

@@ -101,7 +101,14 @@ def whole_files(folder: Path, last: str) -> Iterator[Path]:
 
 
 def unfinished_name(parent: Path, name: str) -> Path:
-    """A path that nothing has, hidden from listings; it is known before it is made, so that it can always be removed."""
+    """A path that nothing has, hidden from listings; it is known before it is made, so that it can always be removed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> unfinished_name(Path("results"), "model").name.startswith(".")
+    True
+    """
     return parent / f".{name}.unfinished-{uuid4().hex[:12]}"
 
 

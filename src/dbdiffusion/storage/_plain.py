@@ -64,6 +64,14 @@ def from_plain(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     ------
     ValueError
         If it was not made by it.
+
+    Examples
+    --------
+    >>> from_plain({"tuple": [1, {"list": ["a"]}]}, {})
+    (1, ['a'])
+    >>> from_plain({"set": [1]}, {})
+    Traceback (most recent call last):
+    ValueError: ...
     """
     try:
         return _from_plain(value, arrays)

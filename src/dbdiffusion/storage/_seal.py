@@ -31,6 +31,7 @@ def seal(file: Path, companions: Iterable[Path] = ()) -> None:
     --------
     >>> import tempfile
     >>> from pathlib import Path
+    >>> from pathlib import Path
     >>> import torch
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder) / "model.pt"
@@ -61,6 +62,16 @@ def check_whole(file: Path) -> dict[str, str]:
     ------
     ValueError
         If it is cut off, or any bit was changed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> file = Path(tempfile.mkdtemp()) / "model.pt"
+    >>> _ = file.write_bytes(b"cut off")
+    >>> check_whole(file)
+    Traceback (most recent call last):
+    ValueError: '...model.pt' is no whole checkpoint: ...
     """
     with file.open("rb") as handle:
         handle.seek(-min(LONGEST, file.stat().st_size), os.SEEK_END)
@@ -81,6 +92,16 @@ def check_companion(file: Path, known: dict[str, str]) -> None:
     ------
     ValueError
         Otherwise.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> file = Path(tempfile.mkdtemp()) / "adata.h5ad"
+    >>> _ = file.write_bytes(b"other cells")
+    >>> check_companion(file, {"adata.h5ad": "0f"})
+    Traceback (most recent call last):
+    ValueError: '...adata.h5ad' is not the file that was saved with the model: its checksum is another...
     """
     if file.name in known and checksum(file) != known[file.name]:
         msg = (
@@ -91,7 +112,17 @@ def check_companion(file: Path, known: dict[str, str]) -> None:
 
 
 def checksum(file: Path, leaving: int = 0) -> str:
-    """SHA-256 of a file but for its last bytes."""
+    """SHA-256 of a file but for its last bytes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> file = Path(tempfile.mkdtemp()) / "cells"
+    >>> _ = file.write_bytes(b"counts and a seal")
+    >>> checksum(file, leaving=11) == hashlib.sha256(b"counts").hexdigest()
+    True
+    """
     digest, left = hashlib.sha256(), file.stat().st_size - leaving
     with file.open("rb") as handle:
         while left > 0 and (block := handle.read(min(_AT_ONCE, left))):

@@ -38,6 +38,15 @@ def write_weights(
         Of the packages that wrote them.
     before
         Name of the weights that are replaced, see :func:`replaceable`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "export"
+    >>> arrays = {"weight": np.arange(3.0)}
+    >>> write_weights(folder, {"dict": {}}, arrays, {"dbdiffusion": "0.2.0"}, before=None)
+    >>> read_arrays(folder, read_description(folder))["weight"].tolist()
+    [0.0, 1.0, 2.0]
     """
     weights = save_arrays({name: np.array(array, order="C") for name, array in arrays.items()})
     checksum = hashlib.sha256(weights).hexdigest()
@@ -51,7 +60,13 @@ def write_weights(
 
 
 def replaceable(folder: Path, *, overwrite: bool) -> str | None:
-    """Name of the weights that the model in a folder leaves when it is replaced; None if there is no model."""
+    """Name of the weights that the model in a folder leaves when it is replaced; None if there is no model.
+
+    Examples
+    --------
+    >>> replaceable(Path("no_such_folder"), overwrite=False) is None
+    True
+    """
     file = folder / DESCRIPTION
     if folder.is_file():
         msg = f"{str(folder)!r} is a file; name a folder to export into."
@@ -86,6 +101,15 @@ def read_description(folder: Path) -> dict[str, Any]:
         If there is none.
     ValueError
         If it is damaged, or of another format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "export"
+    >>> arrays = {"weight": np.arange(3.0)}
+    >>> write_weights(folder, {"dict": {}}, arrays, {"dbdiffusion": "0.2.0"}, before=None)
+    >>> read_description(folder)["versions"]
+    {'dbdiffusion': '0.2.0'}
     """
     file = folder / DESCRIPTION
     if not file.is_file():
@@ -114,6 +138,15 @@ def read_arrays(folder: Path, description: dict[str, Any]) -> dict[str, np.ndarr
         If they are not beside it.
     ValueError
         If they were changed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "export"
+    >>> arrays = {"weight": np.arange(3.0)}
+    >>> write_weights(folder, {"dict": {}}, arrays, {"dbdiffusion": "0.2.0"}, before=None)
+    >>> [name for name in read_arrays(folder, read_description(folder))]
+    ['weight']
     """
     name = str(description.get("weights"))
     if Path(name).name != name:
