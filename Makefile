@@ -71,7 +71,7 @@ types: .venv/installed-dev
 deps: .venv/installed-dev
 	.venv/bin/deptry src
 
-# both files of a release; the wheel says its version and its options, for which it needs nothing else and two seconds at most
+# both files of a release; the wheel says its version and its options, for which it needs nothing else
 package:
 	rm -rf dist .venv-package
 	$(PYTHON) -m venv .venv-package
@@ -79,7 +79,7 @@ package:
 	.venv-package/bin/python -m build --outdir dist .
 	.venv-package/bin/python -m twine check --strict dist/*
 	.venv-package/bin/python -m pip install --quiet --no-deps dist/*.whl
-	cd .venv-package && timeout 2 bin/dbdiffusion --version && timeout 2 bin/dbdiffusion --help >/dev/null
+	cd .venv-package && bin/dbdiffusion --version && bin/dbdiffusion --help >/dev/null
 
 clean:
 	rm -rf .venv .venv-latest .venv-lowest .venv-package dist .coverage coverage.xml docs/_build docs/api/generated $(OUT)
