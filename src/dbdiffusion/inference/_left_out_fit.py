@@ -32,6 +32,8 @@ class LeftOutFit:
         The same, did predictors that carry a part of that error carry nothing, a half or all of it.
     predicted
         (K, G) left-out predictions.
+    chosen, slope
+        (K,) the choice without each reference, and the slope that multiplies what it predicts.
     """
 
     tuned: Tuned
@@ -39,6 +41,8 @@ class LeftOutFit:
     control_weight: float
     control_weights: tuple[float, ...]
     predicted: np.ndarray
+    chosen: tuple[Tuned, ...]
+    slope: np.ndarray
 
     @property
     def weight(self) -> np.ndarray:
@@ -56,11 +60,12 @@ def left_out_fit(references: References, lam: float | None = None, rho: float | 
         tuned.rho + (1 - tuned.rho) * float(tuned.weight @ carried)
         for carried in (shares, *(np.where(shares < 1, share, 1.0) for share in POSSIBLE_SHARES))
     )
-    shrinkage = 1.0
+    shrinkage, slope = 1.0, np.ones(len(predicted))
     if lam is None and rho is None:
-        shrinkage, loo_shrinkage = _calibrated_slope(references, predicted, control_weight)
-        predicted *= loo_shrinkage[:, None]
-    return LeftOutFit(tuned, shrinkage, shrinkage * control_weight, tuple(shrinkage * weight for weight in others), predicted)
+        shrinkage, slope = _calibrated_slope(references, predicted, control_weight)
+        predicted *= slope[:, None]
+    shrunk = tuple(shrinkage * weight for weight in others)
+    return LeftOutFit(tuned, shrinkage, shrinkage * control_weight, shrunk, predicted, tuning.chosen_without, slope)
 
 
 def _calibrated_slope(references: References, loo_predicted: np.ndarray, control_weight: float) -> tuple[float, np.ndarray]:

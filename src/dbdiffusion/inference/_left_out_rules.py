@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dbdiffusion.inference._references import ALL
-from dbdiffusion.inference._tuning import Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,13 +86,18 @@ class LeftOutRules:
         return answer
 
 
-def left_out_rules(rectifier: Rectifier, references: References, lam: float | None = None) -> LeftOutRules:
-    """Tune without each reference.
+def left_out_rules(rectifier: Rectifier, references: References) -> LeftOutRules:
+    """What was tuned without each reference, as rules for targets.
 
     Parameters
     ----------
-    rectifier, references, lam
-        Fitted, what it was fitted on, and how, see :func:`fit_rectifier`.
+    rectifier, references
+        Fitted, and what it was fitted on, three references at least.
+
+    Raises
+    ------
+    ValueError
+        If nothing was tuned, with fewer than three.
 
     Examples
     --------
@@ -105,10 +109,7 @@ def left_out_rules(rectifier: Rectifier, references: References, lam: float | No
     >>> rules.along(np.ones(50), {"exact": rng.standard_normal((2, 50))}).shape
     (2, 20)
     """
-    filled = references.without_own_genes()
-    tuning = Tuning(filled, lam)
-    raw = filled.effect - tuning.leave_one_out_errors()
-    square = np.einsum("kg,kg->k", raw, raw)
-    product = np.einsum("kg,kg->k", raw, rectifier.loo_predicted)
-    slope = np.divide(product, square, out=np.ones(len(square)), where=square > 0)
-    return LeftOutRules(rectifier, filled, tuning.chosen_without, slope)
+    if rectifier.loo_slope is None:
+        msg = f"Nothing can be tuned without one of {rectifier.n_reference} references: at least three are needed."
+        raise ValueError(msg)
+    return LeftOutRules(rectifier, references.without_own_genes(), rectifier.loo_chosen, rectifier.loo_slope)

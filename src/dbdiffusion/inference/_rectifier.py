@@ -36,6 +36,8 @@ from dbdiffusion.inference._t_plus_normal import t_plus_normal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dbdiffusion.inference._tuning import Tuned
+
 MIN_REFERENCES = 3  # below it no interval is given
 MIN_REFERENCES_FOR_SHAPE = 10  # below it the t distribution's shape is not read off the references
 
@@ -73,6 +75,8 @@ class Rectifier:
     loo_error, loo_predicted, loo_between
         (K, G) leave-one-out errors against observed effects, the predictions they belong to, and the variance between
         perturbations as it is estimated without each reference.
+    loo_chosen, loo_slope
+        (K,) what is tuned without each reference, and the slope that multiplies it; see :func:`left_out_rules`.
     """
 
     weights: dict[str, float]
@@ -90,6 +94,8 @@ class Rectifier:
     loo_error: np.ndarray
     loo_predicted: np.ndarray
     loo_between: np.ndarray
+    loo_chosen: tuple[Tuned, ...] = ()
+    loo_slope: np.ndarray | None = None
 
     def estimate(
         self,
@@ -210,6 +216,8 @@ def fit_rectifier(
         loo_error=loo_error,
         loo_predicted=loo_predicted,
         loo_between=loo_between,
+        loo_chosen=fit.chosen,
+        loo_slope=fit.slope,
     )
 
 

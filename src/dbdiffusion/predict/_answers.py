@@ -22,7 +22,7 @@ from dbdiffusion.inference import (
     shrunk_null,
     welch_contrast,
 )
-from dbdiffusion.predict._fitted import Fitted, effect_of_any, fit, is_told_apart, q_values_of
+from dbdiffusion.predict._fitted import Fitted, effect_of_any, is_told_apart, q_values_of
 from dbdiffusion.predict._pool import GENERATED, part_variance, predictions, references_of
 from dbdiffusion.predict._pool_weights import restricted_sets
 from dbdiffusion.predict._unseen_warnings import warn_of_few, warn_of_same
@@ -144,7 +144,7 @@ def rectified_answers(
     fits: dict[str, Fitted] = {}
     for kind, names in by_kind(space, unseen):
         members = pool.select(combination=kind == "combination")
-        fitted = fits[kind] = fit(predictor, recipe, pool, members)
+        fitted = fits[kind] = predictor.fitted(recipe, kind)
         rectifier = fitted.rectifier
         lam = rectifier.weights[GENERATED]
         rows = [position[name] for name in names]
