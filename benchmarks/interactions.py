@@ -8,9 +8,9 @@ No network: observed effects of pairs less those of their parts. Simulated scree
 scale of effects a pair then differs from the sum by what the logarithm and the shares bend, which ``true`` tells) and
 ``synergies`` (ten of the pairs have one planted, rows ``planted``). ``p < .05``: pairs said to do anything beyond the sum.
 ``called``: buffering or synergistic, by 95 % intervals along the sum, and ``wrong`` those of them whose true share has the
-other sign or is below .05; ``holds``: intervals that hold the true share; ``none``: parts too weak to have a sum. ``genes``: called
-ones a pair at a false discovery rate of 10 %, ``genes wrong`` the share whose true interaction has the other sign or is below
-.01, and ``genes hold`` how many 95 % intervals hold the true one. The genes that a pair hits do not count.
+other sign or is below .05; ``holds``: intervals that hold the true share; ``none``: parts too weak to have a sum. ``genes``:
+called ones a pair at a false discovery rate of 10 %, ``genes wrong`` the share whose true interaction has the other sign or is
+below .01, and ``genes hold`` how many 95 % intervals hold the true one. The genes that a pair hits do not count.
 """
 
 from __future__ import annotations

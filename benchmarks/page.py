@@ -12,9 +12,9 @@ import against_baselines
 import carried_error
 import evidence
 import figures
+import interactions
 import left_out_coverage
 import network_leak
-import interactions
 import never_worse
 import null_calibration
 import pandas as pd

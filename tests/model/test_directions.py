@@ -150,7 +150,10 @@ def test_a_predictor_that_knows_gets_the_weight_and_noise_none(model, unseen):
     truth = model.truth_of_test.loc[unseen].to_numpy().ravel()
     before = model.predict_effects(unseen, **FEW)
     assert model.add_predictor("noise", noise) > 1
-    assert model.predict_effects(unseen, **FEW).attrs["weights"]["single"]["noise"] < 0.05
+    beside_noise = model.predict_effects(unseen, **FEW)
+    assert beside_noise.attrs["weights"]["single"]["noise"] < 0.05
+    for figure in ("effect", "se"):
+        assert ((beside_noise[figure] - before[figure]) ** 2).mean() <= 0.01**2 * (before[figure] ** 2).mean()
     model.add_predictor("good", good.iloc[::-1])
     after = model.predict_effects(unseen, **FEW)
     assert after.attrs["weights"]["single"]["good"] > 0.5
@@ -237,8 +240,29 @@ def test_contexts_are_ranked_each_and_other_questions_ask_for_one():
     with pytest.raises(ValueError, match="one at a time"):
         model.suggest_targets(2)
     assert len(model.in_context("late").suggest_targets(2)) == 2
-    with pytest.raises(ValueError, match="models without contexts"):
-        model.add_predictor("mine", pd.DataFrame(0.0, names, both.var_names))
+    genes = both.var_names
+    target = next(gene for gene in genes if gene not in model.perturbation_names)
+    rows = [*model.perturbation_names, target]
+    rng = np.random.default_rng(0)
+    noise = {name: pd.DataFrame(0.1 * rng.standard_normal((len(rows), len(genes))), rows, genes) for name in ("early", "late")}
+    with pytest.raises(ValueError, match=r"each of \['early', 'late'\], got DataFrame"):
+        model.add_predictor("mine", noise["early"])
+    with pytest.raises(ValueError, match=r"got a dictionary of \['early'\]"):
+        model.add_predictor("mine", {"early": noise["early"]})
+    seen = model.in_context("late").observed_effects().pivot(index="target", columns="variable", values="effect")
+    cheat = pd.concat([seen.loc[rows[:-1], genes], noise["late"].tail(1)])
+    with pytest.raises(ValueError, match="without its cells"):
+        model.add_predictor("mine", {"early": noise["early"], "late": cheat})
+    assert model.own_predictors_ is None
+    before = model.in_context("late").predict_effects(target, **FEW)["effect"]
+    errors = model.add_predictor("mine", noise)
+    assert {name: error > 1 for name, error in errors.items()} == {"early": True, "late": True}
+    late = model.in_context("late")
+    after = late.predict_effects(target, **FEW)
+    assert after.attrs["weights"]["single"]["mine"] < 0.05
+    assert np.sqrt(((after["effect"] - before) ** 2).mean()) <= 0.05 * np.sqrt((before**2).mean())
+    pool = late.reference_predictions(**FEW).pivot(index="target", columns="variable", values="mine")
+    assert np.allclose(pool[genes], noise["late"].loc[pool.index])
 
 
 def train_quickly_without_folds(model):

@@ -98,7 +98,7 @@ def _report(asked: Asked, arguments: Namespace, folder: Path, summary: dict[str,
         _write_table(effects, folder / "effects.csv")
         trust = model.target_confidence(targets, **way)
         _write_table(trust, folder / "targets.csv")
-        _write_table(_answers.everything(views, asked, way), folder / "differential_expression.csv")
+        _write_table(_answers.everything(views, asked, effects), folder / "differential_expression.csv")
         generated = _answers.generate(views, targets, arguments)
     with clock.timing("calibration"):
         checked = {name: check_calibration(view, arguments.cross_fitting, arguments.seed) for name, view in views.items()}

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scvi import settings
-from scvi.utils import track
 
 from dbdiffusion._words import real_number, whole_number
 from dbdiffusion.model._calibration import CalibrationMixin
 from dbdiffusion.model._each_context import asks_for_context, in_each_context
+from dbdiffusion.model._progress import progress
 from dbdiffusion.model._targets import check_not_control
 from dbdiffusion.predict import (
     GenerationOptions,
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dbdiffusion.predict import Predictor
-
-QUIET_FROM = 30  # logging.WARNING: `scvi.settings.verbosity` at which nothing is said of progress
 
 
 class DirectionsMixin(CalibrationMixin):
@@ -108,7 +105,7 @@ class DirectionsMixin(CalibrationMixin):
         recipe = Recipe(GenerationOptions(seed=seed), confidence=confidence, n_cells=n_cells)
         predictor = self._predictor_for(recipe)
         names = candidate_names(predictor.space) if candidates is None else self._target_names(candidates, predictor)
-        return rank(predictor, direction, names, recipe, threshold, alternative, _progress("Ranking"))
+        return rank(predictor, direction, names, recipe, threshold, alternative, progress("Ranking"))
 
     @asks_for_context
     def candidates(self, names: str | Sequence[str] | None = None) -> pd.DataFrame:
@@ -273,7 +270,7 @@ class DirectionsMixin(CalibrationMixin):
             chunk,
             part,
             {"options": options, "model": self._digest(predictor)},
-            _progress("Effects of targets"),
+            progress("Effects of targets"),
         )
 
     def _digest(self, predictor: Predictor) -> str:
@@ -301,13 +298,3 @@ def _part(part: Any) -> tuple[int, int]:
         raise ValueError(msg) from error
     n = whole_number("part[1]", n, 1)
     return whole_number("part[0]", i, 1, n), n
-
-
-def _progress(description: str) -> Any:
-    """A progress bar of scvi-tools, but for quiet settings and few steps."""
-    quiet = int(settings.verbosity) >= QUIET_FROM
-
-    def tracked(steps: Any) -> Any:
-        return track(steps, description=description) if len(steps) > 1 and not quiet else steps
-
-    return tracked

@@ -138,7 +138,7 @@ def rectified_answers(
 ) -> tuple[dict[str, Answer], dict[str, Fitted]]:
     """Rectified predictions, and what single perturbations and combinations were predicted with."""
     space, pool = predictor.space, predictor.references(recipe)
-    predicted, noise = predictions(predictor, predictor.generator, [(space, unseen)], recipe)
+    predicted, noise = predictor.predicted(unseen, recipe)
     position = {name: i for i, name in enumerate(unseen)}
     answers: dict[str, Answer] = {}
     fits: dict[str, Fitted] = {}

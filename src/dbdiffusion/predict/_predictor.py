@@ -12,7 +12,7 @@ from dbdiffusion.predict._answers import measured_answers, paper_answers, rectif
 from dbdiffusion.predict._calibration import Calibration, calibrate
 from dbdiffusion.predict._fitted import Fitted, fit
 from dbdiffusion.predict._own import check_predicted
-from dbdiffusion.predict._pool import ReferencePool, reference_pool
+from dbdiffusion.predict._pool import ReferencePool, predictions, reference_pool
 from dbdiffusion.predict._table import answers_table
 from dbdiffusion.predict._target_confidence import confidence_table
 
@@ -79,6 +79,7 @@ class Predictor:
     revision: int = 0
     revision_now: Callable[[], int] | None = None
     _pools: dict[tuple, ReferencePool] = field(default_factory=dict, repr=False, init=False)
+    _last: dict[tuple, tuple[dict[str, np.ndarray], np.ndarray]] = field(default_factory=dict, repr=False, init=False)
     _fits: dict[tuple, Fitted] = field(default_factory=dict, repr=False, init=False)
 
     def check_current(self) -> None:
@@ -123,6 +124,14 @@ class Predictor:
         if key not in self._fits:
             self._fits[key] = fit(self, recipe, pool, pool.select(combination=kind == "combination"))
         return self._fits[key]
+
+    def predicted(self, unseen: Sequence[str], recipe: Recipe) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """What every predictor says of targets, and the Monte-Carlo variance; kept until other targets are asked for."""
+        key = (tuple(unseen), recipe.cross_fitting, recipe.n_cells, recipe.options)
+        if key not in self._last:
+            self._last.clear()
+            self._last[key] = predictions(self, self.generator, [(self.space, unseen)], recipe)
+        return self._last[key]
 
     def forget_references(self) -> None:
         """Predict references anew when they are asked for."""

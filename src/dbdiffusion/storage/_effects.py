@@ -198,7 +198,7 @@ class _Unfinished:
         write_elem(group, "obs", whole.obs)
         write_elem(group, "uns", {PARAMETERS: _as_text(_together([parameters for _, parameters in said]))})
         self.arrays.rename(store)
-        zarr.consolidate_metadata(zarr.open_group(store, mode="r+").store)
+        zarr.consolidate_metadata(str(store))
         shutil.rmtree(self.folder)
 
     def _said(self, start: int) -> Path:
@@ -210,9 +210,11 @@ class _Unfinished:
         group = zarr.open_group(made, mode="w")
         shape = (len(self.targets), first.n_vars)
         write_elem(group, "/", ad.AnnData(obs=pd.DataFrame(index=list(self.targets)), var=first.var))
+        files: dict[str, Any] = {"chunks": (min(self.chunk, shape[0]), shape[1])}
+        if hasattr(zarr.Group, "create_array"):  # from version 3 on a file may hold several chunks, and no two may write to it
+            files["shards"] = None
         for path in _arrays_of(first):
-            chunks = {"chunks": (min(self.chunk, shape[0]), shape[1])}
-            write_elem(group, path, np.broadcast_to(np.float32(0), shape), dataset_kwargs=chunks)
+            write_elem(group, path, np.broadcast_to(np.float32(0), shape), dataset_kwargs=files)
         try:
             made.rename(self.arrays)
         except OSError:
