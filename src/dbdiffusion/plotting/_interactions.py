@@ -56,7 +56,8 @@ def pair_interactions(pairs: pd.DataFrame, ax: Axes | None = None, level: float 
     ax.set_yticks(rows, shown["pair"].astype(str), fontsize=6, parse_math=False)
     if len(shown):
         ax.legend(frameon=False, fontsize=7, loc="best")
-    ax.set(xlabel="beyond the sum of the parts, as a share of it", title=title)
-    if not known.all():
-        ax.text(0.01, 0.01, f"{int((~known).sum())} pairs: parts too weak to have a sum", fontsize=6, transform=ax.transAxes)
+    n_left = int((~known).sum())
+    left_out = f"\n(not shown: {n_left} of {len(pairs)}, whose parts are too weak to have a sum)" if n_left else ""
+    ax.set(xlabel=f"beyond the sum of the parts, as a share of it{left_out}", ylim=(-0.7, max(len(shown), 1) - 0.3))
+    ax.set_title(title, parse_math=False)
     return ax
