@@ -178,7 +178,7 @@ class _Unfinished:
         """Write a block, then what is said of its targets, which tells that it is whole."""
         if not self.arrays.exists():
             self._make_arrays(block)
-        group = zarr.open_group(self.arrays, mode="r+")
+        group: Any = zarr.open_group(self.arrays, mode="r+")
         rows = slice(start, start + block.n_obs)
         for path, values in _arrays_of(block).items():
             group[path][rows] = values
