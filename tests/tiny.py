@@ -110,5 +110,5 @@ def screen_of_effects(names, effect, genes, separator="+"):
         vectors=genes.vectors,
         library=np.ones(5),
         depth_per_library=1.0,
-        context={},
+        covariates={},
     )

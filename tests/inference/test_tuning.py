@@ -60,17 +60,6 @@ def test_errors_do_not_depend_on_chunks_of_genes(references, monkeypatch):
     np.testing.assert_allclose(Tuning(references).leave_one_out_errors(), whole)
 
 
-def test_a_reference_set_is_taken_where_it_clearly_helps_and_only_there():
-    rng = np.random.default_rng(3)
-    group = np.repeat([0, 1, 2], 8)
-    same = (group[:, None] == group) & ~np.eye(24, dtype=bool)
-    for size, expected in ((2.0, "cluster"), (0.0, "all")):
-        truth = size * rng.standard_normal((3, G))[group] + 0.3 * rng.standard_normal((24, G))
-        references = References(truth, np.zeros((24, G)), np.zeros(G), {"useless": 0 * truth})
-        references = replace(references, sets={"all": None, "cluster": same / same.sum(axis=1, keepdims=True)})
-        assert Tuning(references).choose().reference_set == expected
-
-
 def test_a_predictor_without_the_controls_error_is_not_passed_over_for_one_that_shares_it():
     rng = np.random.default_rng(0)
     n, genes, size = 30, 400, 0.6  # of the control's error, against effects of unit variance

@@ -10,6 +10,7 @@ from scipy import optimize, special
 from dbdiffusion.inference._t_plus_normal import scale_mixture
 
 N_QUANTILES = 20
+VARYING = 0.1  # of the mean variance: genes of less have no errors to speak of
 MIN_DF, MAX_DF = 1.0, 100.0  # of the error law; with few references a bound of two was reached and intervals were too short
 
 
@@ -157,7 +158,7 @@ def those_that_vary(between: np.ndarray, noise: np.ndarray, at_most: int) -> np.
     array([0, 3])
     """
     total = between + noise
-    usable = np.flatnonzero((between > 0) & (total > 0.1 * total.mean()))
+    usable = np.flatnonzero((between > 0) & (total > VARYING * total.mean()))
     return usable[:: max(1, len(usable) // at_most)]
 
 

@@ -120,7 +120,7 @@ class Predictor:
     def fitted(self, recipe: Recipe, kind: str) -> Fitted:
         """What predicts targets of a kind, ``"single"`` or ``"combination"``; kept as long as the references."""
         pool = self.references(recipe)
-        key = (kind, recipe.method, recipe.reference_set, recipe.lam, recipe.smallest_effect)
+        key = (kind, recipe.method, recipe.lam, recipe.smallest_effect)
         if key not in self._fits:
             self._fits[key] = fit(self, recipe, pool, pool.select(combination=kind == "combination"))
         return self._fits[key]

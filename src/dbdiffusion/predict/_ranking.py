@@ -9,7 +9,6 @@ import pandas as pd
 from scipy import stats
 
 from dbdiffusion._words import real_number, say
-from dbdiffusion.embedding import reference_weights
 from dbdiffusion.inference import (
     MIN_REFERENCES,
     check_alternative,
@@ -22,7 +21,6 @@ from dbdiffusion.inference import (
 from dbdiffusion.predict._answers import by_kind
 from dbdiffusion.predict._fitted import Fitted
 from dbdiffusion.predict._pool import predictions, references_of
-from dbdiffusion.predict._pool_weights import restricted_sets
 from dbdiffusion.predict._target_confidence import confidence_of, expected_accuracy
 from dbdiffusion.screen import direction_weights
 
@@ -123,7 +121,7 @@ def _unseen(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     pool = predictor.references(recipe)
     members = pool.select(combination=kind == "combination")
-    references = references_of(predictor, pool, members, recipe.reference_set)
+    references = references_of(predictor, pool, members)
     rectifier = fit_rectifier(references, recipe.lam)
     halves = predictor.screen.halves
     rules = projection = confidence = None
@@ -136,11 +134,10 @@ def _unseen(
     for rows in track(_chunks(len(names))):
         some = [names[i] for i in rows]
         predicted = predictions(predictor, predictor.generator, [(predictor.space, some)], recipe)[0]
-        sets = restricted_sets(reference_weights(predictor.space, some, pool.names), members, recipe.reference_set)
-        of_genes = rectifier.estimate(predicted, sets=sets).effect
+        of_genes = rectifier.estimate(predicted).effect
         effect[rows], size[rows, 0] = of_genes @ weights, np.sqrt((of_genes**2).mean(axis=1))
         if rules is not None:
-            each.append(rules.along(weights, predicted, sets))
+            each.append(rules.along(weights, predicted))
     low, high, p_value, correlation = (np.full(len(names), np.nan) for _ in range(4))
     if confidence is not None:
         correlation = expected_accuracy(predictor, confidence, names, size, recipe.confidence)["correlation"]
