@@ -9,8 +9,6 @@ from dbdiffusion.predict import GENERATED, Predictor, Recipe, predictions, refer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-
     from dbdiffusion.inference import Estimate, Rectifier, References
 
     Fit = Callable[[References], Rectifier]
@@ -35,8 +33,8 @@ class Rectified:
         self.references = references_of(predictor, pool, members)
         self.predicted, self.noise = predictions(predictor, predictor.generator, [(predictor.space, targets)], recipe)
 
-    def estimate(self, fit: Fit) -> tuple[Estimate, np.ndarray]:
-        """Of all targets (T, G), and the predictors' weights."""
+    def estimate(self, fit: Fit) -> tuple[Estimate, float]:
+        """Of all targets (T, G), and the generator's weight."""
         rectifier = fit(self.references)
-        weight = rectifier.weights[GENERATED]
+        weight = rectifier.weights.get(GENERATED, 0.0)
         return rectifier.estimate(self.predicted, weight**2 * self.noise), weight

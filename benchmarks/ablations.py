@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -191,10 +191,10 @@ def score(model: DBDiffusion, screen: Screen, held_out: list[str], variant: Vari
         "mean": np.repeat(observed.mean(axis=0)[None], len(held_out), axis=0),
     }
     rectified = Rectified(predictor, held_out, Recipe(options))
-    most_weight = rectified.references.most_weight if variant.has_generator else {GENERATED: 0.0}
-    estimate, weight = rectified.estimate(
-        lambda references: fit_rectifier(replace(references, most_weight=most_weight), variant.weight)
-    )
+    counted = {
+        name: values for name, values in rectified.references.predicted.items() if variant.has_generator or name != GENERATED
+    }
+    estimate, weight = rectified.estimate(lambda references: fit_rectifier(references.with_predicted(counted), variant.weight))
     predictions["rectified"] = estimate.effect
     own = np.stack([screen.reference.columns == name for name in held_out])
     significant = np.abs(truth) > 0.1

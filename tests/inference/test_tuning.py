@@ -75,17 +75,3 @@ def test_a_predictor_without_the_controls_error_is_not_passed_over_for_one_that_
     blind, informed = np.mean(weights, axis=0)
     np.testing.assert_allclose(informed, best, atol=0.02)
     assert blind[0] < best[0] - 0.05
-
-
-@pytest.mark.parametrize("most", [0.1, 0.5, 5.0])
-def test_a_bounded_weight_leaves_the_others_the_best_choice(references, most):
-    bounded = replace(references, most_weight={"good": most})
-    tuned = Tuning(bounded).choose()
-    free = Tuning(references).choose()
-    assert tuned.weight[0] <= most
-    if free.weight[0] <= most:
-        np.testing.assert_array_equal(tuned.weight, free.weight)
-    rng = np.random.default_rng(1)
-    for _ in range(50):
-        weight = np.array([rng.uniform(0, min(most, 2)), rng.uniform(0, 0.5)])
-        assert tuned.risk <= risk(references, tuned, np.round(rng.uniform(), 1), weight) + 1e-6

@@ -222,7 +222,6 @@ def test_rectify_gives_the_numbers_of_the_model_for_the_same_inputs(trained, uns
         halves=screen.halves,
         control_norm_cv=references.control_norm_cv,
         control_share=references.control_share,
-        most_weight=references.most_weight,
     )
     expected = trained.predict_effects(unseen, **FEW)
     assert np.allclose(rectified["effect"], expected["effect"], atol=1e-6)

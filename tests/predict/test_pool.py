@@ -154,7 +154,7 @@ def test_parts_bring_their_own_noise_into_the_prediction_of_a_combination(paired
 def test_references_are_of_the_targets_kind():
     def of_kinds(is_combination):
         n = len(is_combination)
-        return ReferencePool(np.arange(n), (), {}, {}, np.array(is_combination, dtype=bool), np.ones(n, dtype=bool))
+        return ReferencePool(np.arange(n), (), {}, np.array(is_combination, dtype=bool), np.ones(n, dtype=bool))
 
     pool = of_kinds([0, 0, 0, 0, 1, 1, 1])
     assert pool.select(combination=True).tolist() == [4, 5, 6]

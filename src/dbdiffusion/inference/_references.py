@@ -34,8 +34,6 @@ class References:
     control_share
         Predictor to the share of the control's error that its predictions are taken to carry; 1, that of a mean of observed
         effects, if left out.
-    most_weight
-        Predictor to the largest weight that tuning may give it; none if left out.
     placed
         (K,) whether something placed the reference; the others are predicted by the mean and say nothing of how far a placed
         target lies from its prediction. None: all are.
@@ -53,7 +51,6 @@ class References:
     own_genes: tuple[np.ndarray, ...] = ()
     control_norm_cv: float = 0.0
     control_share: Mapping[str, float] = field(default_factory=dict)
-    most_weight: Mapping[str, float] = field(default_factory=dict)
     placed: np.ndarray | None = None
     coherence: np.ndarray | None = None
     part_variance: np.ndarray | float = 0.0

@@ -57,7 +57,6 @@ class Tuning:
         self._control = references.likely_control_norm
         shares = zip(references.predicted.values(), references.control_shares, strict=True)
         self._agreement = np.array([references.likely_agreement(predicted, share) for predicted, share in shares])
-        self._most = np.array([references.most_weight.get(name, np.inf) for name in references.predicted])
         width = 1 + len(references.predicted)
         self._own = np.zeros((self._n, width, width))
         self._cross, self._mean = np.zeros_like(self._own), np.zeros_like(self._own)
@@ -94,10 +93,7 @@ class Tuning:
             total = total - self._left_out_gram(rho, without)
         count = self._n - (without is not None)
         quadratic, linear = total[1:, 1:], total[1:, 0] - count * (1 - rho) * self._agreement
-        if self._lam is not None:
-            weight = _only_first(len(linear), self._lam)
-        else:
-            weight = _bounded_minimum(quadratic, linear, self._most)
+        weight = _only_first(len(linear), self._lam) if self._lam is not None else _non_negative_minimum(quadratic, linear)
         risk = total[0, 0] - 2 * weight @ linear + weight @ quadratic @ weight + 2 * count * rho * self._control
         return Tuned(float(rho), weight, float(risk))
 
@@ -114,19 +110,6 @@ def _gram(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _only_first(n: int, lam: float) -> np.ndarray:
     return lam * np.eye(1, n)[0]
-
-
-def _bounded_minimum(quadratic: np.ndarray, linear: np.ndarray, most: np.ndarray) -> np.ndarray:
-    """Minimiser of w'Aw - 2 w'b over 0 <= w <= most; exact if no more than one upper bound matters."""
-    weight = _non_negative_minimum(quadratic, linear)
-    over = np.flatnonzero(weight > most)
-    if not len(over):
-        return weight
-    bound, rest = over[0], np.delete(np.arange(len(most)), over[0])
-    weight[bound] = most[bound]
-    less = linear[rest] - most[bound] * quadratic[rest, bound]
-    weight[rest] = _bounded_minimum(quadratic[np.ix_(rest, rest)], less, most[rest])
-    return weight
 
 
 def _non_negative_minimum(quadratic: np.ndarray, linear: np.ndarray) -> np.ndarray:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     Placement = tuple[PerturbationSpace, list[int]]  # a space, and the rows of the screen that it places
 
 CONTROL_SHARE = 0.5  # of the control's error, in the generated mean: about nothing was measured, and this is with care
-MOST_WEIGHT = 1.0  # of the generated mean: blown up, small effects are mostly what the few references happen to have in common
 GENERATED = "generated"
 DIRECT = ("knn", "ridge", "table", "table_knn")  # strategies whose effects are predictors beside the generated mean
 
@@ -217,7 +216,6 @@ def references_of(predictor: Predictor, pool: ReferencePool, members: np.ndarray
         own_genes=tuple(space.own_genes(screen.names[i]) for i in rows),
         control_norm_cv=norm_cv(control_variance, screen.vectors),
         control_share=pool.control_share,
-        most_weight={GENERATED: MOST_WEIGHT},
         placed=pool.is_placed[members],
         coherence=None if pool.coherence is None else pool.coherence[members],
         part_variance=part_variance(predictor, pool.names)[members],
