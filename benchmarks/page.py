@@ -12,12 +12,15 @@ import against_baselines
 import carried_error
 import evidence
 import figures
+import interactions
 import left_out_coverage
 import network_leak
 import never_worse
 import null_calibration
 import pandas as pd
 import power
+import projections
+import suggest
 import what_can_be_known
 from _results import RESULTS, get
 from _scores import summarise as summarise_coverage
@@ -93,6 +96,13 @@ def sizes(rows: list[dict]) -> pd.DataFrame:
     return table.set_index(["cells", "perturbations", "genes"])
 
 
+def along_directions(rows: list[dict]) -> pd.DataFrame:
+    table = projections.summarise(rows)
+    found = [c for c in table if c.startswith(("hits c=0.5", "false c=0.5", "found c=0.5", "se false c=0.5"))]
+    table = table[["n", "K", "coverage plus", "se coverage plus", "width", "error", *found, "head 0.2 said", "head 0.2 came"]]
+    return table.rename(columns={"coverage plus": "holds", "se coverage plus": "se holds"})
+
+
 SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
     ("never_worse", "Is the default ever worse than mean and zero?", never_worse.summarise),
     ("evidence", "Does left-out evidence keep what it promises?", evidence_table),
@@ -100,6 +110,9 @@ SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
     ("coverage", "Do intervals of held-out perturbations hold?", coverage),
     ("left_out_coverage", "The same over whole simulated screens, without a network", left_out_coverage.summarise),
     ("contexts", "Inside contexts", coverage),
+    ("projections", "Do intervals along a direction hold, and are the hits right?", along_directions),
+    ("suggest", "Are suggested perturbations better to measure next?", suggest.summarise),
+    ("interactions", "Are pairs called that are sums of their parts?", interactions.summarise),
     ("against_baselines", "Is a prediction ever worse than a simple one?", baselines),
     ("what_can_be_known", "How much of a simulated effect can be known?", what_can_be_known.summarise),
     ("carried_error", "Which predictions carry the control's error?", carried_error.summarise),

@@ -1,13 +1,16 @@
 """Are suggested perturbations better to measure next than random ones?
 
-    python benchmarks/suggest.py
+    python benchmarks/suggest.py --first-seed 100 --seeds 4   # to choose the rule
+    python benchmarks/suggest.py --rules facility             # to judge it
 
 No network. Of a simulated screen of 200 perturbations 20 are measured; 10 more are chosen, measured, and 10 more. All others
 are then predicted (ridge and neighbours in gene space, stacked and rectified), and their squared error against the truth is
-held against that after 20 random ones: mean of the ratios over the same starts, and its standard error. ``knn`` is the same
-of nearest neighbours alone. Rules: ``facility`` (greedy facility location on clipped cosines, what
-:meth:`DBDiffusion.suggest_targets` does), ``centre`` (greedy k-centre: the one least like any measured), ``strong`` (facility
-location weighted by the size of the predicted effect).
+held against that after 20 random ones, the mean of eight draws: mean of the ratios over screens, and its standard error.
+``knn`` is the same of nearest neighbours alone. Rules, all greedy and on the cosines of gene vectors: ``facility`` (each
+candidate is covered as well as its most similar measured one is like it), ``centre`` (the one least like any measured),
+``determinant`` and ``variance`` (a Gaussian process whose covariance is the cosine, with noise of the same size: the most
+uncertain one, and the one that takes most uncertainty from all), ``strong`` (``facility``, candidates weighted by the size of
+their predicted effect).
 """
 
 from __future__ import annotations
@@ -40,8 +43,9 @@ if TYPE_CHECKING:
 
 N_GENES = 500
 N_START, N_BATCH, N_BATCHES = 20, 10, 2
-RULES = ("facility", "centre", "strong")
-RANDOM = 2  # draws that a rule is compared with
+RULES = ("facility", "centre", "determinant", "variance", "strong")
+RANDOM = 8  # draws that a rule is compared with
+NOISE = 1.0  # variance of an observation, of that of an effect
 
 
 class Measured(NamedTuple):
@@ -56,15 +60,35 @@ def choose(rule: str, vectors: np.ndarray, have: list[int], rng: np.random.Gener
     rest = np.setdiff1d(np.arange(len(vectors)), have)
     if rule == "random":
         return rng.choice(rest, N_BATCH, replace=False).tolist()
+    cosine = unit(vectors) @ unit(vectors).T
     if rule == "centre":
         chosen: list[int] = []
-        cosine = unit(vectors) @ unit(vectors).T
         for _ in range(N_BATCH):
             left = np.setdiff1d(rest, chosen)
             chosen.append(int(left[np.argmin(cosine[np.ix_(left, [*have, *chosen])].max(axis=1))]))
         return chosen
+    if rule in ("determinant", "variance"):
+        return by_uncertainty(cosine, have, from_all=rule == "variance")
     weight = size[rest] if rule == "strong" else None
     return rest[facility_location(vectors[rest], vectors[have], N_BATCH, weight)[0]].tolist()
+
+
+def by_uncertainty(covariance: np.ndarray, have: list[int], *, from_all: bool) -> list[int]:
+    """Ten more rows of a Gaussian process: the most uncertain, or those that take most uncertainty from all."""
+    left, chosen = covariance.copy(), []
+    for row in have:
+        left = _known(left, row)
+    for _ in range(N_BATCH):
+        variance = np.diag(left)
+        worth = (left**2).sum(axis=0) / (variance + NOISE) if from_all else variance.copy()
+        worth[[*have, *chosen]] = -np.inf
+        chosen.append(int(np.argmax(worth)))
+        left = _known(left, chosen[-1])
+    return chosen
+
+
+def _known(covariance: np.ndarray, row: int) -> np.ndarray:
+    return covariance - np.outer(covariance[row], covariance[row]) / (covariance[row, row] + NOISE)
 
 
 def predicted(screen: Measured, kept: list[int], genes: GeneSpace) -> dict[str, np.ndarray]:
@@ -102,7 +126,7 @@ def _read(adata: AnnData, names: list[str]) -> tuple[Measured, GeneSpace]:
     return Measured(names, observed), GeneSpace(adata.var_names, gene_vectors(values, batch))
 
 
-def trial(alignment: float, seed: int, n_perturbations: int) -> list[dict]:
+def trial(alignment: float, seed: int, n_perturbations: int, rules: list[str]) -> list[dict]:
     simulation = simulated(alignment, n_perturbations, seed, n_genes=N_GENES)
     screen, genes = _read(simulation.train, list(simulation.reference.index))
     truth = simulation.reference.to_numpy()
@@ -111,7 +135,7 @@ def trial(alignment: float, seed: int, n_perturbations: int) -> list[dict]:
     start = rng.choice(len(vectors), N_START, replace=False).tolist()
     before = predicted(screen, start, genes)["rectified"]
     measured_after: dict[str, list[list[int]]] = {}
-    for rule, draws in (("random", RANDOM), *((rule, 1) for rule in RULES)):
+    for rule, draws in (("random", RANDOM), *((rule, 1) for rule in rules)):
         for _ in range(draws):
             have, effect = list(start), before
             for _ in range(N_BATCHES):
@@ -133,7 +157,7 @@ def trial(alignment: float, seed: int, n_perturbations: int) -> list[dict]:
     return [
         {"alignment": alignment, "seed": seed, "rule": rule, "predictor": kind,
          "ratio": errors[rule][kind] / errors["random"][kind], "random_over_start": errors["random"][kind] / first[kind]}
-        for rule in RULES for kind in ("knn", "rectified")
+        for rule in rules for kind in ("knn", "rectified")
     ]  # fmt: skip
 
 
@@ -148,12 +172,13 @@ def main() -> None:
     parser.set_defaults(seeds=10)
     parser.add_argument("--alignment", type=float, nargs="+", default=[1.0, 0.5, 0.0])
     parser.add_argument("--n-perturbations", type=int, default=200)
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES))
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
     for seed in seeds_of(options):
         for alignment in options.alignment:
-            rows += trial(alignment, seed, options.n_perturbations)
+            rows += trial(alignment, seed, options.n_perturbations, options.rules)
         file = write("suggest", rows, options)
         print(summarise(rows).round(3).to_string(), flush=True)
     print("written:", file.name)

@@ -12,8 +12,12 @@ from dbdiffusion._arguments import parse_arguments
 def main(arguments: list[str] | None = None) -> int:
     """Do what is asked; a worded error and exit code 2 on bad input, 1 if the main job fails at its end, 130 on Ctrl-C."""
     parsed = parse_arguments(arguments)
+    from scvi import settings
+
     from dbdiffusion.job import HalfDoneError, answer_question, readable, run_job  # takes seconds: not before they are sound
 
+    if parsed.quiet:
+        settings.verbosity = logging.WARNING
     logging.basicConfig(format="%(message)s")
     logging.getLogger("dbdiffusion").setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -52,6 +52,7 @@ def _run_parser() -> argparse.ArgumentParser:
     what.add_argument("--hold-out", nargs="+", default=[], metavar="NAME", help="measured perturbations to hide and predict")
     what.add_argument("--hold-out-n", type=int, metavar="N", help="hide this many, at random; simulated screen: 8")
     what.add_argument("--targets", nargs="+", default=[], metavar="NAME", help="unmeasured perturbations to predict")
+    _many_arguments(what.add_mutually_exclusive_group(), " to write into effects.zarr, beside the report")
     what.add_argument("--strategy", default="auto", metavar="S", help="how unseen perturbations are placed (%(default)s)")
     what.add_argument(
         "--cross-fitting", choices=["embedding", "k_fold"], default="embedding", help="of the references (%(default)s)"
@@ -65,6 +66,43 @@ def _run_parser() -> argparse.ArgumentParser:
     run.add_argument("--n-cells", type=int, default=500, metavar="N", help="generated cells a target to write (%(default)s)")
     run.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
+
+
+def _effects_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"{PROG} effects",
+        description="Effects of many perturbations in a zarr store. A run that was killed goes on where it stopped.",
+        epilog="Tasks of an array job each take a part; the same command without --part ends the store.",
+    )
+    _model_argument(parser)
+    parser.add_argument("store", type=Path, metavar="STORE", help="folder to write, such as effects.zarr")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--targets", nargs="+", metavar="NAME", help="perturbations")
+    _many_arguments(which)
+    parser.add_argument("--part", type=part, metavar="I/N", help="only the I-th of N parts of the work, 1/N to N/N")
+    parser.add_argument("--n-cells", type=int, default=512, metavar="N", help="generated cells to average over (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the generated means (%(default)s)")
+    parser.add_argument("--context", metavar="NAME", help="of a model with contexts")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(out=None)
+    return parser
+
+
+def part(text: str) -> tuple[int, int]:
+    """``"2/10"`` as two numbers.
+
+    Examples
+    --------
+    >>> part("2/10")
+    (2, 10)
+    """
+    i, _, n = text.partition("/")
+    return int(i), int(n)
+
+
+def _many_arguments(group: argparse._MutuallyExclusiveGroup, why: str = "") -> None:
+    group.add_argument("--targets-file", type=Path, metavar="FILE", help=f"file of perturbations{why}, one a line")
+    group.add_argument("--all-genes", action="store_true", help=f"all that can be asked{why}: genes, names with vectors")
 
 
 def _rank_parser() -> argparse.ArgumentParser:
@@ -119,4 +157,10 @@ def _model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="folder of a saved model, such as results/model")
 
 
-COMMANDS = {RUN: _run_parser, "rank": _rank_parser, "suggest": _suggest_parser, "compare": _compare_parser}
+COMMANDS = {
+    RUN: _run_parser,
+    "rank": _rank_parser,
+    "suggest": _suggest_parser,
+    "compare": _compare_parser,
+    "effects": _effects_parser,
+}

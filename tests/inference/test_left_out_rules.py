@@ -21,7 +21,7 @@ def test_a_rule_without_a_reference_is_refitting_without_it(lam):
     refs, w = references(rng), rng.standard_normal(G)
     target = {name: rng.standard_normal((T, G)) for name in refs.predicted}
     rectifier = fit_rectifier(refs, lam)
-    rules = left_out_rules(rectifier, refs, lam)
+    rules = left_out_rules(rectifier, refs)
     each = rules.along(w, target)
     assert each.shape == (T, K)
     kept = np.arange(K) != 4
@@ -46,3 +46,9 @@ def test_only_references_that_tell_the_spread_count():
     rules = left_out_rules(fit_rectifier(refs), refs)
     assert rules.rows.tolist() == np.flatnonzero(placed).tolist()
     assert rules.along(np.ones(G), refs.predicted).shape == (K, 15)
+
+
+def test_two_references_have_no_rules_without_one_of_them():
+    two = References(np.ones((2, G)), np.ones((2, G)), np.zeros(G), {"one": np.ones((2, G))})
+    with pytest.raises(ValueError, match="one of 2 references"):
+        left_out_rules(fit_rectifier(two), two)

@@ -194,7 +194,7 @@ def test_a_mean_of_the_others_ranks_nobody():
     refs = references(rng)
     for lam, shuffled in ((0.0, True), (1.0, False)):
         rectifier = fit_rectifier(refs, lam)
-        projection = project(left_out_rules(rectifier, refs, lam), np.ones(G))
+        projection = project(left_out_rules(rectifier, refs), np.ones(G))
         if shuffled:
             assert np.corrcoef(projection.predicted, projection.observed)[0, 1] < -0.99
             assert np.allclose(projection.ranks, projection.ranks[0])

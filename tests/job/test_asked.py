@@ -47,6 +47,16 @@ def test_a_combination_is_hidden_in_every_order_and_under_the_name_asked_for(tmp
     assert not {double, turned} & set(names_of(one.rest))
 
 
+def test_listed_targets_are_checked_before_any_training(file, tmp_path):
+    listed = tmp_path / "targets.txt"
+    listed.write_text("GENE59\nGENE58+GENE57\n")
+    one = asked(file, "--hold-out-n", "1", "--targets-file", str(listed))
+    assert one.listed == ["GENE59", "GENE58+GENE57"]
+    listed.write_text("GENE59\nGENE5x\n")
+    with pytest.raises(KeyError, match="GENE5x"):
+        asked(file, "--hold-out-n", "1", "--targets-file", str(listed))
+
+
 @pytest.mark.parametrize(
     "table",
     [

@@ -33,6 +33,7 @@ def out(file, names, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "results"
     single, double = next(n for n in names if "+" not in n), next(n for n in names if "+" in n)
     new = next(g for g in ad.read_h5ad(file).var_names if g not in names)
+    (folder.parent / "targets.txt").write_text(f"{new}\n{double}\n")
     code = main(
         [
             "--h5ad",
@@ -44,6 +45,8 @@ def out(file, names, tmp_path_factory):
             double,
             "--targets",
             new,
+            "--targets-file",
+            str(folder.parent / "targets.txt"),
             "--out",
             str(folder),
             *FAST,
@@ -56,7 +59,7 @@ def out(file, names, tmp_path_factory):
 def test_everything_is_written(out):
     expected = {
         "effects.csv", "differential_expression.csv", "generated.h5ad", "model", "report.md", "summary.json", "cells.png",
-        "report.html", "targets.csv",
+        "report.html", "targets.csv", "effects.zarr",
         "predicted_against_observed.png", "gene_intervals.png", "ranked_effects.png", "losses.png", "calibration.png",
         "perturbations.png",
     }  # fmt: skip
@@ -67,7 +70,7 @@ def test_everything_is_written(out):
 def test_summary_has_the_promised_fields(out):
     summary = json.loads((out / "summary.json").read_text())
     assert {"seed", "versions", "arguments", "input", "seconds", "embedding_scores", "targets"} <= set(summary)
-    assert {"vae", "diffusion", "cross_fit", "predict", "calibration", "total"} == set(summary["seconds"])
+    assert {"vae", "diffusion", "cross_fit", "predict", "calibration", "store", "total"} == set(summary["seconds"])
     fields = [
         "target", "n_cells", "pearson_effect", "mse", "mse_mean_baseline", "mse_zero_baseline", "mse_ridge_baseline",
         "split_half_ceiling", "coverage_95", "width_95", "lam", "told_apart", "n_listed", "n_de",
@@ -89,6 +92,10 @@ def test_tables(out, names):
     assert effects.loc[effects["observed"].notna(), "true_effect"].notna().all()
     everything = pd.read_csv(out / "differential_expression.csv")
     assert set(names) <= set(everything["target"])
+    stored = ad.read_zarr(out / "effects.zarr")
+    assert stored.obs_names.tolist() == (out.parent / "targets.txt").read_text().split()
+    wide = effects.pivot(index="target", columns="variable", values="effect").loc[stored.obs_names, stored.var_names]
+    assert np.allclose(stored.X, wide, rtol=1e-5, atol=1e-7)
 
 
 def test_generated_cells_and_model_can_be_read(out):
@@ -107,6 +114,9 @@ def test_generated_cells_and_model_can_be_read(out):
         (["--control", "contrl", "--hold-out-n", "1"], "'control'"),
         (["--perturbation-key", "perturbations", "--hold-out-n", "1"], "Did you mean 'perturbation'"),
         ([], "Nothing to predict"),
+        (["--all-genes"], "so that the report can show"),
+        (["--hold-out-n", "1", "--targets-file", "missing.txt"], "missing.txt"),
+        (["--hold-out-n", "1", "--all-genes", "--context-key", "batch"], "not for several contexts"),
         (["--hold-out-n", "99"], "--hold-out-n"),
         (["--h5ad", "missing.h5ad", "--hold-out-n", "1"], "does not exist"),
         (["--strategy", "best", "--hold-out-n", "1"], "strategy"),

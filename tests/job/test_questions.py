@@ -1,5 +1,6 @@
 """Laws of questions from the shell: the answer is the model's, it is written, and what cannot be meant is one line."""
 
+import anndata as ad
 import pandas as pd
 import pytest
 
@@ -44,6 +45,20 @@ def test_suggest_names_perturbations_to_measure(folder, trained, capsys):
     assert "covered" in capsys.readouterr().out
 
 
+def test_effects_are_written_in_parts_of_one_command(folder, trained, unseen, capsys):
+    (folder / "targets.txt").write_text("\n".join(unseen))
+    store, few = folder / "effects.zarr", ["--n-cells", "32", "--quiet"]
+    words = ["effects", str(folder / "model"), str(store), "--targets-file", str(folder / "targets.txt"), *few]
+    assert main([*words, "--part", "2/2"]) == 0
+    assert "Part 2 of 2 is done" in capsys.readouterr().out
+    assert not store.exists()
+    assert main(words) == 0
+    written = ad.read_zarr(store)
+    expected = trained.predict_effects(unseen, n_cells=32)
+    assert written.obs_names.tolist() == unseen
+    assert written.X.ravel() == pytest.approx(expected["effect"].to_numpy(), rel=1e-4, abs=1e-5)
+
+
 def test_compare_says_its_verdict_of_cells_and_of_tables(folder, trained, screen, capsys):
     predicted = trained.observed_effects()
     predicted.to_csv(folder / "effects.csv", index=False)
@@ -65,6 +80,9 @@ def test_compare_says_its_verdict_of_cells_and_of_tables(folder, trained, screen
         (["suggest", "{m}", "0"], "`n` must be a whole number"),
         (["suggest", "{m}", "2", "--context", "late"], "context"),
         (["suggest", "{m}", "2", "--out", "{f}/no/x.csv"], "folder that exists"),
+        (["effects", "{m}", "{f}/x.zarr", "--targets-file", "{f}/no.txt"], "no.txt"),
+        (["effects", "{m}", "{f}/x.zarr", "--targets", "NOGENE"], "NOGENE"),
+        (["effects", "{m}", "{f}/x.zarr", "--all-genes", "--part", "3/2"], "`part[0]`"),
         (["compare", "{f}/model/model.pt", "--observed", "{f}/model/model.pt"], "no table"),
     ],
 )

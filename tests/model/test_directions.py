@@ -30,6 +30,9 @@ def test_a_ranking_is_the_effect_along_the_direction(trained, unseen):
     assert told["n_reference"] == len(trained.perturbation_names)
     assert table.loc[unseen, "p_value"].min() >= told["least_p_value"] - 1e-12
     assert {"share", "precision", "chance"} <= set(told["head"][0])
+    trust = trained.target_confidence(unseen, **FEW).set_index("target")
+    assert np.allclose(table.loc[unseen, "correlation"], trust.loc[unseen, "correlation"])
+    assert table.loc[names[2:], "correlation"].isna().all()
 
 
 def test_sides_of_a_direction_mirror_each_other(trained, unseen):
@@ -101,33 +104,28 @@ def test_suggestions_are_unmeasured_and_cover_more_and_more(trained):
         trained.suggest_targets(0)
 
 
-def test_a_store_holds_the_table_also_after_a_kill(trained, unseen, tmp_path):
+def test_a_store_holds_the_table_however_the_work_was_shared(trained, unseen, tmp_path):
     names = [*unseen, *trained.perturbation_names[:3]]
-    table = trained.predict_effects(names, **FEW)
+    expected = to_anndata(trained.predict_effects(names, **FEW))
     whole = ad.read_zarr(trained.write_effects(tmp_path / "a.zarr", names, chunk=2, **FEW))
-    expected = to_anndata(table)
     assert whole.obs_names.tolist() == names
+    for part in ((2, 3), (3, 3), (1, 3)):
+        trained.write_effects(tmp_path / "b.zarr", names, chunk=2, part=part, **FEW)
+    with pytest.raises(ValueError, match="of other options"):
+        trained.write_effects(tmp_path / "b.zarr", names, chunk=2, n_cells=48)
+    shared = ad.read_zarr(trained.write_effects(tmp_path / "b.zarr", names, chunk=2, **FEW))
     for layer in expected.layers:
         assert np.allclose(whole.layers[layer], expected.layers[layer], equal_nan=True, rtol=1e-5, atol=1e-7)
-    asked = []
-    model = copy.copy(trained)
-    predict = DBDiffusion.predict_effects
-
-    def killed(some, **options):
-        if len(asked) == 1:
-            raise KeyboardInterrupt
-        asked.append(some)
-        return predict(trained, some, **options)
-
-    model.predict_effects = killed
-    with pytest.raises(KeyboardInterrupt):
-        model.write_effects(tmp_path / "b.zarr", names, chunk=2, **FEW)
-    assert not (tmp_path / "b.zarr").exists()
-    resumed = ad.read_zarr(trained.write_effects(tmp_path / "b.zarr", names, chunk=2, **FEW))
-    for layer in whole.layers:
-        assert np.array_equal(resumed.layers[layer], whole.layers[layer], equal_nan=True)
+        assert np.array_equal(shared.layers[layer], whole.layers[layer], equal_nan=True)
+    pd.testing.assert_frame_equal(shared.obs, whole.obs)
     with pytest.raises(FileExistsError, match="exists already"):
         trained.write_effects(tmp_path / "b.zarr", names, **FEW)
+
+
+@pytest.mark.parametrize("part", [3, (0, 2), (3, 2), (1, 0), "12"])
+def test_a_part_that_cannot_be_is_refused(trained, unseen, tmp_path, part):
+    with pytest.raises(ValueError, match="`part"):
+        trained.write_effects(tmp_path / "a.zarr", unseen, part=part, **FEW)
 
 
 def reference_table(model, unseen, rng, noise=0.02):
@@ -152,7 +150,10 @@ def test_a_predictor_that_knows_gets_the_weight_and_noise_none(model, unseen):
     truth = model.truth_of_test.loc[unseen].to_numpy().ravel()
     before = model.predict_effects(unseen, **FEW)
     assert model.add_predictor("noise", noise) > 1
-    assert model.predict_effects(unseen, **FEW).attrs["weights"]["single"]["noise"] < 0.05
+    beside_noise = model.predict_effects(unseen, **FEW)
+    assert beside_noise.attrs["weights"]["single"]["noise"] < 0.05
+    for figure in ("effect", "se"):
+        assert ((beside_noise[figure] - before[figure]) ** 2).mean() <= 0.01**2 * (before[figure] ** 2).mean()
     model.add_predictor("good", good.iloc[::-1])
     after = model.predict_effects(unseen, **FEW)
     assert after.attrs["weights"]["single"]["good"] > 0.5
@@ -238,8 +239,29 @@ def test_contexts_are_ranked_each_and_other_questions_ask_for_one():
     with pytest.raises(ValueError, match="one at a time"):
         model.suggest_targets(2)
     assert len(model.in_context("late").suggest_targets(2)) == 2
-    with pytest.raises(ValueError, match="models without contexts"):
-        model.add_predictor("mine", pd.DataFrame(0.0, names, both.var_names))
+    genes = both.var_names
+    target = next(gene for gene in genes if gene not in model.perturbation_names)
+    rows = [*model.perturbation_names, target]
+    rng = np.random.default_rng(0)
+    noise = {name: pd.DataFrame(0.1 * rng.standard_normal((len(rows), len(genes))), rows, genes) for name in ("early", "late")}
+    with pytest.raises(ValueError, match=r"each of \['early', 'late'\], got DataFrame"):
+        model.add_predictor("mine", noise["early"])
+    with pytest.raises(ValueError, match=r"got a dictionary of \['early'\]"):
+        model.add_predictor("mine", {"early": noise["early"]})
+    seen = model.in_context("late").observed_effects().pivot(index="target", columns="variable", values="effect")
+    cheat = pd.concat([seen.loc[rows[:-1], genes], noise["late"].tail(1)])
+    with pytest.raises(ValueError, match="without its cells"):
+        model.add_predictor("mine", {"early": noise["early"], "late": cheat})
+    assert model.own_predictors_ is None
+    before = model.in_context("late").predict_effects(target, **FEW)["effect"]
+    errors = model.add_predictor("mine", noise)
+    assert {name: error > 1 for name, error in errors.items()} == {"early": True, "late": True}
+    late = model.in_context("late")
+    after = late.predict_effects(target, **FEW)
+    assert after.attrs["weights"]["single"]["mine"] < 0.05
+    assert np.sqrt(((after["effect"] - before) ** 2).mean()) <= 0.05 * np.sqrt((before**2).mean())
+    pool = late.reference_predictions(**FEW).pivot(index="target", columns="variable", values="mine")
+    assert np.allclose(pool[genes], noise["late"].loc[pool.index])
 
 
 def train_quickly_without_folds(model):

@@ -30,12 +30,15 @@ class LeftOutFit:
         The same, did predictors that carry a part of that error carry nothing, a half or all of it.
     predicted
         (K, G) left-out predictions.
+    chosen
+        (K,) the choice without each reference.
     """
 
     tuned: Tuned
     control_weight: float
     control_weights: tuple[float, ...]
     predicted: np.ndarray
+    chosen: tuple[Tuned, ...]
 
 
 def left_out_fit(references: References, lam: float | None = None, rho: float | None = None) -> LeftOutFit:
@@ -47,4 +50,5 @@ def left_out_fit(references: References, lam: float | None = None, rho: float | 
         tuned.rho + (1 - tuned.rho) * float(tuned.weight @ carried)
         for carried in (shares, *(np.where(shares < 1, share, 1.0) for share in POSSIBLE_SHARES))
     )
-    return LeftOutFit(tuned, control_weight, tuple(others), references.effect - tuning.leave_one_out_errors())
+    predicted = references.effect - tuning.leave_one_out_errors()
+    return LeftOutFit(tuned, control_weight, tuple(others), predicted, tuning.chosen_without)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbdiffusion.inference._tuning import Tuning
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -87,13 +85,18 @@ class LeftOutRules:
         return answer
 
 
-def left_out_rules(rectifier: Rectifier, references: References, lam: float | None = None) -> LeftOutRules:
-    """Tune without each reference.
+def left_out_rules(rectifier: Rectifier, references: References) -> LeftOutRules:
+    """What was tuned without each reference, as rules for targets.
 
     Parameters
     ----------
-    rectifier, references, lam
-        Fitted, what it was fitted on, and how, see :func:`fit_rectifier`.
+    rectifier, references
+        Fitted, and what it was fitted on, three references at least.
+
+    Raises
+    ------
+    ValueError
+        If nothing was tuned, with fewer than three.
 
     Examples
     --------
@@ -105,5 +108,7 @@ def left_out_rules(rectifier: Rectifier, references: References, lam: float | No
     >>> rules.along(np.ones(50), {"exact": rng.standard_normal((2, 50))}).shape
     (2, 20)
     """
-    filled = references.without_own_genes()
-    return LeftOutRules(rectifier, filled, Tuning(filled, lam).chosen_without)
+    if not rectifier.loo_chosen:
+        msg = f"Nothing can be tuned without one of {rectifier.n_reference} references: at least three are needed."
+        raise ValueError(msg)
+    return LeftOutRules(rectifier, references.without_own_genes(), rectifier.loo_chosen)

@@ -31,6 +31,7 @@ from dbdiffusion.inference._t_plus_normal import t_plus_normal
 
 if TYPE_CHECKING:
     from dbdiffusion.inference._references import References
+    from dbdiffusion.inference._tuning import Tuned
 
 MIN_REFERENCES = 3  # below it no interval is given
 MIN_REFERENCES_FOR_SHAPE = 10  # below it the t distribution's shape is not read off the references
@@ -67,6 +68,8 @@ class Rectifier:
     loo_error, loo_predicted, loo_between
         (K, G) leave-one-out errors against observed effects, the predictions they belong to, and the variance between
         perturbations as it is estimated without each reference.
+    loo_chosen
+        (K,) what is tuned without each reference, see :func:`left_out_rules`.
 
     Examples
     --------
@@ -99,6 +102,7 @@ class Rectifier:
     loo_error: np.ndarray
     loo_predicted: np.ndarray
     loo_between: np.ndarray
+    loo_chosen: tuple[Tuned, ...] = ()
 
     def estimate(
         self,
@@ -206,6 +210,7 @@ def fit_rectifier(references: References, lam: float | None = None, rho: float |
         loo_error=loo_error,
         loo_predicted=loo_predicted,
         loo_between=loo_between,
+        loo_chosen=fit.chosen,
     )
 
 

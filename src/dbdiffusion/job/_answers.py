@@ -20,15 +20,20 @@ if TYPE_CHECKING:
     from dbdiffusion.job._asked import Asked
 
 
-def everything(views: Mapping[str | None, Any], asked: Asked, way: dict[str, Any]) -> pd.DataFrame:
-    """Effects of the targets, and of what was measured in the context: what was measured elsewhere may have no place in it."""
-    tables = []
+def everything(views: Mapping[str | None, Any], asked: Asked, effects: pd.DataFrame) -> pd.DataFrame:
+    """Effects of what was measured in the context, then those of the other targets, sorted likewise.
+
+    What was measured elsewhere may have no place in the context.
+    """
+    tables: list[pd.DataFrame] = []
     obs, setup = asked.rest.obs, asked.setup
     for name, view in views.items():
         here = obs.loc[rows_in(obs, setup["context_key"], name), setup["perturbation_key"]]
         measured = [known for known in view.perturbation_names if known in set(here.astype(str))]
-        names = list(dict.fromkeys([*measured, *asked.targets]))
-        tables.append(labelled(view.differential_expression_ppi(names, **way), name))
+        tables.append(labelled(view.differential_expression_ppi(measured), name))
+        others = effects[rows_in(effects, "context", name) & ~effects["target"].isin(measured)]
+        for _, of_target in others.groupby("target", sort=False):
+            tables.append(of_target.sort_values("p_value", kind="stable")[tables[0].columns])
     return pd.concat(tables, ignore_index=True)
 
 

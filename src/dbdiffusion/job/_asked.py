@@ -11,6 +11,7 @@ import scvi
 
 from dbdiffusion._words import whole_number
 from dbdiffusion.data import hold_out, read_screen, simulate_screen
+from dbdiffusion.job._listed import listed_targets
 from dbdiffusion.model import DBDiffusion, training_options
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Asked:
         Hidden perturbations, then those without cells.
     truth
         True effects (perturbations, G) of a simulated screen.
+    listed
+        Perturbations whose effects go into the store.
     """
 
     model: DBDiffusion
@@ -47,6 +50,7 @@ class Asked:
     setup: dict[str, Any]
     targets: list[str]
     truth: pd.DataFrame | None
+    listed: list[str]
 
 
 def prepare(arguments: Namespace) -> Asked:
@@ -71,7 +75,8 @@ def prepare(arguments: Namespace) -> Asked:
     DBDiffusion.setup_anndata(screen.copy(), **setup)  # every complaint about the data comes before any other
     hidden = _choose_hidden(screen, arguments)
     if not hidden and not arguments.targets:
-        msg = "Nothing to predict: name `--hold-out`, `--hold-out-n` or `--targets`."
+        of_store = ", so that the report can show how good the others are" * _has_store(arguments)
+        msg = f"Nothing to predict: name `--hold-out`, `--hold-out-n` or `--targets`{of_store}."
         raise ValueError(msg)
     rest, cells = _hide(screen, hidden, arguments.perturbation_key)
     _check_what_is_left(rest.obs, arguments)
@@ -80,9 +85,14 @@ def prepare(arguments: Namespace) -> Asked:
     model = DBDiffusion(rest)
     model.set_strategy(arguments.strategy)
     targets = list(dict.fromkeys([*hidden, *arguments.targets]))
-    model.check_targets(targets)
+    listed = [] if arguments.targets_file is None else listed_targets(arguments.targets_file)
+    model.check_targets([*targets, *listed])
     _check_unmeasured(rest, arguments)
-    return Asked(model, rest, cells, setup, targets, None if model.contexts else _truth(screen))
+    return Asked(model, rest, cells, setup, targets, None if model.contexts else _truth(screen), listed)
+
+
+def _has_store(arguments: Namespace) -> bool:
+    return arguments.all_genes or arguments.targets_file is not None
 
 
 def _check_numbers(arguments: Namespace) -> None:
@@ -97,6 +107,12 @@ def _check_numbers(arguments: Namespace) -> None:
 def _setup(arguments: Namespace) -> dict[str, Any]:
     if arguments.context_key is not None and arguments.cross_fitting == "k_fold":
         msg = "`--cross-fitting k_fold` is not for several contexts: folds are not retrained there. Leave one of the two out."
+        raise ValueError(msg)
+    if arguments.context_key is not None and _has_store(arguments):
+        msg = (
+            "`--targets-file` and `--all-genes` are not for several contexts. Leave them out, and then ask the model that is "
+            "written for one context: `python -m dbdiffusion effects results/model effects.zarr --context ...`."
+        )
         raise ValueError(msg)
     batch_key = arguments.batch_key or ("batch" if arguments.h5ad is None else None)
     keys = ("perturbation_key", "control", "layer", "context_key", "size_factor_key", "embedding_key")

@@ -16,7 +16,7 @@ from dbdiffusion.job._evaluate import score_frame
 from dbdiffusion.job._gap import gaps_of, warn_of
 from dbdiffusion.job._gene_lists import gene_lists
 from dbdiffusion.job._html import write_html
-from dbdiffusion.job._output import MODEL, SUMMARY, check_output, check_space, whole_folder
+from dbdiffusion.job._output import MODEL, STORE, SUMMARY, check_output, check_space, whole_folder
 from dbdiffusion.job._provenance import provenance
 from dbdiffusion.job._report import cells_to_map, draw_plots, write_report
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("dbdiffusion")
 
 BYTES_OF_A_ROW = 150  # of a table of effects
+BYTES_STORED = 25  # of a target and gene in the store, compressed
 
 
 class HalfDoneError(RuntimeError):
@@ -103,7 +104,7 @@ def _report(asked: Asked, arguments: Namespace, folder: Path, summary: dict[str,
         _write_table(effects, folder / "effects.csv")
         trust = model.target_confidence(targets, **way)
         _write_table(trust, folder / "targets.csv")
-        _write_table(_answers.everything(views, asked, way), folder / "differential_expression.csv")
+        _write_table(_answers.everything(views, asked, effects), folder / "differential_expression.csv")
         generated = _answers.generate(views, targets, arguments)
     with clock.timing("calibration"):
         checked = {name: check_calibration(view, arguments.cross_fitting, arguments.seed) for name, view in views.items()}
@@ -125,6 +126,9 @@ def _report(asked: Asked, arguments: Namespace, folder: Path, summary: dict[str,
     }
     _write_both(folder, summary, scores, [], checked, gaps, genes, clock)
     generated.write_h5ad(folder / "generated.h5ad", compression="gzip")
+    if arguments.all_genes or asked.listed:
+        with clock.timing("store"):
+            model.write_effects(folder / STORE, None if arguments.all_genes else asked.listed, **way)
     mapped = cells_to_map(control, asked.cells, generated, key, arguments.context_key, layer=arguments.layer)
     plots = [*draw_plots(model, effects, mapped, folder), *draw_calibration(checked, folder)]
     summary["finished"] = True
@@ -178,10 +182,12 @@ def _train(asked: Asked, arguments: Namespace, clock: _Clock) -> None:
 
 
 def _least_bytes(asked: Asked) -> int:
-    """What the two tables and the weights take at least."""
+    """What the two tables, the store of listed targets and the weights take at least."""
     n_contexts, n_targets = max(1, len(asked.model.contexts)), len(asked.targets)
     n_rows = asked.rest.n_vars * n_contexts * (2 * n_targets + len(asked.model.perturbation_names))
-    return BYTES_OF_A_ROW * n_rows + sum(value.nbytes for value in asked.model.module.state_dict().values())
+    n_stored = asked.rest.n_vars * len(asked.listed)
+    of_weights = sum(value.nbytes for value in asked.model.module.state_dict().values())
+    return BYTES_OF_A_ROW * n_rows + BYTES_STORED * n_stored + of_weights
 
 
 def _describe(asked: Asked, arguments: Namespace) -> dict[str, Any]:

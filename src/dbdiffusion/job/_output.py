@@ -15,12 +15,12 @@ from dbdiffusion.storage import heeding_sigterm
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SUMMARY, REPORT, MODEL = "summary.json", "report.md", "model"
+SUMMARY, REPORT, MODEL, STORE = "summary.json", "report.md", "model", "effects.zarr"
 WRITTEN = frozenset(
     {
-        SUMMARY, REPORT, MODEL, "effects.csv", "differential_expression.csv", "generated.h5ad", "cells.png", "losses.png",
+        SUMMARY, REPORT, MODEL, STORE, "effects.csv", "differential_expression.csv", "generated.h5ad", "cells.png",
         "predicted_against_observed.png", "gene_intervals.png", "volcano.png", "ranked_effects.png", "calibration.png",
-        "report.html", "targets.csv", "perturbations.png",
+        "losses.png", "report.html", "targets.csv", "perturbations.png",
     }
 )  # fmt: skip
 NOT_FILES = frozenset({"lost+found"})  # in an empty volume

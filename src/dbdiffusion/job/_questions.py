@@ -1,14 +1,13 @@
-"""Questions to a saved model or a table, from the shell: rank, suggest, compare."""
+"""Questions to a saved model or a table, from the shell: rank, suggest, compare, effects."""
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from scvi import settings
 
 from dbdiffusion.data import read_screen
+from dbdiffusion.job._listed import listed_targets
 from dbdiffusion.model import DBDiffusion
 from dbdiffusion.plotting import errors_by_target
 from dbdiffusion.predict import compare
@@ -21,7 +20,7 @@ OF_CELLS = ("perturbation_key", "control", "layer", "batch_key", "size_factor_ke
 
 
 def answer_question(arguments: Namespace) -> tuple[pd.DataFrame, str]:
-    """The table that ``rank``, ``suggest`` or ``compare`` asks for, and what is said with it.
+    """The table that ``rank``, ``suggest``, ``compare`` or ``effects`` asks for, and what is said with it.
 
     Raises
     ------
@@ -43,9 +42,8 @@ def answer_question(arguments: Namespace) -> tuple[pd.DataFrame, str]:
     if arguments.out is not None and not arguments.out.parent.is_dir():
         msg = f"`--out` must lie in a folder that exists, and {str(arguments.out.parent)!r} does not."
         raise FileNotFoundError(msg)
-    if arguments.quiet:
-        settings.verbosity = logging.WARNING
-    table, words = {"rank": _rank, "suggest": _suggest, "compare": _compare}[arguments.command](arguments)
+    ask = {"rank": _rank, "suggest": _suggest, "compare": _compare, "effects": _effects}[arguments.command]
+    table, words = ask(arguments)
     if arguments.out is not None:
         table.to_csv(arguments.out, index=False)
     return table, words
@@ -95,6 +93,19 @@ def _compare(arguments: Namespace) -> tuple[pd.DataFrame, str]:
         errors_by_target(comparison.table, figure.subplots())
         figure.savefig(arguments.plot, dpi=150)
     return comparison.table, comparison.verdict
+
+
+def _effects(arguments: Namespace) -> tuple[pd.DataFrame, str]:
+    targets = None if arguments.all_genes else arguments.targets or listed_targets(arguments.targets_file)
+    model = _loaded(arguments.model)
+    asked = model if arguments.context is None else model.in_context(arguments.context)
+    way = {"n_cells": arguments.n_cells, "seed": arguments.seed}
+    written = asked.write_effects(arguments.store, targets, part=arguments.part, **way)
+    words = "Read it with `anndata.read_zarr`."
+    if arguments.part is not None:
+        i, n = arguments.part
+        words = f"Part {i} of {n} is done. When all are, the same command without --part ends the store."
+    return pd.DataFrame({"written": [str(written)], "targets": ["all" if targets is None else len(targets)]}), words
 
 
 def _loaded(folder: Path) -> DBDiffusion:

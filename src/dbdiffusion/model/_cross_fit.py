@@ -141,7 +141,7 @@ class CrossFittingMixin(TwoStageTrainingMixin):
                 space, outside, batch_size, max_epochs, recipe, accelerator, devices, enable_progress_bar
             )
         self.cross_fit_ = {"folds": number, "spaces": stored, "seconds": time.perf_counter() - started}
-        self._predictors[None] = replace(self.predictor(), retrained=self._retrained(screen), _pools={})
+        self._predictors[None] = replace(self.predictor(), retrained=self._retrained(screen))
 
     def _fit_fold(
         self,

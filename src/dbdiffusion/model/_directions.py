@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scvi import settings
-from scvi.utils import track
+import numpy as np
 
 from dbdiffusion._words import real_number, whole_number
 from dbdiffusion.model._calibration import CalibrationMixin
 from dbdiffusion.model._each_context import asks_for_context, in_each_context
+from dbdiffusion.model._progress import progress
 from dbdiffusion.model._targets import check_not_control
 from dbdiffusion.predict import (
     GenerationOptions,
@@ -22,14 +23,14 @@ from dbdiffusion.predict import (
     rank,
     suggested,
 )
-from dbdiffusion.storage import write_effects
+from dbdiffusion.storage import to_anndata, write_effects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
 
-QUIET_FROM = 30  # logging.WARNING: `scvi.settings.verbosity` at which nothing is said of progress
+    from dbdiffusion.predict import Predictor
 
 
 class DirectionsMixin(CalibrationMixin):
@@ -76,7 +77,9 @@ class DirectionsMixin(CalibrationMixin):
         DataFrame
             One row a candidate, farthest first: ``target, status`` (``measured`` or ``unseen``)``, effect`` (along the
             direction)``, ci_low, ci_high, p_value, q_value`` (Benjamini-Hochberg over the unseen, and over the measured
-            ones)``, in_direction`` (the candidate's own gene has a weight; that gene's effect is not predicted).
+            ones)``, correlation`` (how far to trust an unseen candidate: expected, of its predicted and true effects over all
+            genes, see :meth:`target_confidence`)``, in_direction`` (the candidate's own gene has a weight; that gene's effect
+            is not predicted).
             ``attrs["single"]`` and ``attrs["combination"]``: how many candidates can be told apart, and ``head``, the precision
             of the first of the ranking by left-out references, which needs no list.
 
@@ -102,7 +105,7 @@ class DirectionsMixin(CalibrationMixin):
         recipe = Recipe(GenerationOptions(seed=seed), confidence=confidence, n_cells=n_cells)
         predictor = self._predictor_for(recipe)
         names = candidate_names(predictor.space) if candidates is None else self._target_names(candidates, predictor)
-        return rank(predictor, direction, names, recipe, threshold, alternative, _progress("Ranking"))
+        return rank(predictor, direction, names, recipe, threshold, alternative, progress("Ranking"))
 
     @asks_for_context
     def candidates(self, names: str | Sequence[str] | None = None) -> pd.DataFrame:
@@ -205,18 +208,28 @@ class DirectionsMixin(CalibrationMixin):
 
     @asks_for_context
     def write_effects(
-        self, store: str | Path, targets: str | Sequence[str] | None = None, chunk: int = 100, **options: Any
+        self,
+        store: str | Path,
+        targets: str | Sequence[str] | None = None,
+        chunk: int = 100,
+        part: tuple[int, int] | None = None,
+        **options: Any,
     ) -> Path:
         """Effects of many targets in a zarr store, in little memory; a run that was killed goes on where it stopped.
+
+        Several processes or machines may share the work: each gets the same call with a ``part`` of its own, and the same call
+        without one makes what is missing and ends the store. The numbers do not depend on how the work was shared.
 
         Parameters
         ----------
         store
-            Folder that appears when all is done, for instance ``"effects.zarr"``. Until then parts lie beside it.
+            Folder that appears when all is done, for instance ``"effects.zarr"``. Until then finished blocks lie beside it.
         targets
             Names; None means all that can be asked, see :meth:`candidates`.
         chunk
-            Targets at once.
+            Targets of a block, which are predicted and stored together.
+        part
+            ``(i, n)``: the i-th of n parts, 1 to n. The store does not appear then.
         **options
             As in :meth:`differential_expression_ppi`.
 
@@ -224,14 +237,15 @@ class DirectionsMixin(CalibrationMixin):
         -------
         Path
             Of the store: an AnnData, targets x genes, as :func:`dbdiffusion.to_anndata` makes it. Read it with
-            :func:`anndata.read_zarr`.
+            :func:`anndata.read_zarr`, or without loading it :func:`anndata.experimental.read_lazy`. Of a part, the folder where
+            blocks lie until then.
 
         Raises
         ------
         FileExistsError
             If the store exists.
         ValueError
-            If parts of another list of targets lie there, or an option is out of range.
+            If blocks of other targets, options or another model lie there, or an option is out of range.
         KeyError
             If nothing places a target.
 
@@ -245,19 +259,42 @@ class DirectionsMixin(CalibrationMixin):
         True
         """
         predictor, chunk = self.predictor(), whole_number("chunk", chunk, 1)
+        part = None if part is None else _part(part)
         names = candidate_names(predictor.space) if targets is None else self._target_names(targets, predictor)
         check_not_control(names, predictor.screen.control)
         predictor.space.check_placed([name for name in names if not predictor.space.is_measured(name)])
         return write_effects(
-            Path(store), names, lambda some: self.predict_effects(some, **options), chunk, _progress("Effects of targets")
+            Path(store),
+            names,
+            lambda some: to_anndata(self.predict_effects(some, **options)),
+            chunk,
+            part,
+            {"options": options, "model": self._digest(predictor)},
+            progress("Effects of targets"),
         )
 
+    def _digest(self, predictor: Predictor) -> str:
+        """Of all that answers depend on beside the question: another model's are not to be mixed with them."""
+        digest = hashlib.sha256(self.strategy.encode())
+        for tensor in self.module.state_dict().values():
+            digest.update(tensor.cpu().numpy().tobytes())
+        for values in (predictor.screen.observed.effect, *(table.effects.to_numpy() for table in predictor.own.values())):
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
 
-def _progress(description: str) -> Any:
-    """A progress bar of scvi-tools, but for quiet settings and few steps."""
-    quiet = int(settings.verbosity) >= QUIET_FROM
 
-    def tracked(steps: Any) -> Any:
-        return track(steps, description=description) if len(steps) > 1 and not quiet else steps
+def _part(part: Any) -> tuple[int, int]:
+    """The i-th of n, as plain numbers.
 
-    return tracked
+    Raises
+    ------
+    ValueError
+        If it is nothing of the kind.
+    """
+    try:
+        i, n = part
+    except (TypeError, ValueError) as error:
+        msg = f"`part` must be two numbers, the i-th of n, such as (1, 10), got {part!r}."
+        raise ValueError(msg) from error
+    n = whole_number("part[1]", n, 1)
+    return whole_number("part[0]", i, 1, n), n

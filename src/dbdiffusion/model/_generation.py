@@ -13,6 +13,7 @@ from scvi import REGISTRY_KEYS
 
 from dbdiffusion._words import known_word, whole_number
 from dbdiffusion.diffusion import steps_of
+from dbdiffusion.model._progress import progress
 from dbdiffusion.predict import GenerationOptions
 from dbdiffusion.screen import listed_names
 from dbdiffusion.storage import InMemory, on_disk
@@ -127,7 +128,7 @@ class GenerationMixin(_Base):
         unseen = [name for name in names if name != screen.control]
         embeddings = dict(zip(unseen, space.embed(unseen), strict=True)) | {screen.control: space.control}
         libraries = []
-        for name in names:
+        for name in progress("Generating cells")(names):
             seeded_by = space.separator.join(sorted(space.parts(name)))
             for counts, matched in predictor.generator.counts(embeddings[name], n_cells, seeded_by, options):
                 cells.add(counts)

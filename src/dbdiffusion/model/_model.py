@@ -120,7 +120,7 @@ class DBDiffusion(Storage, Registration, CrossFittingMixin, Questions, SCVI):  #
         self.context_screens_ = None
         self.added_perturbations_: list[str] = []
         self.added_vectors_: pd.DataFrame | None = None
-        self.own_predictors_: dict[str, pd.DataFrame] | None = None
+        self.own_predictors_: dict[str, Any] | None = None
         self._model_summary_string = (
             "DBDiffusion model with the following parameters: \n"
             f"n_hidden: {n_hidden}, n_latent: {n_latent}, n_layers: {n_layers}, gene_likelihood: {gene_likelihood}, "

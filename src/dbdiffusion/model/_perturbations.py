@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -24,7 +25,7 @@ class PerturbationMixin(PredictorsMixin):
 
     added_perturbations_: list[str]
     added_vectors_: pd.DataFrame | None
-    own_predictors_: dict[str, pd.DataFrame] | None
+    own_predictors_: dict[str, Any] | None
 
     @property
     def strategy(self) -> str:
@@ -111,7 +112,7 @@ class PerturbationMixin(PredictorsMixin):
             self._forget_predictors()
         self.added_perturbations_ = [*self.added_perturbations_, *names]
 
-    def add_predictor(self, name: str, effects: Any) -> float:
+    def add_predictor(self, name: str, effects: Any) -> float | dict[str, float]:
         """Let the predictions of another model be stacked, rectified, tested and calibrated beside ours.
 
         The table must hold every measured perturbation *as if it had not been measured*: leave a fold of perturbations out,
@@ -124,17 +125,19 @@ class PerturbationMixin(PredictorsMixin):
             Of the predictor, as ``attrs["weights"]`` of the tables shows its weight.
         effects
             DataFrame (index = perturbations, columns = genes) or AnnData of effects against control, mean log1p CP10K: every
-            measured perturbation, and every target that will be asked for.
+            measured perturbation, and every target that will be asked for. With contexts a dictionary, context to such a table
+            of the perturbations measured in it.
 
         Returns
         -------
-        float
-            Squared error on the references over the noise of their observed effects: 1 is as good as the truth.
+        float or dict
+            Squared error on the references over the noise of their observed effects: 1 is as good as the truth. With contexts
+            that of each.
 
         Raises
         ------
         ValueError
-            If the name is taken, the model has contexts, or the predictions were made with the references' cells.
+            If the name is taken, a context has no table, or the predictions were made with the references' cells.
         KeyError
             If a gene or a reference is missing.
         TypeError
@@ -159,14 +162,17 @@ class PerturbationMixin(PredictorsMixin):
         if name in taken:
             msg = f"{name!r} is the name of a predictor that is there already; choose one that is none of {taken}."
             raise ValueError(msg)
-        if self.contexts:
-            msg = "Predictors of your own are for models without contexts: a table says nothing of contexts."
-            raise ValueError(msg)
         rule = self._name_rule()
-        table, error = own_table(self.predictor(), name, effects, rule)
-        self.own_predictors_ = {**known, name: table.effects}
+        if not self.contexts:
+            table, error = own_table(self.predictor(), name, effects, rule)
+            self.own_predictors_ = {**known, name: table.effects}
+            self._forget_predictors()
+            return error
+        given = _of_each_context(effects, self.contexts)
+        read = {context: own_table(self.predictor(context), name, table, rule) for context, table in given.items()}
+        self.own_predictors_ = {**known, name: {context: table.effects for context, (table, _) in read.items()}}
         self._forget_predictors()
-        return error
+        return {context: error for context, (_, error) in read.items()}
 
     def remove_predictor(self, name: str) -> None:
         """Take a predictor away that was added.
@@ -218,6 +224,14 @@ class PerturbationMixin(PredictorsMixin):
             return self.added_vectors_
         state = self.registry_["field_registries"].get(REGISTRY.EMBEDDING, {}).get("state_registry", {})
         return vectors_from_state(state)
+
+
+def _of_each_context(effects: Any, contexts: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(effects, Mapping) or set(effects) != set(contexts):
+        got = f"a dictionary of {sorted(map(str, effects))[:10]}" if isinstance(effects, Mapping) else type(effects).__name__
+        msg = f"A model with contexts needs a dictionary with a table of predictions for each of {list(contexts)}, got {got}."
+        raise ValueError(msg)
+    return {context: effects[context] for context in contexts}
 
 
 def _stacked(before: pd.DataFrame | None, new: pd.DataFrame, rule: NameRule) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from dbdiffusion.data import PerturbationField
 from dbdiffusion.embedding import LeftOutSpaces, fit_effect_space, fit_space, one_gene_space
 from dbdiffusion.model._decoder import VAEDecoder
 from dbdiffusion.model._each_context import context_name
+from dbdiffusion.model._progress import progress
 from dbdiffusion.predict import Conditions, Generator, OwnTable, Predictor, Retrained
 from dbdiffusion.screen import GeneSpace, Screen
 
@@ -37,7 +38,7 @@ class PredictorsMixin(_Base):
     _predictors: dict[str | None, Predictor]
     _revision: int
     cross_fit_: dict | None
-    own_predictors_: dict[str, pd.DataFrame] | None
+    own_predictors_: dict[str, Any] | None
     context_screens_: dict[str, dict] | None
 
     if TYPE_CHECKING:
@@ -120,10 +121,18 @@ class PredictorsMixin(_Base):
             n_axes=screen.n_axes,
             axes=axes,
         )
-        generator = Generator(VAEDecoder(self.module), self.module.diffusion, screen, self._told(context))
+        track = progress("Generating")
+        generator = Generator(VAEDecoder(self.module), self.module.diffusion, screen, self._told(context), track)
         retrained = () if context is not None else self._retrained(screen)
-        own = {name: OwnTable(table, self._name_rule()) for name, table in (self.own_predictors_ or {}).items()}
+        own = {name: OwnTable(table, self._name_rule()) for name, table in self._brought(context).items()}
         return Predictor(screen, space, left_out, generator, own, retrained, self._revision, lambda: self._revision)
+
+    def _brought(self, context: str | None) -> dict[str, pd.DataFrame]:
+        """Tables of other models' predictions: those of a context, where there are contexts."""
+        brought = self.own_predictors_ or {}
+        if not any(isinstance(table, dict) for table in brought.values()):
+            return brought
+        return {} if context is None else {name: tables[context] for name, tables in brought.items()}
 
     def _context_predictors(self, screens: dict[str, Screen], left_out: LeftOut | None) -> dict[str | None, Predictor]:
         """Their spaces share the principal components of all contexts' effects, and gene space without each fold."""

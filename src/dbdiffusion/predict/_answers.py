@@ -21,7 +21,7 @@ from dbdiffusion.inference import (
     shrunk_null,
     welch_contrast,
 )
-from dbdiffusion.predict._fitted import Fitted, effect_of_any, fit, is_told_apart, q_values_of
+from dbdiffusion.predict._fitted import Fitted, effect_of_any, is_told_apart, q_values_of
 from dbdiffusion.predict._pool import GENERATED, part_variance, predictions, references_of
 from dbdiffusion.predict._unseen_warnings import warn_of_few, warn_of_same
 
@@ -141,14 +141,14 @@ def rectified_answers(
     predictor: Predictor, unseen: Sequence[str], recipe: Recipe
 ) -> tuple[dict[str, Answer], dict[str, Fitted]]:
     """Rectified predictions, and what single perturbations and combinations were predicted with."""
-    space, pool = predictor.space, predictor.references(recipe)
-    predicted, noise = predictions(predictor, predictor.generator, [(space, unseen)], recipe)
+    space = predictor.space
+    predictor.references(recipe)  # what cannot be is refused before targets are predicted
+    predicted, noise = predictor.predicted(unseen, recipe)
     position = {name: i for i, name in enumerate(unseen)}
     answers: dict[str, Answer] = {}
     fits: dict[str, Fitted] = {}
     for kind, names in by_kind(space, unseen):
-        members = pool.select(combination=kind == "combination")
-        fitted = fits[kind] = fit(predictor, recipe, pool, members)
+        fitted = fits[kind] = predictor.fitted(recipe, kind)
         rectifier = fitted.rectifier
         lam = rectifier.weights[GENERATED]
         rows = [position[name] for name in names]

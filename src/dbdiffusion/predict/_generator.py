@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from dbdiffusion._keys import BATCH
 from dbdiffusion.diffusion import draw_noise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -125,6 +125,8 @@ class Generator:
         Holds control's library sizes and covariates.
     conditions
         How the network is told of a perturbation.
+    track
+        Of steps to the same steps, to show progress.
 
     Examples
     --------
@@ -140,6 +142,7 @@ class Generator:
     diffusion: LatentDiffusion
     screen: Screen
     conditions: Conditions
+    track: Callable[[Sequence[Any]], Iterable[Any]] = iter
 
     def of_fold(self, diffusion: LatentDiffusion) -> Generator:
         """The same with another diffusion."""
@@ -150,7 +153,7 @@ class Generator:
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Blocks of sampled counts (B, G) under an embedding (E,), and the control cells (B,) they are matched to."""
         condition = self.conditions.of(embedding[None]).to(self._device)
-        for block in range(-(-n_cells // BLOCK)):
+        for block in self.track(range(-(-n_cells // BLOCK))):
             left = n_cells - block * BLOCK
             cells = self._control_cells(block, options)
             with torch.no_grad():
@@ -177,12 +180,14 @@ class Generator:
         origin = self.conditions.of(control[None]).to(self._device)
         n_at_once = n_at_once or max(1, latents_at_once(self.diffusion) // min(n_cells, BLOCK))
         total, squares = np.zeros((2, len(conditions), len(self.screen.var_names)))
-        for block in range(-(-n_cells // BLOCK)):
-            size = min(BLOCK, n_cells - block * BLOCK)
-            noise = self._noise(block, options)[:, :size]
-            matched = self._matched(self._control_cells(block, options)[:size], options)
-            reference = self.decoder.expected(self._latents(origin, noise, options), matched)
-            for rows, expected in self._decoded(conditions, noise, matched, n_at_once, options):
+        steps = [(block, start) for block in range(-(-n_cells // BLOCK)) for start in range(0, len(conditions), n_at_once)]
+        for block, start in self.track(steps):
+            if start == 0:
+                size = min(BLOCK, n_cells - block * BLOCK)
+                noise = self._noise(block, options)[:, :size]
+                matched = self._matched(self._control_cells(block, options)[:size], options)
+                reference = self.decoder.expected(self._latents(origin, noise, options), matched)
+            for rows, expected in self._decoded(conditions, slice(start, start + n_at_once), noise, matched, options):
                 difference = (expected - reference).double()
                 total[rows] += difference.sum(dim=1).cpu().numpy()
                 squares[rows] += (difference**2).sum(dim=1).cpu().numpy()
@@ -190,15 +195,14 @@ class Generator:
         return mean, np.maximum(squares / n_cells - mean**2, 0) / max(n_cells - 1, 1)
 
     def _decoded(
-        self, conditions: Tensor, noise: Tensor, matched: Matched, n_at_once: int, options: GenerationOptions
+        self, conditions: Tensor, together: slice, noise: Tensor, matched: Matched, options: GenerationOptions
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Rows of conditions (T, E), a few at a time, and the expected expression (t, S, G) of their cells."""
+        """Rows of conditions (T, E) that are sampled together, and the expected expression (t, S, G) of their cells."""
         n_decoded = max(1, DECODED_AT_ONCE // (noise.shape[1] * len(self.screen.var_names)))
-        done = 0
-        for chunk in conditions.split(n_at_once):
-            for z in self._latents(chunk[:, None], noise[:, None], options).split(n_decoded):
-                expected = self.decoder.expected(z.flatten(0, 1), matched.repeated(len(z)))
-                yield slice(done, done := done + len(z)), expected.unflatten(0, z.shape[:2])
+        done = together.start
+        for z in self._latents(conditions[together][:, None], noise[:, None], options).split(n_decoded):
+            expected = self.decoder.expected(z.flatten(0, 1), matched.repeated(len(z)))
+            yield slice(done, done := done + len(z)), expected.unflatten(0, z.shape[:2])
 
     @property
     def _device(self) -> torch.device:

@@ -42,7 +42,7 @@ def placebo(predictor: Predictor, recipe: Recipe, members: np.ndarray) -> pd.Dat
     if recipe.cross_fitting != "embedding" or predictor.screen.left_out is None:
         return pd.DataFrame(columns=COLUMNS, dtype=float)
     rows = []
-    for permutation in range(PERMUTATIONS):
+    for permutation in predictor.generator.track(range(PERMUTATIONS)):
         options = replace(recipe.options, seed=recipe.options.seed + permutation)
         spaces = predictor.left_out.permuted(options.seed)
         pool = reference_pool(predictor, replace(recipe, options=options, n_cells=N_CELLS), spaces)

@@ -10,8 +10,9 @@ import pandas as pd
 
 from dbdiffusion.predict._answers import measured_answers, paper_answers, rectified_answers, shrunk_answers
 from dbdiffusion.predict._calibration import Calibration, calibrate
+from dbdiffusion.predict._fitted import Fitted, fit
 from dbdiffusion.predict._own import check_predicted
-from dbdiffusion.predict._pool import ReferencePool, reference_pool
+from dbdiffusion.predict._pool import ReferencePool, predictions, reference_pool
 from dbdiffusion.predict._table import answers_table
 from dbdiffusion.predict._target_confidence import confidence_table
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import LeftOutSpaces, PerturbationSpace
-    from dbdiffusion.predict._fitted import Fitted
     from dbdiffusion.predict._generator import Generator
     from dbdiffusion.predict._own import OwnTable
     from dbdiffusion.predict._recipe import Recipe
@@ -93,7 +93,9 @@ class Predictor:
     retrained: tuple[Retrained, ...] = ()
     revision: int = 0
     revision_now: Callable[[], int] | None = None
-    _pools: dict[tuple, ReferencePool] = field(default_factory=dict, repr=False)
+    _pools: dict[tuple, ReferencePool] = field(default_factory=dict, repr=False, init=False)
+    _last: dict[tuple, tuple[dict[str, np.ndarray], np.ndarray]] = field(default_factory=dict, repr=False, init=False)
+    _fits: dict[tuple, Fitted] = field(default_factory=dict, repr=False, init=False)
 
     def check_current(self) -> None:
         """Raise if the model has moved on.
@@ -126,13 +128,30 @@ class Predictor:
         pool = self._pools.get(key)
         if pool is None:
             pool = reference_pool(self, recipe)
-            self._pools.clear()
+            self.forget_references()
             self._pools[key] = pool
         return pool
+
+    def fitted(self, recipe: Recipe, kind: str) -> Fitted:
+        """What predicts targets of a kind, ``"single"`` or ``"combination"``; kept as long as the references."""
+        pool = self.references(recipe)
+        key = (kind, recipe.method, recipe.lam, recipe.smallest_effect)
+        if key not in self._fits:
+            self._fits[key] = fit(self, recipe, pool, pool.select(combination=kind == "combination"))
+        return self._fits[key]
+
+    def predicted(self, unseen: Sequence[str], recipe: Recipe) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """What every predictor says of targets, and the Monte-Carlo variance; kept until other targets are asked for."""
+        key = (tuple(unseen), recipe.cross_fitting, recipe.n_cells, recipe.options)
+        if key not in self._last:
+            self._last.clear()
+            self._last[key] = predictions(self, self.generator, [(self.space, unseen)], recipe)
+        return self._last[key]
 
     def forget_references(self) -> None:
         """Predict references anew when they are asked for."""
         self._pools.clear()
+        self._fits.clear()
 
     def effects(self, names: Sequence[str], recipe: Recipe) -> pd.DataFrame:
         """The table of :meth:`DBDiffusion.differential_expression_ppi`, unsorted.

@@ -19,7 +19,9 @@ from dbdiffusion.inference import (
     project,
 )
 from dbdiffusion.predict._answers import by_kind
+from dbdiffusion.predict._fitted import Fitted
 from dbdiffusion.predict._pool import predictions, references_of
+from dbdiffusion.predict._target_confidence import confidence_of, expected_accuracy
 from dbdiffusion.screen import direction_weights
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.2  # at which it is said how many candidates can be told apart
 CHUNK = 256  # targets generated at once
-COLUMNS = ("target", "status", "effect", "ci_low", "ci_high", "p_value", "q_value", "in_direction")
+COLUMNS = ("target", "status", "effect", "ci_low", "ci_high", "p_value", "q_value", "correlation", "in_direction")
 
 
 def rank(
@@ -111,7 +113,7 @@ def _measured(
         p_value = estimate.p_value(threshold)
     else:
         p_value = stats.t.sf(beyond if alternative == "greater" else -beyond, estimate.df)
-    values = (names, "measured", estimate.effect, low, high, p_value, hits(p_value))
+    values = (names, "measured", estimate.effect, low, high, p_value, hits(p_value), np.nan)
     return pd.DataFrame(dict(zip(COLUMNS, values, strict=False)))
 
 
@@ -128,20 +130,25 @@ def _unseen(
     pool = predictor.references(recipe)
     members = pool.select(combination=kind == "combination")
     references = references_of(predictor, pool, members)
-    rectifier = fit_rectifier(references, recipe.lam)  # without the rule of gene lists, which a ranking does not ask for
-    rules = projection = None
+    rectifier = fit_rectifier(references, recipe.lam)
     halves = predictor.screen.halves
+    rules = projection = confidence = None
     if len(members) >= MIN_REFERENCES:
-        rules = left_out_rules(rectifier, references, recipe.lam)
+        rules = left_out_rules(rectifier, references)
         projection = project(rules, weights, None if halves is None else halves.subset(pool.rows[members]))
-    effect, each = np.empty(len(names)), []
+        without_lists = Fitted(rectifier, references)  # which a ranking does not ask for
+        confidence = confidence_of(predictor, recipe, without_lists, combination=kind == "combination")
+    effect, size, each = np.empty(len(names)), np.empty((len(names), 1)), []
     for rows in track(_chunks(len(names))):
         some = [names[i] for i in rows]
         predicted = predictions(predictor, predictor.generator, [(predictor.space, some)], recipe)[0]
-        effect[rows] = rectifier.estimate(predicted).effect @ weights
+        of_genes = rectifier.estimate(predicted).effect
+        effect[rows], size[rows, 0] = of_genes @ weights, np.sqrt((of_genes**2).mean(axis=1))
         if rules is not None:
             each.append(rules.along(weights, predicted))
-    low, high, p_value = (np.full(len(names), np.nan) for _ in range(3))
+    low, high, p_value, correlation = (np.full(len(names), np.nan) for _ in range(4))
+    if confidence is not None:
+        correlation = expected_accuracy(predictor, confidence, names, size, recipe.confidence)["correlation"]
     words = []
     if projection is None:
         words.append(f"Only {len(members)} references: no interval and no p-value, which need {MIN_REFERENCES}.")
@@ -155,7 +162,7 @@ def _unseen(
             p_value = projection.p_values(stacked, threshold, alternative)
     for sentence in words:
         say(sentence, UserWarning)
-    values = (names, "unseen", effect, low, high, p_value, hits(p_value))
+    values = (names, "unseen", effect, low, high, p_value, hits(p_value), correlation)
     return pd.DataFrame(dict(zip(COLUMNS, values, strict=False))), _told(projection, words, threshold, alternative)
 
 

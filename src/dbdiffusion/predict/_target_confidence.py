@@ -14,7 +14,6 @@ from dbdiffusion.predict._answers import by_kind, rectified_answers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dbdiffusion.predict._answers import Answer
     from dbdiffusion.predict._fitted import Fitted
     from dbdiffusion.predict._predictor import Predictor
     from dbdiffusion.predict._recipe import Recipe
@@ -45,7 +44,8 @@ def confidence_table(predictor: Predictor, names: Sequence[str], recipe: Recipe)
         table.loc[rows, "told_apart"] = [answers[name].told_apart for name in chosen]
         confidence = confidence_of(predictor, recipe, fits[kind], combination=kind == "combination")
         if confidence is not None:
-            for column, values in _expected(predictor, confidence, chosen, answers, recipe.confidence).items():
+            effect = np.stack([answers[name].estimate.effect for name in chosen])
+            for column, values in expected_accuracy(predictor, confidence, chosen, effect, recipe.confidence).items():
                 table.loc[rows, column] = values
     return table
 
@@ -65,10 +65,10 @@ def confidence_of(predictor: Predictor, recipe: Recipe, fitted: Fitted, *, combi
     return fit_confidence(fitted.rectifier, fitted.references, pool.similarity[members], screen.is_listable, halves)
 
 
-def _expected(
-    predictor: Predictor, confidence: Confidence, names: Sequence[str], answers: dict[str, Answer], level: float
+def expected_accuracy(
+    predictor: Predictor, confidence: Confidence, names: Sequence[str], effect: np.ndarray, level: float
 ) -> dict[str, np.ndarray]:
-    effect = np.stack([answers[name].estimate.effect for name in names])
+    """Expected accuracy (n,) of predicted effects (n, G), or of their root mean squares (n, 1), with intervals at a level."""
     space = predictor.space
     features = confidence_features(effect, neighbour_coherence(space, names), nearest_similarity(space, names))
     return confidence.expected(features, level)
