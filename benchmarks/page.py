@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import ablations
 import against_baselines
 import carried_error
+import confidence
+import discoveries
 import evidence
 import figures
 import left_out_coverage
@@ -18,6 +20,7 @@ import never_worse
 import null_calibration
 import pandas as pd
 import power
+import signs
 import what_can_be_known
 from _results import RESULTS, get
 from _scores import summarise as summarise_coverage
@@ -99,6 +102,9 @@ SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
     ("network_leak", "Do the networks keep something of the references?", leaks),
     ("coverage", "Do intervals of held-out perturbations hold?", coverage),
     ("left_out_coverage", "The same over whole simulated screens, without a network", left_out_coverage.summarise),
+    ("discoveries", "Of the genes that are listed, how many are wrong?", discoveries.summarise),
+    ("signs", "Is a sign wrong as often as lfsr says?", signs.summarise),
+    ("confidence", "Which targets can be trusted?", confidence.summarise),
     ("contexts", "Inside contexts", coverage),
     ("against_baselines", "Is a prediction ever worse than a simple one?", baselines),
     ("what_can_be_known", "How much of a simulated effect can be known?", what_can_be_known.summarise),

@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from dbdiffusion._keys import EFFECT_COLUMNS
-from dbdiffusion.inference import Estimate, effects_table
+from dbdiffusion.inference import Estimate, SignLaw, effects_table
 
 T, G = 4, 11
 TARGETS = [f"TARGET{i}" for i in range(T)]
@@ -50,6 +50,16 @@ def test_what_is_not_tested_has_no_p_value_and_does_not_count(estimate, mean_con
         np.testing.assert_allclose(own["adj_p_value"], stats.false_discovery_control(own["p_value"]))
     rest = [column for column in table if column not in ("p_value", "adj_p_value", "lfsr")]
     pd.testing.assert_frame_equal(table[rest], whole[rest])
+
+
+def test_sign_laws_change_the_sign_rate_of_their_target_alone(estimate, mean_control):
+    plain = make(estimate, mean_control)
+    table = make(estimate, mean_control, signs=[None, SignLaw(0.5, 0.1), *[None] * (T - 2)])
+    np.testing.assert_allclose(plain["lfsr"], plain["p_value"] / 2)
+    changed = table["target"] == TARGETS[1]
+    assert (table["lfsr"] > plain["lfsr"])[changed].all()
+    pd.testing.assert_frame_equal(table[~changed], plain[~changed])
+    pd.testing.assert_frame_equal(table.drop(columns="lfsr"), plain.drop(columns="lfsr"))
 
 
 def test_a_row_is_one_target_and_gene(estimate, mean_control):

@@ -15,6 +15,7 @@ from dbdiffusion.inference import (
     Prior,
     Rectifier,
     References,
+    SignLaw,
     fit_rectifier,
     own_scales,
     paper_estimate,
@@ -58,6 +59,8 @@ class Answer:
         What its p-values look like where nothing changed; None means uniform.
     q_value
         (G,) level from which on a gene is listed; None without left-out references to tell by.
+    signs
+        How often its signs are wrong; None for the law of its interval and p-value.
     told_apart
         Whether an unseen target gets another answer than any other would; True for an observed contrast.
     """
@@ -70,6 +73,7 @@ class Answer:
     can_be_tested: np.ndarray = field(default_factory=lambda: np.array(True))
     null: NullShare | None = None
     q_value: np.ndarray | None = None
+    signs: SignLaw | None = None
     told_apart: bool = True
 
 
@@ -163,6 +167,7 @@ def rectified_answers(
                 rectifier.tau,
                 float(n_effective[i]),
                 q_value=q_values[i],
+                signs=fitted.sign_law,
                 told_apart=is_told_apart(row, of_any),
             )
     warn_of_few(answers)
