@@ -134,9 +134,10 @@ def main() -> None:
                 found = left_out(screen)
             for what, some in found.items():
                 rows[what] = rows.get(what, []) + [row | {"seed": seed} for row in some]
+            for what in filter(rows.get, rows):
+                options.out = folder / f"{what}_{name}.json"
+                write(what, rows[what], options)
         for what in filter(rows.get, rows):
-            options.out = folder / f"{what}_{name}.json"
-            write(what, rows[what], options)
             print(TABLES[what](rows[what]).round(3).to_string(), flush=True)
 
 

@@ -30,7 +30,7 @@ MIN_PERTURBATIONS, POINTS = 20, 0.03
 def rows_of(screen: Screen, believed: Believed, rectifier: Rectifier) -> list[dict]:
     """A row a class of lfsr that holds signs."""
     measured, references = believed.spaces.screen, believed.references
-    signs = signs_of(rectifier, references, measured.is_listable, measured.halves)
+    signs = signs_of(rectifier, references, measured.is_listable)
     if screen.is_noisy:
         table = left_out_signs(signs)
         table = table[table["n_signs"] > 0]
@@ -40,7 +40,7 @@ def rows_of(screen: Screen, believed: Believed, rectifier: Rectifier) -> list[di
             for k, row in table.iterrows()
         ]  # fmt: skip
     truth = screen.reference.loc[list(measured.names)].to_numpy()
-    lfsr = left_out_lfsr(rectifier, references, signs)
+    lfsr = left_out_lfsr(rectifier, signs)
     wrong = np.sign(rectifier.loo_predicted) != np.sign(truth)
     counted = ~references.is_own_gene & (truth != 0) & np.isfinite(lfsr)
     of_class = np.where(counted, np.digitize(lfsr, EDGES[1:-1]), -1)

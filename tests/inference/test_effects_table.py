@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from dbdiffusion._keys import EFFECT_COLUMNS
-from dbdiffusion.inference import Estimate, SignLaw, effects_table
+from dbdiffusion.inference import Estimate, effects_table
 
 T, G = 4, 11
 TARGETS = [f"TARGET{i}" for i in range(T)]
@@ -52,12 +52,12 @@ def test_what_is_not_tested_has_no_p_value_and_does_not_count(estimate, mean_con
     pd.testing.assert_frame_equal(table[rest], whole[rest])
 
 
-def test_sign_laws_change_the_sign_rate_of_their_target_alone(estimate, mean_control):
+def test_sign_rates_that_are_told_are_those_of_their_target_alone(estimate, mean_control):
     plain = make(estimate, mean_control)
-    table = make(estimate, mean_control, signs=[None, SignLaw(0.5, 0.1), *[None] * (T - 2)])
+    table = make(estimate, mean_control, lfsr=[None, np.full(G, 0.3), *[None] * (T - 2)])
     np.testing.assert_allclose(plain["lfsr"], plain["p_value"] / 2)
     changed = table["target"] == TARGETS[1]
-    assert (table["lfsr"] > plain["lfsr"])[changed].all()
+    assert (table.loc[changed, "lfsr"] == 0.3).all()
     pd.testing.assert_frame_equal(table[~changed], plain[~changed])
     pd.testing.assert_frame_equal(table.drop(columns="lfsr"), plain.drop(columns="lfsr"))
 

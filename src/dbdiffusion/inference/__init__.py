@@ -32,7 +32,7 @@ from dbdiffusion.inference._projection import (
 from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, fit_rectifier
 from dbdiffusion.inference._references import ALL, References, effective_number
 from dbdiffusion.inference._shrinkage import Prior, shrunk_contrast, shrunk_null
-from dbdiffusion.inference._signs import SignLaw, Signs, fit_sign_law, signs_of
+from dbdiffusion.inference._signs import SignLaw, Signs, fit_sign_law, sign_rates, signs_of
 
 if TYPE_CHECKING:
     from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
@@ -91,6 +91,7 @@ __all__ = [
     "scores",
     "shrunk_contrast",
     "shrunk_null",
+    "sign_rates",
     "signs_of",
     "squared_errors",
     "to_cell_eval",

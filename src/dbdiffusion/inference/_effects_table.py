@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dbdiffusion.inference._estimate import Estimate
-    from dbdiffusion.inference._signs import SignLaw
 
 
 def effects_table(
@@ -28,7 +27,7 @@ def effects_table(
     nulls: Sequence[NullShare | None] | None = None,
     tested: np.ndarray | None = None,
     q_values: Sequence[np.ndarray | None] | None = None,
-    signs: Sequence[SignLaw | None] | None = None,
+    lfsr: Sequence[np.ndarray | None] | None = None,
 ) -> pd.DataFrame:
     """Estimates (T, G) as a table.
 
@@ -56,9 +55,9 @@ def effects_table(
     q_values
         (G,) of every target, which stand for adjusted p-values, or None for targets that have none, see
         :class:`~dbdiffusion.inference._discoveries.DiscoveryRule`.
-    signs
-        What the local false sign rate of each target follows from its statistics by; None for the law of interval and p-value,
-        whose tail beyond zero is half of the p-value of no effect.
+    lfsr
+        (G,) local false sign rates of every target, or None for those whose interval and p-value tell them: half of the p-value
+        of no effect.
 
     Raises
     ------
@@ -90,10 +89,10 @@ def effects_table(
     for i, q_value in enumerate(q_values or ()):
         if q_value is not None:
             adjusted[i], error_rate[i] = q_value, "fsp"
-    lfsr = of_no_effect / 2
-    for i, law in enumerate(signs or ()):
-        if law is not None:
-            lfsr[[i]] = law.lfsr(estimate.subset(np.array([i])))
+    of_signs = of_no_effect / 2
+    for i, known in enumerate(lfsr or ()):
+        if known is not None:
+            of_signs[i] = known
     values = {
         "effect": estimate.effect,
         "log_fc": estimate.effect / np.log(2),
@@ -107,7 +106,7 @@ def effects_table(
         "mean_target": mean_control + estimate.effect,
         "mean_control": mean_control,
         **columns,
-        "lfsr": np.where(np.isnan(p_value), np.nan, lfsr),
+        "lfsr": np.where(np.isnan(p_value), np.nan, of_signs),
         "error_rate": error_rate,
     }
     frame = pd.DataFrame({name: np.broadcast_to(array, shape).ravel() for name, array in values.items()})

@@ -1,19 +1,21 @@
-r"""How often a predicted sign is wrong, read off the signs of left-out references.
+r"""How often a predicted sign is wrong, read off left-out references.
 
-An interval that holds an effect as often as it says does not tell how often the effect lies beyond zero. Errors are not alike
-on both sides of a prediction: what is predicted too large lies nearer to zero, some perturbations are misplaced as a whole, so
-that their signs are those of chance, and where the references say little, a prediction is mostly what they have in common by
-chance. So the tail of the predictive law beyond zero is sharpened or blunted by a factor b, and mixed with a coin,
+An interval that holds an effect as often as it says does not tell how often the effect lies beyond zero, since errors are not
+alike on both sides of a prediction. Perturbations differ in strength, so an effect is often smaller than predicted and has the
+same sign all the same; and where the references say little, a prediction is mostly the error of the control mean, which all
+of them share. So the law of an effect, given its prediction p, is here
 
-.. math:: \mathrm{lfsr} = \pi / 2 + (1 - \pi)\, P(t > b\, |\hat\theta| / se).
+.. math:: \theta = S (1 - \rho)\, p + c\, \tau\, t_\nu, \qquad
+    S = 0 \text{ with probability } \pi, \text{ else } \log S \sim N(m, \sigma^2), \; E[S \mid S > 0] = 1,
 
-Both numbers are those of maximum likelihood for the signs of references that were predicted as if unseen. What is seen is a
-noisy observation, whose sign may differ by its own error. That is known, so it is part of the likelihood: an observation
-differs in sign with the probability that the law plus the noise lies beyond zero. Prediction and observation are contrasted
-with different halves of the control cells, since agreement by the error of one control mean is none.
+and the local false sign rate is the chance that it lies on the other side of zero. The four numbers are those of maximum
+likelihood for what was observed of references that were predicted as if unseen: the law plus the known noise of the
+observation.
 
-A gene without any effect disagrees half of the time and cannot be told from one whose sign is not known. So on a screen where
-most genes do not change, lfsr is that of a sign that is wrong or of nothing, which is careful.
+:math:`\rho` is the share of a prediction that is the control's chance: with :math:`a e_0` the control's error in it and
+:math:`V_0` its variance, :math:`a^2 V_0 / (h \tau^2 + a^2 V_0)`, where h, one number for all genes, makes the predictions as
+large as they are. So much of a prediction is not believed, and the observation, which has the same error, agrees by
+:math:`a V_0 / (h \tau^2 + a^2 V_0)` times the prediction without any effect: that is taken out of it.
 
 References
 ----------
@@ -22,108 +24,154 @@ Stephens, False discovery rates: a new deal, Biostatistics 18 (2017).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from scipy import optimize, special, stats
 
 from dbdiffusion.inference._rectifier import MIN_REFERENCES_FOR_SHAPE
-from dbdiffusion.inference._t_plus_normal import t_plus_normal
+from dbdiffusion.inference._t_plus_normal import scale_mixture, t_plus_normal
 
 if TYPE_CHECKING:
-    from dbdiffusion.inference._estimate import Estimate
     from dbdiffusion.inference._rectifier import Rectifier
     from dbdiffusion.inference._references import References
 
 MAX_SIGNS = 20_000  # that are looked at: references are few, so more genes of them say little more
-SHARPNESS_BOUNDS = (0.01, 5.0)
-LEAST_LIKELY = 1e-6
+MAX_FITTED = 4_000
+N_STRENGTHS, N_SCALES = 7, 8  # quantiles of S and of the t's scale
+START = (-2.0, np.log(0.5), np.log(0.7), np.log(6.0))
+BOUNDS = ((-7.0, 4.0), (np.log(0.05), np.log(2.5)), (np.log(0.05), np.log(3.0)), (0.0, np.log(100.0)))
 
 
 @dataclass(frozen=True)
 class SignLaw:
-    """From standardised predictions to the chance that the sign is the other.
+    r"""Law of effects given their predictions.
 
     Parameters
     ----------
-    sharpness
-        b, 1 for the predictive law as it is.
     misplaced
-        pi, 0 for the predictive law as it is.
+        :math:`\pi`.
+    spread
+        :math:`\sigma`.
+    scale, df
+        c and :math:`\nu`.
 
     Examples
     --------
-    >>> SignLaw().wrong(np.array([0.0, 1.96]), np.array(np.inf)).round(3).tolist()
-    [0.5, 0.025]
-    >>> SignLaw(sharpness=1.0, misplaced=0.1).wrong(np.array([0.0, 9.0]), np.array(np.inf)).round(3).tolist()
-    [0.5, 0.05]
+    >>> law = SignLaw(misplaced=0.1, spread=0.5, scale=1.0, df=50.0)
+    >>> law.wrong(np.array([0.0, -2.0, 50.0]), np.ones(3), np.zeros(3)).round(2).tolist()  # never below half of the misplaced
+    [0.5, 0.11, 0.05]
     """
 
-    sharpness: float = 1.0
-    misplaced: float = 0.0
+    misplaced: float
+    spread: float
+    scale: float
+    df: float
 
-    def wrong(self, statistic: np.ndarray, df: np.ndarray) -> np.ndarray:
-        """Chance of the other sign, of effects over standard errors; at most one half."""
-        return self.misplaced / 2 + (1 - self.misplaced) * stats.t.sf(self.sharpness * np.abs(statistic), df)
+    @property
+    def strengths(self) -> np.ndarray:
+        """Quantiles of S where it is not zero; their mean is one."""
+        grid = stats.norm.ppf((np.arange(N_STRENGTHS) + 0.5) / N_STRENGTHS)
+        strengths = np.exp(self.spread * grid)
+        return strengths / strengths.mean()
 
-    def lfsr(self, estimate: Estimate) -> np.ndarray:
-        """Local false sign rate of every estimate; NaN where there is no standard error."""
-        return self.wrong(estimate.statistic, estimate.df)
+    def wrong(self, predicted: np.ndarray, between: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Chance that an effect, or what is seen of it, has another sign than its prediction; all arguments broadcast.
+
+        Parameters
+        ----------
+        predicted
+            Effects.
+        between
+            Variance between perturbations around predictions.
+        known
+            Variance of normal noise: what predictions carry of the control's error, and that of an observation.
+        """
+        se, df = t_plus_normal(self.scale**2 * between, known, self.df)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            statistic = np.where(predicted == 0, 0.0, np.abs(predicted) / se)
+        of_placed = np.mean([stats.t.sf(strength * statistic, df) for strength in self.strengths], axis=0)
+        return self.misplaced / 2 + (1 - self.misplaced) * of_placed
 
 
 @dataclass(frozen=True)
 class Signs:
-    """Signs of left-out references, predicted and observed, all (n,).
+    """Left-out references, gene by gene: predictions, and observations turned so that agreement is positive; all (n,).
 
     Parameters
     ----------
     reference
         Row of the reference.
-    statistic, df
-        Predicted effect over its standard error against the truth, and degrees of freedom.
-    seen_statistic, seen_df
-        The same against the observation.
-    disagrees
-        Whether the observed sign is another.
+    predicted
+        Size of the predicted effect.
+    agreement
+        Observed effect times the sign of the predicted one, less what both have of the control's error.
+    between
+        Variance between perturbations around predictions.
+    carried
+        Known variance of the prediction.
+    noise
+        Known variance of the difference of prediction and observation.
     """
 
     reference: np.ndarray
-    statistic: np.ndarray
-    df: np.ndarray
-    seen_statistic: np.ndarray
-    seen_df: np.ndarray
-    disagrees: np.ndarray
+    predicted: np.ndarray
+    agreement: np.ndarray
+    between: np.ndarray
+    carried: np.ndarray
+    noise: np.ndarray
+
+    @property
+    def disagrees(self) -> np.ndarray:
+        """Whether the observed sign is not the predicted one."""
+        return self.agreement <= 0
+
+    def subset(self, rows: np.ndarray) -> Self:
+        """Some of them."""
+        return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def fit_sign_law(signs: Signs) -> SignLaw:
-    """Maximum likelihood; with fewer than ten references the predictive law as it is.
+def fit_sign_law(signs: Signs) -> SignLaw | None:
+    """Maximum likelihood; None with fewer than ten references.
 
     Examples
     --------
-    >>> rng = np.random.default_rng(0)
-    >>> z, normal = np.abs(rng.normal(0, 2, 20_000)), np.full(20_000, np.inf)
-    >>> wrong = rng.uniform(size=20_000) < SignLaw(0.6, 0.1).wrong(z, normal)
-    >>> law = fit_sign_law(Signs(np.arange(20_000) % 40, z, normal, z, normal, wrong))
-    >>> round(law.sharpness, 1), round(law.misplaced, 1)
-    (0.6, 0.1)
+    >>> rng, n = np.random.default_rng(0), 20_000
+    >>> predicted, one = np.abs(rng.normal(0, 2, n)), np.ones(n)
+    >>> effect = np.where(rng.uniform(size=n) < 0.3, 0, predicted) + rng.standard_normal(n)
+    >>> law = fit_sign_law(Signs(np.arange(n) % 40, predicted, effect + rng.standard_normal(n), one, 0 * one, one))
+    >>> round(law.misplaced, 1), round(law.scale, 1)
+    (0.3, 1.0)
     """
     if len(np.unique(signs.reference)) < MIN_REFERENCES_FOR_SHAPE:
-        return SignLaw()
+        return None
+    usable = np.flatnonzero(signs.between + signs.noise > 0)
+    if not len(usable):
+        return None
+    signs = signs.subset(usable[:: max(1, len(usable) // MAX_FITTED)])
+    known = signs.noise[:, None]
 
     def law_of(parameters: np.ndarray) -> SignLaw:
-        return SignLaw(float(np.exp(parameters[0])), float(special.expit(parameters[1])))
+        return SignLaw(float(special.expit(parameters[0])), *map(float, np.exp(parameters[1:])))
 
     def loss(parameters: np.ndarray) -> float:
-        chance = np.clip(law_of(parameters).wrong(signs.seen_statistic, signs.seen_df), LEAST_LIKELY, 1 - LEAST_LIKELY)
-        return -float(np.log(np.where(signs.disagrees, chance, 1 - chance)).mean())
+        law = law_of(parameters)
+        precision, weight = scale_mixture(law.df, N_SCALES)
+        variance = law.scale**2 * signs.between[:, None] / precision + known
+        strengths = np.append(0.0, law.strengths)
+        shares = np.append(law.misplaced, np.full(N_STRENGTHS, (1 - law.misplaced) / N_STRENGTHS))
+        density = np.zeros(len(variance))
+        for strength, share in zip(strengths, shares, strict=True):
+            error = (signs.agreement - strength * signs.predicted)[:, None]
+            density += share * (np.exp(-0.5 * error**2 / variance) / np.sqrt(variance)) @ weight
+        return -float(np.log(np.maximum(density, 1e-300)).mean())
 
-    bounds = [tuple(np.log(SHARPNESS_BOUNDS)), (-7.0, 7.0)]
-    return law_of(optimize.minimize(loss, np.array([0.0, -3.0]), method="L-BFGS-B", bounds=bounds).x)
+    return law_of(optimize.minimize(loss, np.array(START), method="L-BFGS-B", bounds=BOUNDS, options={"maxiter": 40}).x)
 
 
-def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray, halves: Any) -> Signs:
-    """Predicted and observed signs of references, each as if it had not been measured.
+def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray) -> Signs:
+    """Predictions and observations of references, each as if it had not been measured.
 
     Parameters
     ----------
@@ -131,27 +179,52 @@ def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray,
         Fitted, and what it was fitted on.
     listable
         (G,) genes that enough cells express: the noise of others is not symmetric.
-    halves
-        Of the control cells, of the K references (:class:`~dbdiffusion.screen.ControlHalves`); None where the control mean
-        has no error.
     """
     rows = np.flatnonzero(rectifier.spread_from)
-    counted = (listable & ~references.is_own_gene)[rows]
-    shifts = [(0.0, 0.0)] if halves is None else list(halves.subset(rows).shifts())
-    rng, a = np.random.default_rng(0), rectifier.control_weight
-    row, gene = np.nonzero(counted)
-    unknown = rectifier.law.variance(rectifier.loo_between, rectifier.loo_predicted)
+    among, gene = np.nonzero((listable & ~references.is_own_gene)[rows])
+    chosen = np.sort(np.random.default_rng(0).permutation(len(among))[:MAX_SIGNS])
+    at, gene = rows[among[chosen]], gene[chosen]
+    chance, shared = _chance_of(rectifier)
     own = references.variance + sum(rectifier.weights.values()) ** 2 * references.part_variance
-    of_half = (1 if halves is None else 2) * references.control_variance  # half of the control cells, twice the noise
-    parts = []
-    for mine, others in shifts:
-        chosen = np.sort(rng.permutation(len(row))[: MAX_SIGNS // len(shifts)])
-        at, g = (rows[row[chosen]], gene[chosen])
-        moved = rectifier.loo_predicted[at, g] + a * np.broadcast_to(mine, counted.shape)[row[chosen], g]
-        seen = references.effect[at, g] + np.broadcast_to(others, counted.shape)[row[chosen], g]
-        carried = a**2 * of_half[g]
-        errors = [t_plus_normal(unknown[at, g], carried + more, rectifier.law.df) for more in (0.0, own[at, g] + of_half[g])]
-        (se, df), (seen_se, seen_df) = errors
-        size = np.abs(moved)
-        parts.append((at, size / se, df, size / seen_se, seen_df, np.sign(moved) * seen <= 0))
-    return Signs(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    predicted, kept = rectifier.loo_predicted[at, gene], 1 - chance[gene]
+    return Signs(
+        reference=at,
+        predicted=np.abs(predicted) * kept,
+        agreement=np.sign(predicted) * references.effect[at, gene] - np.abs(predicted) * shared[gene],
+        between=rectifier.loo_between[at, gene],
+        carried=rectifier.control_variance[gene] * kept,
+        noise=own[at, gene] + references.control_noise(rectifier.control_weight)[gene] * kept,
+    )
+
+
+def sign_rates(
+    law: SignLaw, rectifier: Rectifier, predicted: np.ndarray, between: np.ndarray, noise: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """Local false sign rates of rectified effects.
+
+    Parameters
+    ----------
+    law
+        Of the rectifier's references.
+    rectifier
+        That predicted.
+    predicted
+        (T, G).
+    between
+        Variance between perturbations around predictions, broadcast to (T, G).
+    noise
+        Monte-Carlo variance of the predictions, likewise.
+    """
+    kept = 1 - _chance_of(rectifier)[0]
+    return law.wrong(predicted * kept, between, rectifier.control_variance * kept + noise)
+
+
+def _chance_of(rectifier: Rectifier) -> tuple[np.ndarray, np.ndarray]:
+    """(G,) share of a prediction that is the control's error, and how much of it an observation shows without any effect."""
+    carried, tau_squared = rectifier.control_variance, rectifier.tau**2
+    square = (rectifier.loo_predicted**2).mean(axis=0)
+    believed = max(float(square.sum() - carried.sum()), 1e-9 * float(square.sum()))
+    expected = believed * tau_squared / max(float(tau_squared.sum()), 1e-300) + carried
+    chance = np.divide(carried, expected, out=np.zeros_like(expected), where=expected > 0)
+    weight = rectifier.control_weight
+    return chance, chance / weight if weight > 0 else np.zeros_like(chance)

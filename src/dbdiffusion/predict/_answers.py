@@ -15,12 +15,12 @@ from dbdiffusion.inference import (
     Prior,
     Rectifier,
     References,
-    SignLaw,
     fit_rectifier,
     own_scales,
     paper_estimate,
     shrunk_contrast,
     shrunk_null,
+    sign_rates,
     welch_contrast,
 )
 from dbdiffusion.predict._fitted import Fitted, effect_of_any, fit, is_told_apart, q_values_of
@@ -59,8 +59,8 @@ class Answer:
         What its p-values look like where nothing changed; None means uniform.
     q_value
         (G,) level from which on a gene is listed; None without left-out references to tell by.
-    signs
-        How often its signs are wrong; None for the law of its interval and p-value.
+    lfsr
+        (G,) local false sign rates; None where interval and p-value tell them.
     told_apart
         Whether an unseen target gets another answer than any other would; True for an observed contrast.
     """
@@ -73,7 +73,7 @@ class Answer:
     can_be_tested: np.ndarray = field(default_factory=lambda: np.array(True))
     null: NullShare | None = None
     q_value: np.ndarray | None = None
-    signs: SignLaw | None = None
+    lfsr: np.ndarray | None = None
     told_apart: bool = True
 
 
@@ -158,6 +158,8 @@ def rectified_answers(
         estimate = rectifier.estimate(of_names, known, recipe.interval, sets)
         n_effective = np.broadcast_to(rectifier.effective_references(sets), len(names))
         q_values = q_values_of(predictor, fitted.rule, names, estimate.effect)
+        law = fitted.sign_law
+        lfsr = np.array([]) if law is None else sign_rates(law, rectifier, estimate.effect, rectifier.tau**2, known)
         of_any = effect_of_any(rectifier, fitted.references)
         for i, name in enumerate(names):
             row = _row(estimate, i)
@@ -167,7 +169,7 @@ def rectified_answers(
                 rectifier.tau,
                 float(n_effective[i]),
                 q_value=q_values[i],
-                signs=fitted.sign_law,
+                lfsr=None if law is None else lfsr[i],
                 told_apart=is_told_apart(row, of_any),
             )
     warn_of_few(answers)

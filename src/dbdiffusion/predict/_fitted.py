@@ -87,7 +87,7 @@ def with_lists(predictor: Predictor, recipe: Recipe, rectifier: Rectifier, refer
         return Fitted(rectifier, references)
     halves = screen.halves.subset(rows)
     rule = discoveries_of(rectifier, references, screen.is_listable, halves, recipe.smallest_effect)
-    return Fitted(rectifier, references, rule, signs_of(rectifier, references, screen.is_listable, halves))
+    return Fitted(rectifier, references, rule, signs_of(rectifier, references, screen.is_listable))
 
 
 def effect_of_any(rectifier: Rectifier | HierarchicalRectifier, references: References) -> np.ndarray:

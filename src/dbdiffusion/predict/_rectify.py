@@ -20,6 +20,7 @@ from dbdiffusion.inference import (
     fit_rectifier,
     fit_sign_law,
     scores,
+    sign_rates,
     signs_of,
 )
 from dbdiffusion.predict._own import OwnTable
@@ -234,15 +235,16 @@ class _Tables:
     ) -> pd.DataFrame:
         """The table of some targets of a kind."""
         estimate = rectifier.estimate(self.of_names(names))
-        q_values, law = [np.full(self.seen.shape[1], np.nan)] * len(names), None
+        q_values = [np.full(self.seen.shape[1], np.nan)] * len(names)
         if len(used) >= MIN_REFERENCES and (halves is not None or not self.control_variance.any()):
             listable = np.ones(estimate.effect.shape, dtype=bool)
             of_used = None if halves is None else halves.subset(np.array(used))
             rule = discoveries_of(rectifier, references, listable[0], of_used)
-            law = fit_sign_law(signs_of(rectifier, references, listable[0], of_used))
             for i, name in enumerate(names):
                 listable[i, self._own_genes(name)] = False
             q_values = list(rule.q_values(scores(estimate.effect), listable))
+        law = fit_sign_law(signs_of(rectifier, references, np.ones(self.seen.shape[1], dtype=bool)))
+        lfsr = None if law is None else list(sign_rates(law, rectifier, estimate.effect, rectifier.tau**2))
         columns = {
             "lam": np.array(next(iter(rectifier.weights.values()))),
             "tau": rectifier.tau,
@@ -252,7 +254,7 @@ class _Tables:
         }
         unknown = np.full(estimate.effect.shape, np.nan)
         genes = self.seen.columns.to_numpy()
-        table = effects_table(names, genes, estimate, unknown, confidence, columns, q_values=q_values, signs=[law] * len(names))
+        table = effects_table(names, genes, estimate, unknown, confidence, columns, q_values=q_values, lfsr=lfsr)
         return table[list(COLUMNS)]
 
     def _is_predicted(self, name: str) -> bool:
