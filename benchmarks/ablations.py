@@ -16,53 +16,55 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
-from unittest import mock
 
 import numpy as np
 import pandas as pd
 import scvi
 import torch
+from _rectified import Rectified
 from _results import write
 from _screens import Screen, arguments, seeds_of, shuffled, simulated
 from scipy import stats
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
-from dbdiffusion.diffusion import Denoiser
+from dbdiffusion.diffusion import VELOCITY, Parametrisation
+from dbdiffusion.inference import fit_rectifier
 from dbdiffusion.metrics import effect_scores
-from dbdiffusion.model import OWN_PARTS, _latents, _training
-from dbdiffusion.predict import GenerationOptions, Generator
+from dbdiffusion.model import OWN_PARTS
+from dbdiffusion.predict import GENERATED, GenerationOptions, Recipe
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from torch import Tensor
 
 DEFAULT = "default"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What differs from the defaults; the last three share the trained model of the default."""
+    """What differs from the defaults; the last four share the trained model of the default."""
 
     model: dict = field(default_factory=dict)
+    vae: dict = field(default_factory=dict)
     train: dict = field(default_factory=dict)
-    steps: int = _training.DIFFUSION_STEPS
-    patched: str = ""
+    predicts: str = "velocity"
+    left_out: str = ""
     predict: dict = field(default_factory=dict)
     strategy: str = "auto"
     weight: float | None = None
+    has_generator: bool = True
 
     @property
     def needs_training(self) -> bool:
         """Whether the trained default will not do."""
-        return bool(self.model or self.train or self.patched or self.steps != _training.DIFFUSION_STEPS)
+        return bool(self.model or self.vae or self.train or self.left_out or self.predicts != "velocity")
+
+    @property
+    def has_own_vae(self) -> bool:
+        """Whether stage one differs too."""
+        return bool(self.vae) or "n_latent" in self.model
 
 
 def plan(**options: float) -> Variant:
@@ -83,13 +85,19 @@ FACTORS: dict[str, dict[str, Variant]] = {
     "condition dropout": {f"{d:g}": plan(condition_dropout=d) for d in (0.0, 0.05, 0.3)},
     "learning rate": {f"{lr:g}": plan(lr=lr) for lr in (5e-4, 5e-3)},
     "training": {
-        **{f"{n} steps": Variant(steps=n) for n in (250, 500, 2000)},
-        "500 steps of 1,024 cells": Variant(steps=500, train={"batch_size": 1024}),
+        **{f"{n} steps": plan(n_steps=n) for n in (250, 500, 2000)},
+        "500 steps of 1,024 cells": Variant(train={"batch_size": 1024, "plan_kwargs": {"n_steps": 500}}),
     },
-    "prediction type": {name: Variant(patched=name) for name in ("noise", "clean latent")},
-    "z_0": {"posterior mean": Variant(patched="posterior mean")},
-    "standardisation": {"none": Variant(patched="no standardisation")},
-    "linear part": {"inside the network": Variant(patched="no linear part")},
+    "training of the VAE": {
+        **{f"{share:g} of the epochs": Variant(vae={"share": share}) for share in (0.25, 0.5, 2.0)},
+        "half the steps of 128 cells": Variant(vae={"share": 0.25, "batch_size": 128}),
+        "half the steps of 512 cells": Variant(vae={"share": 1.0, "batch_size": 512}),
+        "half the epochs at rate 4e-3": Variant(vae={"share": 0.5, "plan_kwargs": {"lr": 4e-3}}),
+    },
+    "prediction type": {name: Variant(predicts=name) for name in ("noise", "clean latent")},
+    "z_0": {"posterior mean": plan(draws_latents=False)},
+    "standardisation": {"none": Variant(left_out="standardisation")},
+    "linear part": {"inside the network": Variant(left_out="linear part")},
     "guidance": {f"{s:g}": Variant(predict={"guidance_scale": s}) for s in (0.0, 0.5, 1.5, 2.5)},
     "solver and steps": {
         **{f"dpm++ {n}": Variant(predict={"n_steps": n}) for n in (5, 10, 25, 50)},
@@ -99,73 +107,31 @@ FACTORS: dict[str, dict[str, Variant]] = {
     },
     "strategy": {name: Variant(strategy=name) for name in ("cluster", "knn", "ridge", "mean")},
     "weight of the generated mean": {
-        "0, linear predictors stay": Variant(patched="no generator"),
+        "0, linear predictors stay": Variant(has_generator=False),
         **{f"{w:g}, no linear predictors": Variant(weight=w) for w in (0.0, 0.5, 1.0)},
     },
 }
 
 
-def patched(what: str) -> AbstractContextManager:
-    """Train and sample as if one step of the method were another."""
-    return PATCHES[what]() if what else nullcontext()
+def without(part: str, model: DBDiffusion, latents: np.ndarray) -> None:
+    """Leave one of the statistics out of the linear part that a training fitted."""
+    diffusion = model.module.diffusion
+    linear, scale, mean, shift = diffusion.linear, diffusion.scale, diffusion.mean, diffusion.null_shift
+    if part == "standardisation":
+        scale = torch.full_like(scale, 1 + 1e-6)  # exactly one would say that nothing was fitted
+    else:
+        linear, shift = torch.zeros_like(linear), torch.zeros_like(shift)
+        mean, scale = (torch.as_tensor(values) for values in (latents.mean(axis=0), latents.std(axis=0)))
+    diffusion.set_linear_part(mean, scale, linear, diffusion.origin.clone(), diffusion.condition_scale.clone(), shift)
 
 
-def without(part: str) -> AbstractContextManager:
-    """The linear part fitted, and then one of its statistics left out."""
-    fit = _latents.fit_linear_part
-
-    def changed(diffusion, latents, conditions, origin) -> None:
-        fit(diffusion, latents, conditions, origin)
-        if part == "standardisation":
-            diffusion.scale.fill_(1.0)
-        else:
-            mean, variance = latents.mean.mean(dim=0), latents.mean.var(dim=0) + (latents.sd**2).mean(dim=0)
-            nothing = torch.zeros_like(diffusion.null_shift)
-            linear, scale = torch.zeros_like(diffusion.linear), variance.sqrt()
-            diffusion.set_linear_part(mean, scale, linear, origin, diffusion.condition_scale.clone(), nothing)
-
-    return mock.patch("dbdiffusion.model._stages.fit_linear_part", changed)
-
-
-def of_posterior_means() -> AbstractContextManager:
-    def loss(plan, batch, condition_dropout):
-        mean, _, code = batch
-        return plan.diffusion.denoiser.loss(mean, plan.conditions[code], condition_dropout)
-
-    return mock.patch.object(_training.DiffusionPlan, "_loss", loss)
-
-
-def predicting(target: Callable[..., Tensor], clean: Callable[..., Tensor]) -> AbstractContextManager:
-    """A network that predicts something else than the velocity, and the clean latent that this means."""
-    return mock.patch.multiple(Denoiser, _target=staticmethod(target), _clean=staticmethod(clean))
-
-
-def without_generator() -> AbstractContextManager:
-    """A generated mean of zero, so that its weight means nothing and all else is tuned as ever."""
-
-    def nothing(generator: Generator, embeddings: np.ndarray, *_args: object) -> tuple[np.ndarray, np.ndarray]:
-        zero = np.zeros((len(embeddings), len(generator.screen.var_names)))
-        return zero, zero
-
-    return mock.patch.object(Generator, "effects", nothing)
-
-
-PATCHES: dict[str, Callable[[], AbstractContextManager]] = {
-    "posterior mean": of_posterior_means,
-    "no generator": without_generator,
-    "no standardisation": partial(without, "standardisation"),
-    "no linear part": partial(without, "linear part"),
-    "noise": partial(
-        predicting,
+PARAMETRISATIONS = {
+    "noise": Parametrisation(
         lambda z_0, noise, alpha, sigma: noise,
         # nearest to noise an error of the network would count up to 20,000 times; there the mean, zero, is the best guess
         lambda z_t, noise, alpha, sigma: torch.where(alpha < 0.1, 0.0, (z_t - sigma * noise) / alpha),
     ),
-    "clean latent": partial(
-        predicting,
-        lambda z_0, noise, alpha, sigma: z_0,
-        lambda z_t, z_0, alpha, sigma: z_0,
-    ),
+    "clean latent": Parametrisation(lambda z_0, noise, alpha, sigma: z_0, lambda z_t, z_0, alpha, sigma: z_0),
 }
 
 
@@ -173,18 +139,33 @@ def trained(
     screen: Screen, held_out: list[str], seed: int, variant: Variant, epochs: int | None, vae: DBDiffusion | None
 ) -> DBDiffusion:
     """A model of the variant; unless it changes stage one, that of the default is taken as it is."""
-    if vae is None or "n_latent" in variant.model:
+    if vae is None or variant.has_own_vae:
         rest, _ = hold_out(screen.train, held_out)
         scvi.settings.seed = seed
         DBDiffusion.setup_anndata(rest, **screen.setup)
         model = DBDiffusion(rest, **variant.model)
-        model.train_vae(max_epochs=epochs, enable_progress_bar=False)
+        model.train_vae(enable_progress_bar=False, **vae_options(variant, rest.n_obs, epochs))
     else:
-        model = with_stage_one_of(vae, variant.model) if variant.model else vae
+        model = with_stage_one_of(vae, variant.model)
     scvi.settings.seed = seed
-    with mock.patch.object(_training, "DIFFUSION_STEPS", variant.steps):
+    model.module.diffusion.use_parametrisation({"velocity": VELOCITY, **PARAMETRISATIONS}[variant.predicts])
+    if variant.left_out:
+        model.train_diffusion(max_epochs=1, enable_progress_bar=False)  # fits the linear part
+        without(variant.left_out, model, model.get_latent_representation())
+        scvi.settings.seed = seed
+        model.train_diffusion(max_epochs=epochs, enable_progress_bar=False, warm_start=True)
+    else:
         model.train_diffusion(max_epochs=epochs, enable_progress_bar=False, **variant.train)
     return model
+
+
+def vae_options(variant: Variant, n_cells: int, epochs: int | None) -> dict:
+    """Arguments of stage one: a share of the default's number of epochs, or so many as are asked for."""
+    options = dict(variant.vae)
+    share = options.pop("share", None)
+    if epochs is None and share is not None:
+        epochs = max(1, round(share * float(np.clip(2000 * 256 / (0.9 * n_cells), 10, 400))))
+    return {"max_epochs": epochs, **options}
 
 
 def with_stage_one_of(vae: DBDiffusion, options: dict) -> DBDiffusion:
@@ -209,8 +190,12 @@ def score(model: DBDiffusion, screen: Screen, held_out: list[str], variant: Vari
         "own": predictor.generator.effects(space.effects.to_embedding(truth), space.control, 512, options)[0],
         "mean": np.repeat(observed.mean(axis=0)[None], len(held_out), axis=0),
     }
-    table = model.predict_effects(held_out, seed=seed, lam=variant.weight, **variant.predict)
-    predictions["rectified"] = table["effect"].to_numpy().reshape(truth.shape)
+    rectified = Rectified(predictor, held_out, Recipe(options))
+    counted = {
+        name: values for name, values in rectified.references.predicted.items() if variant.has_generator or name != GENERATED
+    }
+    estimate, weight = rectified.estimate(lambda references: fit_rectifier(references.with_predicted(counted), variant.weight))
+    predictions["rectified"] = estimate.effect
     own = np.stack([screen.reference.columns == name for name in held_out])
     significant = np.abs(truth) > 0.1
     scores = {
@@ -223,7 +208,7 @@ def score(model: DBDiffusion, screen: Screen, held_out: list[str], variant: Vari
         "pearson generated": float(np.nanmean(scores["generated"]["pearson_mean"])),
         "pearson rectified": float(np.nanmean(scores["rectified"]["pearson_mean"])),
         "own": float(np.nanmean(scores["own"]["pearson"])),
-        "lam": float(table["lam"].mean()),
+        "lam": weight,
         "predict_seconds": time.perf_counter() - start,
     }
 
@@ -241,11 +226,10 @@ def trials(screen: Screen, held_out: list[str], seed: int, options: argparse.Nam
     default = trained(screen, held_out, seed, Variant(), epochs, None)
     note(DEFAULT, DEFAULT, default, Variant(), 0.0)
     chosen = [(f, level, v) for f in options.factors if f != DEFAULT for level, v in FACTORS[f].items()]
-    for factor, level, variant in sorted(chosen, key=lambda item: item[2].needs_training):  # retraining changes the default
+    for factor, level, variant in chosen:
         start = time.perf_counter()
-        with patched(variant.patched):
-            model = trained(screen, held_out, seed, variant, epochs, default) if variant.needs_training else default
-            note(factor, level, model, variant, time.perf_counter() - start)
+        model = trained(screen, held_out, seed, variant, epochs, default) if variant.needs_training else default
+        note(factor, level, model, variant, time.perf_counter() - start)
     return rows
 
 

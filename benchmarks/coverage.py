@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 WAYS = {
     "default": {},
     "hierarchical": {"method": "hierarchical"},
-    "mean": {"lam": 0.0, "reference_set": "all"},  # of the measured perturbations
+    "mean": {"lam": 0.0},  # of the measured perturbations
     "lam0": {"lam": 0.0},  # the same, but the reference set may be those that resemble the target
     "lam1": {"lam": 1.0},  # plain prediction-powered inference with the generated mean
     "k_fold": {"cross_fitting": "k_fold"},

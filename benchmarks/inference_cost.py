@@ -38,23 +38,19 @@ def main() -> None:
 
     signal = draw()
     predicted = {"generated": signal + draw(), "ridge": signal + draw(), "knn": draw()}
-    weights = rng.random((shape[0], shape[0]), dtype=np.float32)
-    np.fill_diagonal(weights, 0)
     references = References(
         effect=signal + draw(),
         variance=np.full(shape, 0.1, np.float32),
         control_variance=np.full(shape[1], 0.01, np.float32),
         predicted=predicted,
         own_genes=tuple(np.array([i % shape[1]]) for i in range(shape[0])),
-        sets={"all": None, "neighbours": weights / weights.sum(axis=1, keepdims=True)},
     )
     before = peak_gigabytes()
     start = time.perf_counter()
     rectifier = fit_rectifier(references)
     fitted = time.perf_counter()
     targets = {name: values[:N_TARGETS] for name, values in predicted.items()}
-    sets = {"all": None, "neighbours": references.sets["neighbours"][:N_TARGETS]}
-    estimate = rectifier.estimate(targets, sets=sets)
+    estimate = rectifier.estimate(targets)
     estimate.interval(), estimate.p_value()
     row = {
         "n_references": shape[0], "n_genes": shape[1], "n_targets": len(estimate.effect), "seconds_fit": fitted - start,

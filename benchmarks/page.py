@@ -182,7 +182,7 @@ HEAD = """# Benchmarks
 
 Written by `python benchmarks/page.py` from `benchmarks/results/`. The commands are at the head of each script.
 
-The first three sections are of the present code, in which references are treated like the target (see [the method](method.md)).
+The first three sections are of the code in which references are treated like the target (see [the method](method/index.md)).
 The others were measured before that change and wait to be measured again; what they say of measured perturbations, of cells,
 costs and sizes does not depend on it.
 

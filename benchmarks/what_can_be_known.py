@@ -12,8 +12,6 @@ The other rows are those of `against_baselines.py` for the same perturbations; `
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,60 +19,30 @@ import pandas as pd
 from _results import RESULTS, get, write
 from _screens import folds_of, screen_arguments, seeds_of, simulated
 
-from dbdiffusion import simulate_screen
 from dbdiffusion.metrics import mean_squared_error, pearson
-from dbdiffusion.simulate._modules import LOG_STRENGTH_SD, Effects, mixed_shift
-from dbdiffusion.simulate._simulation import Simulation, draw_simulation
-from dbdiffusion.simulate._truth import population_effects as effects_in
+from dbdiffusion.simulate import knowable_effects
 
 if TYPE_CHECKING:
     import argparse
 
 STORED = ("mean", "own_module", "dbdiffusion", "oracle")
-STRENGTH_NODES, STRENGTH_WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 KEYS = ["screen", "seed", "target"]
-
-
-def simulation_of(alignment: float, n_perturbations: int, seed: int, **changes: int) -> tuple[Simulation, float]:
-    """What :func:`simulate_screen` draws for a seed, and the effect size."""
-    defaults = {name: one.default for name, one in inspect.signature(simulate_screen).parameters.items()}
-    options = defaults | changes | {"n_perturbations": n_perturbations, "alignment": alignment}
-    del options["seed"]
-    return draw_simulation(np.random.default_rng(seed), **options), options["effect_size"]
-
-
-def population_effects(simulation: Simulation, activity: np.ndarray) -> np.ndarray:
-    """Of shifts of the module activities (n, M), no gene shifted on its own: (n, G)."""
-    no_genes = np.zeros((len(activity), len(simulation.mechanism.var)))
-    others = replace(simulation, mechanism=replace(simulation.mechanism, effects=Effects(activity, no_genes)))
-    return effects_in(others, np.random.default_rng(0))  # of the states that it integrates over
-
-
-def knowable(simulation: Simulation, alignment: float, effect_size: float) -> np.ndarray:
-    """Mean effect of a knock-out in each module (M, G) over the unrelated module and the strength."""
-    regulation = simulation.mechanism.genome.regulation
-    unrelated = regulation if alignment < 1 else regulation[:1]  # without weight one stands for all
-    mixed = mixed_shift(regulation[:, None], unrelated, alignment)
-    strength = effect_size * np.exp(LOG_STRENGTH_SD * STRENGTH_NODES)
-    activity = strength[:, None, None, None] * mixed
-    effects = population_effects(simulation, activity.reshape(-1, len(regulation))).reshape(*activity.shape[:3], -1)
-    return np.average(effects.mean(axis=2), axis=0, weights=STRENGTH_WEIGHTS)
 
 
 def rows_of(alignment: float, n_perturbations: int, seed: int, options: argparse.Namespace) -> list[dict]:
     changes = {"n_genes": 150} if options.quick else {}
     screen = simulated(alignment, n_perturbations, seed, **changes)
-    simulation, effect_size = simulation_of(alignment, n_perturbations, seed, **changes)
-    modules, truth = simulation.mechanism, screen.reference.to_numpy()
+    truth = screen.reference.to_numpy()
+    drawn = {"seed": seed, "alignment": alignment, "n_perturbations": n_perturbations, **changes}
     predicted = {
-        "knowable": knowable(simulation, alignment, effect_size)[modules.genome.module[modules.targets]],
-        "all but genes": population_effects(simulation, modules.effects.activity),
+        what: knowable_effects(told_the_draws=told, **drawn).loc[screen.reference.index, screen.reference.columns].to_numpy()
+        for what, told in {"knowable": False, "all but genes": True}.items()
     }
     rows = []
     for names in folds_of(screen, options, seed):
         chosen = screen.reference.index.get_indexer(names)
         of_all = np.delete(truth, chosen, axis=0).mean(axis=0)
-        own = np.arange(truth.shape[1]) == modules.targets[chosen, None]
+        own = np.stack([screen.reference.columns == name for name in names])
         reference = np.where(own, np.nan, truth[chosen])
         for method, effect in predicted.items():
             errors = mean_squared_error(effect[chosen], reference)

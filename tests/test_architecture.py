@@ -140,16 +140,18 @@ def test_no_two_files_of_the_statistical_rooms_share_a_name():
     assert sorted(names) == sorted(set(names))
 
 
-TAKES_THE_PACKAGE_APART = {"ablations.py", "what_can_be_known.py"}  # until what they change are options
-
-
 def test_benchmarks_import_nothing_private():
     for file in (SOURCE.parents[1] / "benchmarks").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "dbdiffusion":
                 names = [*node.module.split("."), *(alias.name for alias in node.names)]
                 is_private = any(name.startswith("_") for name in names)
-                assert not is_private or file.name in TAKES_THE_PACKAGE_APART, f"{file.name} imports {names}"
+                assert not is_private, f"{file.name} imports {names}"
+
+
+def test_benchmarks_change_the_package_by_its_options():
+    for file in (SOURCE.parents[1] / "benchmarks").glob("*.py"):
+        assert "mock" not in file.read_text(), file.name
 
 
 def test_tests_mirror_the_source():

@@ -29,9 +29,9 @@ def tiny_screen(**changes):
     return simulate_screen(**{**options, **changes})
 
 
-def screen_in_two_contexts():
+def screen_in_two_contexts(**changes):
     """The same perturbations twice; late, the genes are dealt out anew, so that effects differ."""
-    first, second = tiny_screen(seed=1), tiny_screen(seed=1)
+    first, second = tiny_screen(**changes), tiny_screen(**changes)
     order = np.random.default_rng(5).permutation(first.n_vars)
     second.X = second.X[:, order]
     second.obs_names = second.obs_names + "late"
@@ -110,5 +110,5 @@ def screen_of_effects(names, effect, genes, separator="+"):
         vectors=genes.vectors,
         library=np.ones(5),
         depth_per_library=1.0,
-        context={},
+        covariates={},
     )

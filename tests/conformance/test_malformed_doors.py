@@ -254,7 +254,7 @@ SIZES_OF_MODELS = ["n_hidden", "n_latent", "n_layers", "n_embedding", "n_diffusi
 WORDS_OF_MODELS = ["dropout_rate", "gene_likelihood", "latent_distribution", "dispersion"]
 TRAINING = ["max_epochs", "batch_size", "plan_kwargs", "train_size", "validation_size", "accelerator", "devices"]
 GENERATION = ["n_cells", "guidance_scale", "n_steps", "sampler", "batch", "seed", "context", "covariates"]
-INFERENCE = ["method", "confidence", "interval", "cross_fitting", "reference_set", "lam", "shrink", "fdr", "lfc_threshold"]
+INFERENCE = ["method", "confidence", "interval", "cross_fitting", "lam", "shrink", "fdr", "lfc_threshold"]
 
 
 def of_job(_model, options):
@@ -282,7 +282,7 @@ QUESTIONS = {
     ),
     "calibration": (
         lambda model, options: model.calibration(**{"n_cells": 4, **options}),
-        ["levels", "cross_fitting", "reference_set", "n_cells", "seed"],
+        ["levels", "cross_fitting", "n_cells", "seed"],
     ),
     "null_calibration": (
         lambda model, options: model.null_calibration(**{"n_splits": 2, **options}),

@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
+import pytest
 from tiny import observed_effects
 
 from dbdiffusion.embedding import fit_space, neighbour_coherence
+from dbdiffusion.embedding._coherence import kernel_weights
 from dbdiffusion.screen import GeneSpace
 
 G, R, E, P = 60, 4, 6, 24
@@ -42,3 +44,11 @@ def test_scale_of_effects_and_of_vectors_says_nothing():
     effect, vectors = two_groups()
     plain, scaled = (neighbour_coherence(space_of(*both), GENES[P:]) for both in ((effect, vectors), (3 * effect, 2 * vectors)))
     np.testing.assert_allclose(plain, scaled, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_effective", [2.0, 5.0, 9.0])
+def test_kernel_has_the_effective_number_asked_for(n_effective):
+    similarity = np.random.default_rng(2).uniform(-1, 1, (6, 15))
+    weights = kernel_weights(similarity, n_effective)
+    np.testing.assert_allclose(1 / (weights**2).sum(axis=1), n_effective, rtol=1e-3)
+    assert all((np.argsort(w) == np.argsort(s)).all() for w, s in zip(weights, similarity, strict=True))

@@ -63,7 +63,7 @@ def test_left_out_evidence_is_the_error_against_the_truth_in_expectation(share, 
     told, true = np.zeros(3), np.zeros(3)
     for seed in range(25):
         references, truth = simulated(np.random.default_rng(seed), share=share, error=error)
-        rectifier = fit_rectifier(references, shape="moderated")
+        rectifier = fit_rectifier(references)
         evidence = left_out_evidence(rectifier, references)
         mean_of_others = (references.effect.sum(axis=0) - references.effect) / (K - 1)
         told += [evidence.prediction.sum(), evidence.mean.sum(), evidence.zero.sum()]

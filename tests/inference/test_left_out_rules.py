@@ -8,11 +8,11 @@ from dbdiffusion.inference import References, fit_rectifier, left_out_rules
 K, G, T = 25, 23, 7
 
 
-def references(rng, sets=None):
+def references(rng, **more):
     truth = rng.standard_normal((K, G)) * np.linspace(0.2, 2, G)
     predicted = {"good": truth + rng.standard_normal(truth.shape), "bad": rng.standard_normal(truth.shape)}
     observed = truth + 0.2 * rng.standard_normal(truth.shape)
-    return References(observed, np.full(truth.shape, 0.04), np.full(G, 0.01), predicted, **(sets or {}))
+    return References(observed, np.full(truth.shape, 0.04), np.full(G, 0.01), predicted, **more)
 
 
 @pytest.mark.parametrize("lam", [None, 0.0, 0.7])
@@ -31,21 +31,18 @@ def test_a_rule_without_a_reference_is_refitting_without_it(lam):
     assert np.allclose(each[:, 4], refitted, rtol=0.02, atol=0.02 * np.abs(refitted).max())
 
 
-@pytest.mark.parametrize("with_sets", [False, True])
-def test_a_reference_without_itself_is_its_left_out_prediction(with_sets):
+def test_a_reference_without_itself_is_its_left_out_prediction():
     rng = np.random.default_rng(10)
-    weights = rng.random((K, K)) * (1 - np.eye(K))
-    sets = {"sets": {"neighbours": weights / weights.sum(axis=1, keepdims=True)}} if with_sets else {}
-    refs, w = references(rng, sets), rng.standard_normal(G)
+    refs, w = references(rng), rng.standard_normal(G)
     rectifier = fit_rectifier(refs)
     rules = left_out_rules(rectifier, refs)
-    assert np.allclose(np.diag(rules.along(w, refs.predicted, refs.sets)), rectifier.loo_predicted @ w)
+    assert np.allclose(np.diag(rules.along(w, refs.predicted)), rectifier.loo_predicted @ w)
 
 
 def test_only_references_that_tell_the_spread_count():
     rng = np.random.default_rng(11)
     placed = np.arange(K) < 15
-    refs = references(rng, {"placed": placed})
+    refs = references(rng, placed=placed)
     rules = left_out_rules(fit_rectifier(refs), refs)
     assert rules.rows.tolist() == np.flatnonzero(placed).tolist()
     assert rules.along(np.ones(G), refs.predicted).shape == (K, 15)

@@ -127,7 +127,7 @@ def test_weight_falls_as_predictions_get_worse(rng):
     weights = []
     for error in (0.1, 0.5, 1.0, 2.0, 5.0):
         references, _ = make_references(np.random.default_rng(1), error=error)
-        weights.append(fit_rectifier(references, shape="moderated").weights["model"])
+        weights.append(fit_rectifier(references).weights["model"])
     assert (np.diff(weights) < 0).all()
     assert weights[0] > 0.9
     assert weights[-1] < 0.15
@@ -138,7 +138,7 @@ def test_pure_noise_is_shrunk_to_nothing(rng):
     for _ in range(20):
         noise = 0.3 * rng.standard_normal((K + T, G))
         references = References(noise[T:], np.full((K, G), 0.09), np.zeros(G), {"model": rng.standard_normal((K, G))})
-        rectifier = fit_rectifier(references, shape="moderated")
+        rectifier = fit_rectifier(references)
         effect = rectifier.estimate({"model": rng.standard_normal((T, G))}).effect
         rhos.append(rectifier.rho)
         ratios.append(((noise[:T] - effect) ** 2).sum() / (noise[:T] ** 2).sum())
@@ -216,9 +216,9 @@ def test_order_of_the_references_does_not_matter(rng, sharing):
         {"model": references.predicted["model"][order]},
         tuple(own[i] for i in order),
     )
-    first, second = (outcome(fit_rectifier(r, shape="moderated"), {"model": target}) for r in (references, permuted))
-    for one, other in zip(first, second, strict=True):
-        np.testing.assert_allclose(other, one, rtol=1e-6)
+    first, second = (outcome(fit_rectifier(r), {"model": target}) for r in (references, permuted))
+    for one, other in zip(first, second, strict=True):  # the likelihood of the error law looks at some of the errors
+        np.testing.assert_allclose(other, one, rtol=1e-4)
 
 
 def test_scale_is_equivariant(rng):
@@ -246,7 +246,7 @@ def test_own_genes_do_not_influence(rng, sharing):
         wild.effect[i, genes] = -99.0
         wild.predicted["model"][i, genes] = 77.0
     target = {"model": rng.standard_normal((T, G))}
-    tame_outcome, wild_outcome = (outcome(fit_rectifier(r, shape="moderated"), target) for r in (references, wild))
+    tame_outcome, wild_outcome = (outcome(fit_rectifier(r), target) for r in (references, wild))
     for one, other in zip(tame_outcome, wild_outcome, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-6)
 
@@ -317,27 +317,22 @@ def test_tuning_beats_every_fixed_choice_on_average(rng):
             {"model": references.predicted["model"][T:]},
         )
         for name, options in choices.items():
-            effect = (
-                fit_rectifier(fitted, shape="moderated", **options)
-                .estimate({"model": references.predicted["model"][:T]})
-                .effect
-            )
+            effect = fit_rectifier(fitted, **options).estimate({"model": references.predicted["model"][:T]}).effect
             errors[name] += ((effect - truth[:T]) ** 2).mean()
     assert errors["tuned"] == min(errors.values())
 
 
-@pytest.mark.parametrize(("shape", "n_screens"), [("fitted", 50), ("moderated", 200)])
-def test_intervals_cover_new_perturbations(shape, n_screens):
+def test_intervals_cover_new_perturbations():
     rng = np.random.default_rng(1)
     g, covered = 11, []
     tau = np.exp(0.4 * rng.standard_normal(g))
-    for _ in range(n_screens):
+    for _ in range(50):
         common, e_0 = rng.standard_normal(g), 0.2 * rng.standard_normal(g)
         signal = rng.standard_normal((K + T, g))
         truth = common + signal + tau * rng.standard_t(6, (K + T, g))
         seen = truth[T:] + 0.4 * rng.standard_normal((K, g)) - e_0
         references = References(seen, np.full((K, g), 0.16), np.full(g, 0.04), {"model": signal[T:]})
-        low, high = fit_rectifier(references, shape=shape).estimate({"model": signal[:T]}).interval(0.95)
+        low, high = fit_rectifier(references).estimate({"model": signal[:T]}).interval(0.95)
         covered.append(((low < truth[:T]) & (truth[:T] < high)).mean())
     assert 0.92 < np.mean(covered) < 0.98
 

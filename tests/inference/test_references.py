@@ -1,7 +1,7 @@
 import numpy as np
 
 from dbdiffusion.inference import References
-from dbdiffusion.inference._references import effective_number, mean_of_others
+from dbdiffusion.inference._references import mean_of_others
 
 K, G, Q = 7, 11, 2
 
@@ -9,15 +9,7 @@ K, G, Q = 7, 11, 2
 def test_mean_of_others_leaves_oneself_out():
     values = np.random.default_rng(0).standard_normal((Q, K, G))
     expected = np.stack([np.delete(values, i, axis=1).mean(axis=1) for i in range(K)], axis=1)
-    np.testing.assert_allclose(mean_of_others(values, None), expected)
-    alike = (np.ones((K, K)) - np.eye(K)) / (K - 1)
-    np.testing.assert_allclose(mean_of_others(values, alike), expected)
-
-
-def test_effective_number_counts_equal_weights():
-    weights = np.zeros((2, K))
-    weights[0, :4], weights[1, 2] = 0.25, 1
-    np.testing.assert_allclose(effective_number(weights), [4, 1])
+    np.testing.assert_allclose(mean_of_others(values), expected)
 
 
 def test_own_genes_are_filled_with_the_mean_of_the_others():

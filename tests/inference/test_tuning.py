@@ -60,17 +60,6 @@ def test_errors_do_not_depend_on_chunks_of_genes(references, monkeypatch):
     np.testing.assert_allclose(Tuning(references).leave_one_out_errors(), whole)
 
 
-def test_a_reference_set_is_taken_where_it_clearly_helps_and_only_there():
-    rng = np.random.default_rng(3)
-    group = np.repeat([0, 1, 2], 8)
-    same = (group[:, None] == group) & ~np.eye(24, dtype=bool)
-    for size, expected in ((2.0, "cluster"), (0.0, "all")):
-        truth = size * rng.standard_normal((3, G))[group] + 0.3 * rng.standard_normal((24, G))
-        references = References(truth, np.zeros((24, G)), np.zeros(G), {"useless": 0 * truth})
-        references = replace(references, sets={"all": None, "cluster": same / same.sum(axis=1, keepdims=True)})
-        assert Tuning(references).choose().reference_set == expected
-
-
 def test_a_predictor_without_the_controls_error_is_not_passed_over_for_one_that_shares_it():
     rng = np.random.default_rng(0)
     n, genes, size = 30, 400, 0.6  # of the control's error, against effects of unit variance
@@ -86,17 +75,3 @@ def test_a_predictor_without_the_controls_error_is_not_passed_over_for_one_that_
     blind, informed = np.mean(weights, axis=0)
     np.testing.assert_allclose(informed, best, atol=0.02)
     assert blind[0] < best[0] - 0.05
-
-
-@pytest.mark.parametrize("most", [0.1, 0.5, 5.0])
-def test_a_bounded_weight_leaves_the_others_the_best_choice(references, most):
-    bounded = replace(references, most_weight={"good": most})
-    tuned = Tuning(bounded).choose()
-    free = Tuning(references).choose()
-    assert tuned.weight[0] <= most
-    if free.weight[0] <= most:
-        np.testing.assert_array_equal(tuned.weight, free.weight)
-    rng = np.random.default_rng(1)
-    for _ in range(50):
-        weight = np.array([rng.uniform(0, min(most, 2)), rng.uniform(0, 0.5)])
-        assert tuned.risk <= risk(references, tuned, np.round(rng.uniform(), 1), weight) + 1e-6

@@ -204,9 +204,9 @@ def test_rectify_gives_the_numbers_of_the_model_for_the_same_inputs(trained, uns
     recipe_names = [name for name in wide if name != "observed"]
     from dbdiffusion.predict import GenerationOptions, Recipe, predictions, references_of
 
-    predictor, recipe = trained.predictor(), Recipe(GenerationOptions(seed=0), reference_set="all", **FEW)
+    predictor, recipe = trained.predictor(), Recipe(GenerationOptions(seed=0), **FEW)
     pool = predictor.references(recipe)
-    references = references_of(predictor, pool, np.arange(len(names)), "all")
+    references = references_of(predictor, pool, np.arange(len(names)))
     of_targets = predictions(predictor, predictor.generator, [(predictor.space, unseen)], recipe)[0]
     genes = list(screen.var_names)
     tables = {
@@ -221,9 +221,8 @@ def test_rectify_gives_the_numbers_of_the_model_for_the_same_inputs(trained, uns
         halves=screen.halves,
         control_norm_cv=references.control_norm_cv,
         control_share=references.control_share,
-        most_weight=references.most_weight,
     )
-    expected = trained.predict_effects(unseen, reference_set="all", **FEW)
+    expected = trained.predict_effects(unseen, **FEW)
     assert np.allclose(rectified["effect"], expected["effect"], atol=1e-6)
     assert rectified.attrs["weights"]["single"] == pytest.approx(expected.attrs["weights"]["single"])
 

@@ -11,8 +11,6 @@ WAYS = [
     {"method": "paper"},
     {"method": "hierarchical"},
     {"cross_fitting": "in_sample"},
-    {"reference_set": "cluster"},
-    {"reference_set": "neighbours"},
     {"lam": 1.0},
 ]
 
@@ -74,7 +72,7 @@ def test_interval_and_p_value_agree(trained, unseen):
 def test_weights_and_options_are_told(trained, unseen):
     attrs = trained.predict_effects(unseen).attrs
     assert "generated" in attrs["weights"]["single"]
-    assert set(attrs["rectifier_mean"]["single"]) == {"rho", "reference_set", "control_weight", "n_placed"}
+    assert set(attrs["rectifier_mean"]["single"]) == {"rho", "control_weight", "n_placed"}
     assert attrs["scale"].startswith("mean log1p CP10K")
 
 
@@ -104,7 +102,6 @@ def test_mean_interval_is_narrower(trained, unseen):
         ({"fdr": "some"}, "fdr"),
         ({"lfc_threshold": -1.0}, "threshold"),
         ({"n_cells": 1}, "n_cells"),
-        ({"reference_set": "friends"}, "reference_set"),
         ({"lam": -1.0}, "lam"),
         ({"targets": ["control"]}, "Control"),
         ({"targets": []}, "at least one"),

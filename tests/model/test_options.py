@@ -84,7 +84,7 @@ QUESTIONS_THAT_CANNOT_BE = [
     {"guidance_scale": None}, {"n_steps": 0}, {"n_steps": 1}, {"n_steps": 2.5}, {"n_steps": "a"}, {"n_steps": 10**6},
     {"seed": -1}, {"seed": 0.5}, {"seed": None}, {"lam": NAN}, {"lam": -1}, {"lam": INF}, {"lfc_threshold": NAN},
     {"lfc_threshold": -1}, {"fdr": "none"}, {"fdr": None}, {"shrink": "no"}, {"method": 3}, {"interval": ["mean"]},
-    {"sampler": None}, {"reference_set": "none"}, {"cross_fitting": None}, {"batch": "nowhere"}, {"covariates": 3},
+    {"sampler": None}, {"cross_fitting": None}, {"batch": "nowhere"}, {"covariates": 3},
 ]  # fmt: skip
 
 

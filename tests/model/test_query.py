@@ -74,7 +74,7 @@ def test_effects_of_the_reference_stay_and_an_unseen_one_is_rectified_by_more(re
     before, after = (m.predict_effects(name)["effect"] for m in (reference, model))
     assert np.allclose(before, after)
     gene = next(g for g in query_cells.var_names if g not in model.perturbation_names)
-    n_before, n_after = (m.predict_effects(gene, reference_set="all")["n_reference"].iloc[0] for m in (reference, model))
+    n_before, n_after = (m.predict_effects(gene)["n_reference"].iloc[0] for m in (reference, model))
     assert n_after == n_before + 2
 
 

@@ -21,7 +21,7 @@ def test_pool_is_control_cells():
     screen = reader(adata, batch_key="batch").read()
     control = (adata.obs["perturbation"] == "control").to_numpy()
     assert np.array_equal(screen.library, np.asarray(adata.X.sum(1)).ravel()[control])
-    assert np.array_equal(screen.context["batch"].ravel(), adata.obs["batch"].cat.codes[control])
+    assert np.array_equal(screen.covariates["batch"].ravel(), adata.obs["batch"].cat.codes[control])
 
 
 def test_effects_without_some_perturbations_are_those_of_a_screen_without_their_cells():

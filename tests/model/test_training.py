@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dbdiffusion.diffusion import LatentDiffusion
-from dbdiffusion.model._training import DiffusionPlan, _appended
+from dbdiffusion.model._training import DiffusionPlan, DiffusionRecipe, _appended
 
 D, E = 5, 3
 
@@ -19,7 +19,7 @@ def conditions():
 @pytest.mark.parametrize("n_steps", [3, 4, 9])
 def test_the_average_moves_as_far_in_few_large_steps_as_in_many(conditions, n_steps):
     diffusion = LatentDiffusion(D, E, n_hidden=8, n_blocks=1)
-    plan = DiffusionPlan(diffusion, conditions, max_steps=10, ema_decay=0.9)
+    plan = DiffusionPlan(diffusion, conditions, max_steps=10, recipe=DiffusionRecipe(ema_decay=0.9))
     with torch.no_grad():
         for start, end in zip(diffusion.averaged.parameters(), diffusion.denoiser.parameters(), strict=True):
             start.zero_()
@@ -60,10 +60,34 @@ def test_the_plan_knows_its_hook_and_its_parts(conditions):
     assert "conditions" in dict(plan.named_buffers())
 
 
-@pytest.mark.parametrize("dropout", [-0.1, 1.0])
-def test_condition_dropout_is_a_share(conditions, dropout):
-    with pytest.raises(ValueError, match="condition_dropout"):
-        DiffusionPlan(LatentDiffusion(D, E, 8, 1), conditions, 10, condition_dropout=dropout)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"condition_dropout": -0.1},
+        {"condition_dropout": 1.0},
+        {"lr": "fast"},
+        {"n_steps": 0},
+        {"n_warmup_steps": 0.5},
+        {"learning_rate": 1e-3},
+    ],
+)
+def test_a_recipe_names_the_option_that_cannot_be(options):
+    with pytest.raises((ValueError, TypeError), match=next(iter(options))):
+        DiffusionRecipe.of(options)
+
+
+def test_a_recipe_asks_for_steps_whatever_the_cells(conditions):
+    data = SimpleNamespace(n_train=70, batch_size=10)
+    assert [DiffusionRecipe(n_steps=n).epochs_for(data) for n in (1, 21, 700)] == [1, 3, 100]
+
+
+def test_means_are_trained_on_where_draws_are_not_asked_for(conditions):
+    batch = (torch.zeros(4, D), torch.full((4, D), 1e6), torch.zeros(4, dtype=torch.long))
+    losses = [
+        DiffusionPlan(LatentDiffusion(D, E, 8, 1), conditions, 10, DiffusionRecipe(draws_latents=draws))._loss(batch, 0.0)
+        for draws in (True, False)
+    ]
+    assert losses[0] > 1e3 > losses[1]
 
 
 def test_history_is_appended_under_a_prefix():

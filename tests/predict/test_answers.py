@@ -1,24 +1,21 @@
 import numpy as np
-import pytest
 
 from dbdiffusion.predict import GenerationOptions, Recipe
 from dbdiffusion.predict._answers import measured_answers, rectified_answers, shrunk_answers
 from dbdiffusion.predict._pool import predictions
 
 
-@pytest.mark.parametrize("reference_set", ["all", "neighbours"])
-def test_rectified_estimate_is_the_formula(trained, unseen, reference_set):
-    recipe = Recipe(GenerationOptions(), cross_fitting="k_fold", n_cells=64, reference_set=reference_set)
+def test_rectified_estimate_is_the_formula(trained, unseen):
+    recipe = Recipe(GenerationOptions(), cross_fitting="k_fold", n_cells=64)
     predictor = trained.predictor()
     answers, fits = rectified_answers(predictor, unseen, recipe)
     rectifier = fits["single"].rectifier
     predicted, _ = predictions(predictor, predictor.generator, [(predictor.space, unseen)], recipe)
     for row, name in enumerate(unseen):
         weighted = sum(weight * predicted[kind][row] for kind, weight in rectifier.weights.items())
-        if reference_set == "all":
-            assert np.allclose(answers[name].estimate.effect, weighted + rectifier.rho * rectifier.residual.mean(axis=0))
+        assert np.allclose(answers[name].estimate.effect, weighted + rectifier.rho * rectifier.residual.mean(axis=0))
         assert answers[name].lam == rectifier.weights["generated"]
-        assert answers[name].n_reference <= rectifier.n_reference
+        assert answers[name].n_reference == rectifier.n_reference
 
 
 def test_measured_answer_is_the_observed_contrast(trained):

@@ -71,7 +71,7 @@ def test_targets_placed_by_the_mean_are_said_to_be_alike():
     model.train(max_epochs=1, max_epochs_diffusion=1, **QUIET)
     unseen = [gene for gene in adata.var_names if gene not in model.perturbation_names][:2]
     with pytest.warns(NotToldApartWarning, match="2 of 2 unseen perturbations"):
-        table = model.predict_effects(unseen, reference_set="all", **QUICK)
+        table = model.predict_effects(unseen, **QUICK)
     assert table.attrs["told_apart"] == dict.fromkeys(unseen, False)
     assert set(table["status"]) == {"unseen"}
 

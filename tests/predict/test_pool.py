@@ -154,7 +154,7 @@ def test_parts_bring_their_own_noise_into_the_prediction_of_a_combination(paired
 def test_references_are_of_the_targets_kind():
     def of_kinds(is_combination):
         n = len(is_combination)
-        return ReferencePool(np.arange(n), (), {}, {}, np.array(is_combination, dtype=bool), np.ones(n, dtype=bool))
+        return ReferencePool(np.arange(n), (), {}, np.array(is_combination, dtype=bool), np.ones(n, dtype=bool))
 
     pool = of_kinds([0, 0, 0, 0, 1, 1, 1])
     assert pool.select(combination=True).tolist() == [4, 5, 6]
@@ -198,8 +198,8 @@ def test_where_some_are_placed_all_count_as_references(partly):
     references = references_of(partly.predictor(), pool, np.arange(14))
     np.testing.assert_array_equal(references.placed, placed)
     gene = next(gene for gene in partly.adata.var_names if gene not in partly.perturbation_names)
-    assert (partly.predict_effects(gene, n_cells=32, reference_set="all")["n_reference"] == 14).all()
-    baseline = partly.predict_effects(gene, n_cells=32, reference_set="all", lam=0.0)
+    assert (partly.predict_effects(gene, n_cells=32)["n_reference"] == 14).all()
+    baseline = partly.predict_effects(gene, n_cells=32, lam=0.0)
     np.testing.assert_allclose(baseline["effect"], _mean_without_own_genes(partly))
 
 

@@ -15,7 +15,7 @@ def test_equal_options_of_any_type_are_the_same_recipe():
 @pytest.mark.parametrize(
     "options",
     [
-        {"method": "best"}, {"cross_fitting": "none"}, {"interval": "credible"}, {"reference_set": "few"}, {"fdr": "by"},
+        {"method": "best"}, {"cross_fitting": "none"}, {"interval": "credible"}, {"fdr": "by"},
         {"n_cells": 1}, {"lam": -1}, {"confidence": 1.0}, {"lfc_threshold": -0.1}, {"shrink": "no"},
     ],
 )  # fmt: skip

@@ -47,7 +47,7 @@ def same(one, other):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     for name, values in one.observed.__dict__.items():
         np.testing.assert_array_equal(values, getattr(other.observed, name))
-    assert one.context.keys() == other.context.keys()
+    assert one.covariates.keys() == other.covariates.keys()
     assert (one.left_out is None) == (other.left_out is None)
     if one.left_out is not None:
         assert (one.left_out.folds, one.left_out.inner) == (other.left_out.folds, other.left_out.inner)

@@ -1,6 +1,6 @@
 """Latent diffusion: torch and diffusers only. Says z, t, condition; knows no perturbation, gene or cell type."""
 
-from dbdiffusion.diffusion._denoiser import Denoiser, GaussianDenoiser, noise_schedule
+from dbdiffusion.diffusion._denoiser import VELOCITY, Denoiser, GaussianDenoiser, Parametrisation, noise_schedule
 from dbdiffusion.diffusion._guidance import GuidedDenoiser
 from dbdiffusion.diffusion._latent import LatentDiffusion, draw_noise
 from dbdiffusion.diffusion._network import ResidualMLP
@@ -9,10 +9,12 @@ from dbdiffusion.diffusion._sampler import SAMPLERS, STOCHASTIC, check_sampler, 
 __all__ = [
     "SAMPLERS",
     "STOCHASTIC",
+    "VELOCITY",
     "Denoiser",
     "GaussianDenoiser",
     "GuidedDenoiser",
     "LatentDiffusion",
+    "Parametrisation",
     "ResidualMLP",
     "check_sampler",
     "draw_noise",

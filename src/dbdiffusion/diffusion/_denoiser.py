@@ -1,14 +1,15 @@
 r"""The denoiser: from a noisy latent to the expected clean one, E[z_0 | z_t, condition].
 
 Noising law (variance preserving): :math:`z_t = \alpha_t z_0 + \sigma_t \epsilon`, :math:`\alpha_t^2 + \sigma_t^2 = 1`.
-The network sees a latent of unit variance at every t and predicts :math:`v = \alpha_t \epsilon - \sigma_t z_0`, so the
-denoiser is :math:`\alpha_t z_t - \sigma_t v`; nobody outside this file hears of v. Times are the integer steps
+The network sees a latent of unit variance at every t and predicts the velocity :math:`v = \alpha_t \epsilon - \sigma_t z_0`,
+so the denoiser is :math:`\alpha_t z_t - \sigma_t v`. Times are the integer steps
 0 (nearly clean) ... T - 1 (nearly noise) of the schedule.
 """
 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from dbdiffusion.diffusion._network import ResidualMLP
 from dbdiffusion.diffusion._products import has_fast_bfloat16
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
 N_TRAIN_STEPS = 1000
@@ -45,6 +47,33 @@ def betas() -> tuple[float, ...]:
     with torch.device("cpu"):
         scheduler: Any = DDPMScheduler(N_TRAIN_STEPS, beta_schedule="squaredcos_cap_v2")
     return tuple(scheduler.betas.tolist())
+
+
+@dataclass(frozen=True)
+class Parametrisation:
+    """What the network learns to predict, and the clean latent that this means.
+
+    Parameters
+    ----------
+    target
+        Of clean latent, noise (B, D), alpha and sigma (B, 1) to what is learned (B, D).
+    clean
+        Of noisy latent, prediction (B, D), alpha and sigma (B, 1) to the clean latent (B, D).
+    """
+
+    target: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    clean: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def _velocity(z_0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return alpha * noise - sigma * z_0
+
+
+def _clean_of_velocity(z_t: Tensor, velocity: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return torch.addcmul(alpha * z_t, sigma, velocity, value=-1)
+
+
+VELOCITY = Parametrisation(_velocity, _clean_of_velocity)
 
 
 class Denoiser(nn.Module):
@@ -73,6 +102,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.network = ResidualMLP(n_latent, n_condition, n_hidden, n_blocks)
         self.in_bfloat16: bool | None = None
+        self.parametrisation = VELOCITY
         alpha, sigma = noise_schedule()
         self.register_buffer("alpha", alpha, persistent=False)
         self.register_buffer("sigma", sigma, persistent=False)
@@ -90,11 +120,11 @@ class Denoiser(nn.Module):
         """As :meth:`forward`, of a condition that :meth:`embed_condition` took to (B, H); None is the unconditional one."""
         alpha, sigma = self.alpha[t, None], self.sigma[t, None]
         with self._precision(z_t.device):
-            velocity = self.network(z_t, t / N_TRAIN_STEPS, self.network.null_condition if hidden is None else hidden)
-        return self._clean(z_t, velocity.float(), alpha, sigma)
+            predicted = self.network(z_t, t / N_TRAIN_STEPS, self.network.null_condition if hidden is None else hidden)
+        return self.parametrisation.clean(z_t, predicted.float(), alpha, sigma)
 
     def loss(self, z_0: Tensor, condition: Tensor, condition_dropout: float) -> Tensor:
-        """Squared error of the velocity at random times, mean over B and D (a scalar).
+        """Squared error of what is predicted (the velocity) at random times, mean over B and D (a scalar).
 
         A share ``condition_dropout`` of the cells is shown the null condition instead of its own. Times are
         stratified over the minibatch, which lowers the variance of the loss.
@@ -107,18 +137,8 @@ class Denoiser(nn.Module):
         dropped = torch.rand(n, 1, device=z_0.device) < condition_dropout
         with self._precision(z_0.device):
             hidden = self.network.embed_condition(condition, dropped)
-            velocity = self.network(alpha * z_0 + sigma * noise, t / N_TRAIN_STEPS, hidden).float()
-        return nn.functional.mse_loss(velocity, self._target(z_0, noise, alpha, sigma))
-
-    @staticmethod
-    def _target(z_0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """What the network learns to predict, the velocity (B, D)."""
-        return alpha * noise - sigma * z_0
-
-    @staticmethod
-    def _clean(z_t: Tensor, velocity: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """The clean latent (B, D) that a velocity means."""
-        return torch.addcmul(alpha * z_t, sigma, velocity, value=-1)
+            predicted = self.network(alpha * z_0 + sigma * noise, t / N_TRAIN_STEPS, hidden).float()
+        return nn.functional.mse_loss(predicted, self.parametrisation.target(z_0, noise, alpha, sigma))
 
     def computes_in_bfloat16(self, device: torch.device) -> bool:
         """Whether the network computes in bfloat16 on a device."""

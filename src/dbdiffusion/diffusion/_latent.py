@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from dbdiffusion.diffusion._denoiser import Denoiser
+from dbdiffusion.diffusion._denoiser import Denoiser, Parametrisation
 from dbdiffusion.diffusion._guidance import GuidedDenoiser
 from dbdiffusion.diffusion._sampler import STOCHASTIC, sample, steps_of
 
@@ -123,6 +123,10 @@ class LatentDiffusion(nn.Module):
     def use_bfloat16(self, choice: bool | None) -> None:
         """Whether the network computes in bfloat16; None (as at first) means where that is faster, see :class:`Denoiser`."""
         self.denoiser.in_bfloat16 = self.averaged.in_bfloat16 = choice
+
+    def use_parametrisation(self, choice: Parametrisation) -> None:
+        """What the network predicts, to be said before it is trained; :data:`VELOCITY` at first."""
+        self.denoiser.parametrisation = self.averaged.parametrisation = choice
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:

@@ -4,14 +4,12 @@ from dbdiffusion.embedding._coherence import neighbour_coherence
 from dbdiffusion.embedding._effect_space import EffectSpace, fit_effect_space
 from dbdiffusion.embedding._left_out import LeftOutSpaces, one_gene_space
 from dbdiffusion.embedding._nearest import nearest_measured, nearest_similarity
-from dbdiffusion.embedding._reference_sets import REFERENCE_SETS, reference_weights
 from dbdiffusion.embedding._select import score_strategies
 from dbdiffusion.embedding._space import ALL_STRATEGIES, PerturbationSpace, fit_space
 from dbdiffusion.embedding._suggest import facility_location
 
 __all__ = [
     "ALL_STRATEGIES",
-    "REFERENCE_SETS",
     "EffectSpace",
     "LeftOutSpaces",
     "PerturbationSpace",
@@ -22,6 +20,5 @@ __all__ = [
     "nearest_similarity",
     "neighbour_coherence",
     "one_gene_space",
-    "reference_weights",
     "score_strategies",
 ]

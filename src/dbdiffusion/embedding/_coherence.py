@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbdiffusion.embedding._reference_sets import kernel_weights
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dbdiffusion.embedding._space import PerturbationSpace
 
-N_NEIGHBOURS = 5.0  # effective; with eight or a quarter of the measured ones gene lists were shorter (docs/method.md)
+N_NEIGHBOURS = 5.0  # effective; with eight or a quarter of the measured ones gene lists were shorter
+N_BISECTIONS = 50
 LEAST = 0.01  # so that no score becomes zero
 
 
@@ -40,3 +39,40 @@ def neighbour_coherence(space: PerturbationSpace, names: Sequence[str]) -> np.nd
     own = (weights**2).sum(axis=1)
     together = ((weights @ unit) ** 2).sum(axis=1)
     return np.clip((together - own) / np.maximum(1 - own, 1e-12), LEAST, 1.0)
+
+
+def kernel_weights(similarity: np.ndarray, n_effective: float) -> np.ndarray:
+    """Weights exp(k * cosine) with k such that every row's effective number 1 / sum(w²) is as asked, or all it has.
+
+    Parameters
+    ----------
+    similarity
+        (T, K) cosines; NaN get no weight, a row of NaN is a row of zeros.
+    n_effective
+        Between 1 and K.
+
+    Examples
+    --------
+    >>> weights = kernel_weights(np.array([[0.9, 0.5, 0.1, -0.3, np.nan]]), n_effective=2.0)
+    >>> round(float(1 / (weights**2).sum()), 3)
+    2.0
+    """
+    unknown = np.isnan(similarity)
+    nearest = np.where(unknown, -1, similarity).max(axis=1, keepdims=True, initial=-1)
+    distance = np.where(unknown, np.inf, nearest - similarity)
+    low, high = np.zeros((len(similarity), 1)), np.full((len(similarity), 1), 1e4)
+    for _ in range(N_BISECTIONS):
+        middle = (low + high) / 2
+        weights = _normalised(_kernel(distance, middle))
+        too_many = 1 / np.maximum((weights**2).sum(axis=1, keepdims=True), 1e-300) > n_effective
+        low, high = np.where(too_many, middle, low), np.where(too_many, high, middle)
+    return _normalised(_kernel(distance, high))
+
+
+def _kernel(distance: np.ndarray, sharpness: np.ndarray) -> np.ndarray:
+    return np.where(np.isinf(distance), 0.0, np.exp(-sharpness * np.where(np.isinf(distance), 0.0, distance)))
+
+
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    total = weights.sum(axis=1, keepdims=True)
+    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)

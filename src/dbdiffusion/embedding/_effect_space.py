@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 MAX_EMBEDDING = 64
+LEAST_NOISE = 0.05  # of a gene, in medians over genes
 MAX_SVD_ROWS = 50  # of the shorter side; above it the Gram matrix is faster
 
 
@@ -68,7 +69,7 @@ def fit_effect_space(effect: np.ndarray, noise: np.ndarray, n_components: int) -
     (3, 11)
     """
     mean = effect.mean(axis=0)
-    gene_scale = np.sqrt(noise + 0.05 * np.median(noise[noise > 0]) if (noise > 0).any() else np.ones_like(noise))
+    gene_scale = np.sqrt(noise + LEAST_NOISE * np.median(noise[noise > 0]) if (noise > 0).any() else np.ones_like(noise))
     k = max(1, min(n_components, MAX_EMBEDDING, len(effect) - 1, effect.shape[1]))
     right = _right_singular_vectors((effect - mean) / gene_scale, k)
     signs = np.sign(right[np.arange(k), np.abs(right).argmax(axis=1)])

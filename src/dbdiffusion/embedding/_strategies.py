@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 UNCLUSTERED = -1
+NEAREST = 5
+SIMILARITY_OF_THE_MEAN = 0.2
+PENALTIES = np.logspace(-3, 3, 25)
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,11 @@ def mean(_known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarra
 def ridge(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarray:
     """Ridge regression from vectors to embeddings, penalty by generalised cross-validation."""
     scale = np.sqrt((known.vectors**2).sum(axis=1).mean()) or 1.0
-    model = RidgeCV(alphas=np.logspace(-3, 3, 25)).fit(known.vectors / scale, embedding)
+    model = RidgeCV(alphas=PENALTIES).fit(known.vectors / scale, embedding)
     return model.predict(target.vectors / scale).reshape(len(target.vectors), -1)
 
 
-def knn(known: Evidence, embedding: np.ndarray, target: Evidence, n_neighbors: int = 5) -> np.ndarray:
+def knn(known: Evidence, embedding: np.ndarray, target: Evidence, n_neighbors: int = NEAREST) -> np.ndarray:
     """Mean of the nearest measured perturbations, weighted by cosine similarity and shrunk towards the mean of all.
 
     The mean of all counts as a neighbour of similarity .2, so a target that resembles nobody gets the mean.
@@ -60,7 +63,7 @@ def knn(known: Evidence, embedding: np.ndarray, target: Evidence, n_neighbors: i
     similarity = np.clip(unit(target.vectors) @ unit(known.vectors).T, 0, None)
     floor = -np.sort(-similarity, axis=1)[:, min(n_neighbors, similarity.shape[1]) - 1 : min(n_neighbors, similarity.shape[1])]
     weight = np.where(similarity >= floor, similarity, 0.0)
-    prior = 0.2
+    prior = SIMILARITY_OF_THE_MEAN
     return (weight @ embedding + prior * embedding.mean(axis=0)) / (weight.sum(axis=1, keepdims=True) + prior)
 
 

@@ -30,7 +30,7 @@ from dbdiffusion.inference._projection import (
     project,
 )
 from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, fit_rectifier
-from dbdiffusion.inference._references import ALL, References, effective_number
+from dbdiffusion.inference._references import References
 from dbdiffusion.inference._shrinkage import Prior, shrunk_contrast, shrunk_null
 from dbdiffusion.inference._signs import SignLaw, Signs, fit_sign_law, sign_rates, signs_of
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
 
 __all__ = [
-    "ALL",
     "ALTERNATIVES",
     "FIRST",
     "MIN_REFERENCES",
@@ -66,7 +65,6 @@ __all__ = [
     "confidence_features",
     "control_spread",
     "discoveries_of",
-    "effective_number",
     "effects_table",
     "fit_confidence",
     "fit_discoveries",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from dbdiffusion.inference._moderation import VariancePrior
     from dbdiffusion.inference._references import References
 
+LEAST_SHARE = 0.1  # of that of all genes, which a gene of which nothing but noise is seen still has
+
 
 @dataclass(frozen=True)
 class KnownNoise:
@@ -64,7 +66,7 @@ def between_variance(mean_square: np.ndarray, known: KnownNoise, df: float, prio
     chance = 2 * (df / (df + prior.df)) ** 2 * (max(1 - overall - common, 0.0) ** 2 / df + common**2)
     kept = max(0.0, 1 - chance / max(seen, 1e-300))
     share = positive_mean(overall + kept * (share - overall), np.sqrt(kept * chance))
-    return np.maximum(share, 0.1 * overall) * spread
+    return np.maximum(share, LEAST_SHARE * overall) * spread
 
 
 def left_out_between(errors: np.ndarray, known: KnownNoise, prior: VariancePrior) -> np.ndarray:

@@ -205,7 +205,7 @@ def fit_confidence(
     if len(rows) < MIN_REFERENCES_FOR_CONFIDENCE or references.coherence is None:
         return None
     filled = references.without_own_genes()
-    effect = rectifier.estimate(filled.predicted, sets=filled.sets).effect  # as targets are predicted: no weight left out
+    effect = rectifier.estimate(filled.predicted).effect  # as targets are predicted: no weight left out
     features = confidence_features(effect, references.coherence, similarity)[rows]
     counted = ~references.is_own_gene[rows]
     predicted, observed = rectifier.loo_predicted[rows], references.effect[rows]

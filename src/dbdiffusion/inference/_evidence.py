@@ -108,15 +108,15 @@ def placebo_evidence(references: References) -> tuple[float, Evidence]:
     (True, True)
     """
     filled = references.without_own_genes()
-    centred = {name: values - mean_of_others(values, None) for name, values in filled.predicted.items()}
+    centred = {name: values - mean_of_others(values) for name, values in filled.predicted.items()}
     fit = left_out_fit(filled.with_predicted(centred))
-    return float(fit.weight.sum()), _evidence(filled, fit.predicted, fit.control_weight)
+    return float(fit.tuned.weight.sum()), _evidence(filled, fit.predicted, fit.control_weight)
 
 
 def _evidence(references: References, predicted: np.ndarray, control_weight: float) -> Evidence:
     effect = references.effect
     errors = [
         squared_errors(effect, values, references.variance, references.control_variance, weight)
-        for values, weight in ((predicted, control_weight), (mean_of_others(effect, None), 1.0), (np.zeros_like(effect), 0.0))
+        for values, weight in ((predicted, control_weight), (mean_of_others(effect), 1.0), (np.zeros_like(effect), 0.0))
     ]
     return Evidence(*errors)

@@ -29,8 +29,6 @@ from dbdiffusion.inference._rectifier import MIN_REFERENCES
 from dbdiffusion.inference._t_plus_normal import t_plus_normal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dbdiffusion.inference._references import References
 
 N_STEPS = 600
@@ -83,19 +81,12 @@ class HierarchicalRectifier:
         predicted: dict[str, np.ndarray],
         noise: np.ndarray | float = 0.0,
         interval: str = "prediction",
-        sets: Mapping[str, np.ndarray | None] | None = None,
     ) -> Estimate:
-        """Posterior predictive of T targets; parameters as in :meth:`Rectifier.estimate` (it has no reference sets)."""
-        del sets
+        """Posterior predictive of T targets; parameters as in :meth:`Rectifier.estimate`."""
         effect = self.offset + sum(w * predicted[name] for name, w in self.weights.items())
         between = self.tau**2 + self.kappa**2 * effect**2 if interval == "prediction" else np.zeros_like(effect)
         known = np.broadcast_to(self.offset_variance + self.control_variance + noise, effect.shape)
         return Estimate(effect, *t_plus_normal(between, known, self.df))
-
-    def effective_references(self, sets: Mapping[str, np.ndarray | None] | None = None) -> np.ndarray:
-        """K, (1,)."""
-        del sets
-        return np.array([float(self.n_reference)])
 
 
 class _Hierarchy(PyroModule):

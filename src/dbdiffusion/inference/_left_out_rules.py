@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbdiffusion.inference._references import ALL
 from dbdiffusion.inference._tuning import Tuning
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 class LeftOutRules:
     """K rules of prediction, each without one reference.
 
-    Weights, shrinkage, reference set and the rectifier's mean are those found without it; what the predictors say of targets
-    stays.
+    Weights, shrinkage and the rectifier's mean are those found without it; what the predictors say of targets stays.
 
     Parameters
     ----------
@@ -33,26 +31,18 @@ class LeftOutRules:
         Own genes filled.
     chosen
         (K,) weights without each.
-    slope
-        (K,) that multiplies them.
     """
 
     rectifier: Rectifier
     references: References
     chosen: tuple[Tuned, ...]
-    slope: np.ndarray
 
     @property
     def rows(self) -> np.ndarray:
         """Of the references whose errors tell how far a target may lie from its prediction."""
         return np.flatnonzero(self.rectifier.spread_from)
 
-    def along(
-        self,
-        direction: np.ndarray,
-        predicted: Mapping[str, np.ndarray],
-        sets: Mapping[str, np.ndarray | None] | None = None,
-    ) -> np.ndarray:
+    def along(self, direction: np.ndarray, predicted: Mapping[str, np.ndarray]) -> np.ndarray:
         """Targets along a direction (T, references that count), predicted without each of them.
 
         Parameters
@@ -61,8 +51,6 @@ class LeftOutRules:
             (G,) weights of the genes.
         predicted
             Predictor to (T, G), of the targets.
-        sets
-            As in :meth:`Rectifier.estimate`.
 
         Raises
         ------
@@ -79,11 +67,8 @@ class LeftOutRules:
         answer = np.empty((theirs.shape[1], len(self.rows)))
         for column, i in enumerate(self.rows):
             tuned = self.chosen[i]
-            weights = (sets or {ALL: None})[tuned.reference_set]
-            weights = np.ones((1, len(observed))) if weights is None else np.array(weights)
-            weights[:, i] = 0
-            mean = weights @ (observed - tuned.weight @ ours) / np.maximum(weights.sum(axis=1), 1e-300)
-            answer[:, column] = self.slope[i] * (tuned.weight @ theirs + tuned.rho * mean)
+            residual = np.delete(observed - tuned.weight @ ours, i)
+            answer[:, column] = tuned.weight @ theirs + tuned.rho * residual.mean()
         return answer
 
 
@@ -106,9 +91,4 @@ def left_out_rules(rectifier: Rectifier, references: References, lam: float | No
     (2, 20)
     """
     filled = references.without_own_genes()
-    tuning = Tuning(filled, lam)
-    raw = filled.effect - tuning.leave_one_out_errors()
-    square = np.einsum("kg,kg->k", raw, raw)
-    product = np.einsum("kg,kg->k", raw, rectifier.loo_predicted)
-    slope = np.divide(product, square, out=np.ones(len(square)), where=square > 0)
-    return LeftOutRules(rectifier, filled, tuning.chosen_without, slope)
+    return LeftOutRules(rectifier, filled, Tuning(filled, lam).chosen_without)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from dbdiffusion.inference._rectifier import MIN_REFERENCES_FOR_SHAPE
 from dbdiffusion.inference._signs import Signs, fit_sign_law, sign_rates
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def left_out_signs(signs: Signs) -> pd.DataFrame:
     Parameters
     ----------
     signs
-        Of the references, see :func:`signs_of`; fewer than ten others tell no law.
+        Of the references, see :func:`signs_of`; fewer than ten tell no law.
 
     Returns
     -------
@@ -94,9 +95,11 @@ def left_out_lfsr(rectifier: Rectifier, signs: Signs) -> np.ndarray:
 def _of_others(signs: Signs) -> Iterator[tuple[np.ndarray, SignLaw]]:
     """A fifth of the references, and the law that the others tell."""
     reference = np.unique(signs.reference)
+    if len(reference) < MIN_REFERENCES_FOR_SHAPE:
+        return
     for group in range(N_GROUPS):
         members = reference[group::N_GROUPS]
-        law = fit_sign_law(signs.subset(~np.isin(signs.reference, members)))
+        law = fit_sign_law(signs.subset(~np.isin(signs.reference, members)), least=1)
         if law is not None:
             yield members, law
 

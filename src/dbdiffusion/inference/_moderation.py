@@ -11,6 +11,7 @@ from dbdiffusion.inference._t_plus_normal import scale_mixture
 
 N_QUANTILES = 20
 STEP = 1e-5  # of the logarithm of the degrees of freedom, for the slope
+VARYING = 0.1  # of the mean variance: genes of less have no errors to speak of
 MIN_DF, MAX_DF = 1.0, 100.0  # of the error law; with few references a bound of two was reached and intervals were too short
 
 
@@ -184,7 +185,7 @@ def those_that_vary(between: np.ndarray, noise: np.ndarray, at_most: int) -> np.
     array([0, 3])
     """
     total = between + noise
-    usable = np.flatnonzero((between > 0) & (total > 0.1 * total.mean()))
+    usable = np.flatnonzero((between > 0) & (total > VARYING * total.mean()))
     return usable[:: max(1, len(usable) // at_most)]
 
 

@@ -253,7 +253,7 @@ def project(rules: LeftOutRules, direction: np.ndarray, halves: Any = None) -> P
     (20, True)
     """
     rows, references = rules.rows, rules.references
-    each = rules.along(direction, references.predicted, dict(references.sets))[rows]
+    each = rules.along(direction, references.predicted)[rows]
     sd, df = np.zeros(len(rows)), np.inf
     if halves is not None:
         sd, df = control_spread(halves.subset(rows), direction)

@@ -8,9 +8,6 @@ not been measured (cross-fitted), the effect of an unmeasured target is
 Weights :math:`w \ge 0` are tuned on the references, each predicted by the others (power tuning, pooled over genes);
 :math:`\rho \in [0, 1]` shrinks the rectifier's mean towards "no effect". :math:`w = 0, \rho = 1` is the mean of the
 references, one predictor with :math:`w = \rho = 1` is plain prediction-powered inference, :math:`w = \rho = 0` says zero.
-The mean may give some references more weight than others (a reference set), which is tuned likewise. What is tuned is
-optimistic when references are few, so all of it is multiplied by the slope of the truth on left-out predictions, shrunk where
-few references decide it, at most 1.
 
 All effects share the sampling error :math:`e_0` of the control mean. An error against an *observed* effect hides it, an
 error against the truth does not: with :math:`a` the total weight of :math:`e_0` in the estimate, the risk against the truth
@@ -30,11 +27,10 @@ from dbdiffusion.inference._between import KnownNoise, between_variance, left_ou
 from dbdiffusion.inference._estimate import Estimate
 from dbdiffusion.inference._left_out_fit import left_out_fit
 from dbdiffusion.inference._moderation import ErrorLaw, fit_error_law, fit_variance_prior
-from dbdiffusion.inference._references import ALL, References, effective_number
 from dbdiffusion.inference._t_plus_normal import t_plus_normal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from dbdiffusion.inference._references import References
 
 MIN_REFERENCES = 3  # below it no interval is given
 MIN_REFERENCES_FOR_SHAPE = 10  # below it the t distribution's shape is not read off the references
@@ -47,13 +43,11 @@ class Rectifier:
     Parameters
     ----------
     weights
-        Predictor to weight, the slope included.
+        Predictor to weight.
     rho
-        Weight of the rectifier's mean, the slope included.
-    reference_set
-        Over which it is taken.
+        Weight of the rectifier's mean.
     residual
-        (K, G) observed minus weighted prediction, the slope not included.
+        (K, G) observed minus weighted prediction.
     residual_variance
         (G,) of one residual.
     tau
@@ -77,7 +71,6 @@ class Rectifier:
 
     weights: dict[str, float]
     rho: float
-    reference_set: str
     residual: np.ndarray
     residual_variance: np.ndarray
     tau: np.ndarray
@@ -96,7 +89,6 @@ class Rectifier:
         predicted: dict[str, np.ndarray],
         noise: np.ndarray | float = 0.0,
         interval: str = "prediction",
-        sets: Mapping[str, np.ndarray | None] | None = None,
     ) -> Estimate:
         """Rectified effects of T targets.
 
@@ -108,13 +100,11 @@ class Rectifier:
             Monte-Carlo variance of the predictions, broadcast to (T, G).
         interval
             ``"prediction"``: of a new perturbation. ``"mean"``: of the mean that the references estimate.
-        sets
-            Weights (T, K) of the references by reference set, as in :class:`References`; not needed for ``"all"``.
 
         Returns
         -------
         Estimate
-            Without an error where the effective number of references is below three.
+            Without an error where there are fewer than three references.
 
         Raises
         ------
@@ -124,33 +114,27 @@ class Rectifier:
         if interval not in ("prediction", "mean"):
             msg = f"`interval` must be 'prediction' or 'mean', got {interval!r}."
             raise ValueError(msg)
-        weights = (sets or {ALL: None})[self.reference_set]
-        n_effective = self.effective_references(sets)
-        mean = self._mean_residual() if weights is None else weights @ self.residual
-        effect = self.rho * mean + sum(w * predicted[name] for name, w in self.weights.items())
-        between, between_df = self.rho**2 * self.residual_variance / n_effective[:, None], float(max(self.n_reference - 1, 1))
+        n = self.n_reference
+        effect = self.rho * self._mean_residual() + sum(w * predicted[name] for name, w in self.weights.items())
+        between, between_df = self.rho**2 * self.residual_variance / max(n, 1), float(max(n - 1, 1))
         if interval == "prediction":
             between, between_df = self.law.variance(self.tau**2, effect), self.law.df
         se, df = t_plus_normal(between, np.broadcast_to(self.control_variance + noise, effect.shape), between_df)
-        return Estimate(effect, np.where(n_effective[:, None] < MIN_REFERENCES, np.nan, se), df)
+        return Estimate(effect, se if n >= MIN_REFERENCES else np.full(effect.shape, np.nan), df)
 
     def known_noise(self, references: References) -> np.ndarray:
         """Known variance (K, G) of the references' left-out errors against observed effects."""
         return references.known_noise(self.control_weight, sum(self.weights.values()))
 
-    def effective_references(self, sets: Mapping[str, np.ndarray | None] | None = None) -> np.ndarray:
-        """K_eff of every target, (T,), or (1,) if all references weigh alike."""
-        weights = (sets or {ALL: None})[self.reference_set]
-        return np.array([float(self.n_reference)]) if weights is None else effective_number(weights)
-
     def _mean_residual(self) -> np.ndarray:
         return self.residual.mean(axis=0) if self.n_reference else np.zeros(self.residual.shape[1])
 
 
-def fit_rectifier(
-    references: References, lam: float | None = None, rho: float | None = None, shape: str = "fitted"
-) -> Rectifier:
+def fit_rectifier(references: References, lam: float | None = None, rho: float | None = None) -> Rectifier:
     """Tune and fit a rectifier.
+
+    The error law's degrees of freedom and scale are read off the standardised leave-one-out errors from ten references on.
+    With fewer, degrees of freedom are those of the moderated variance, and the scale is 1.
 
     Parameters
     ----------
@@ -161,9 +145,6 @@ def fit_rectifier(
         inference. The other predictors are then left out.
     rho
         Weight of the rectifier's mean if not to be tuned; 1 if only ``lam`` is given.
-    shape
-        ``"fitted"``: degrees of freedom and scale are read off the standardised leave-one-out errors (from 10 references
-        on). ``"moderated"``: degrees of freedom are those of the moderated variance, scale 1.
 
     Examples
     --------
@@ -179,11 +160,11 @@ def fit_rectifier(
     if n < MIN_REFERENCES:
         return _untuned(references)
     fit = left_out_fit(references, lam, rho)
-    tuned, shrinkage, control_weight, loo_predicted = fit.tuned, fit.shrinkage, fit.control_weight, fit.predicted
+    tuned, control_weight, loo_predicted = fit.tuned, fit.control_weight, fit.predicted
     residual = _residual(references, tuned.weight)
     loo_error = references.effect - loo_predicted
-    spread = _spread_from(references, fit.weight)
-    part_weight, n_spread = float(fit.weight.sum()), int(spread.sum())
+    spread = _spread_from(references, tuned.weight)
+    part_weight, n_spread = float(tuned.weight.sum()), int(spread.sum())
     known = KnownNoise.of(references, control_weight, part_weight, spread)
     mean_square = (loo_error[spread] ** 2).mean(axis=0)
     prior = fit_variance_prior(mean_square, n_spread - 1)
@@ -191,13 +172,12 @@ def fit_rectifier(
     loo_between = np.repeat(between[None], n, axis=0)
     loo_between[spread] = left_out_between(loo_error[spread], known, prior)
     law = ErrorLaw(float(1 / (1 / min(n_spread - 1 + prior.df, 1e6) + 1 / (n_spread - 1))), 1.0, 0.0)
-    if shape == "fitted" and n_spread >= MIN_REFERENCES_FOR_SHAPE:
+    if n_spread >= MIN_REFERENCES_FOR_SHAPE:
         noise = references.known_noise(control_weight, part_weight)
         law = fit_error_law(*(values[spread] for values in (loo_error, loo_between, loo_predicted, noise)))
     return Rectifier(
-        weights=dict(zip(references.predicted, map(float, fit.weight), strict=True)),
-        rho=shrinkage * tuned.rho,
-        reference_set=tuned.reference_set,
+        weights=dict(zip(references.predicted, map(float, tuned.weight), strict=True)),
+        rho=tuned.rho,
         residual=residual,
         residual_variance=residual.var(axis=0, ddof=1),
         tau=np.sqrt(between),
@@ -234,7 +214,6 @@ def _untuned(references: References) -> Rectifier:
     return Rectifier(
         weights=dict(zip(references.predicted, map(float, weight), strict=True)),
         rho=float(n > 0),
-        reference_set=next(iter(references.sets)),
         residual=_residual(references, weight),
         residual_variance=unknown,
         tau=unknown,

@@ -10,7 +10,6 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-ALL = "all"
 MAX_CHUNK = 2**24  # values in a chunk of genes
 
 
@@ -30,16 +29,11 @@ class References:
         Predictor to (K, G), made as if the reference had not been measured.
     own_genes
         For every reference the columns of the genes it perturbs, which teach nothing about others.
-    sets
-        Reference sets to choose from: name to (K, K) weights of the others, rows sum to one, the diagonal is zero; None
-        weighs all others alike.
     control_norm_cv
         Coefficient of variation of the squared norm, over genes, of the control's error.
     control_share
         Predictor to the share of the control's error that its predictions are taken to carry; 1, that of a mean of observed
         effects, if left out.
-    most_weight
-        Predictor to the largest weight that tuning may give it; none if left out.
     placed
         (K,) whether something placed the reference; the others are predicted by the mean and say nothing of how far a placed
         target lies from its prediction. None: all are.
@@ -55,10 +49,8 @@ class References:
     control_variance: np.ndarray
     predicted: dict[str, np.ndarray]
     own_genes: tuple[np.ndarray, ...] = ()
-    sets: Mapping[str, np.ndarray | None] = field(default_factory=lambda: {ALL: None})
     control_norm_cv: float = 0.0
     control_share: Mapping[str, float] = field(default_factory=dict)
-    most_weight: Mapping[str, float] = field(default_factory=dict)
     placed: np.ndarray | None = None
     coherence: np.ndarray | None = None
     part_variance: np.ndarray | float = 0.0
@@ -128,28 +120,15 @@ class References:
             yield genes, np.stack([self.effect[:, genes], *(values[:, genes] for values in self.predicted.values())])
 
 
-def mean_of_others(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """For every reference the weighted mean over the others, (..., K, G) to (..., K, G).
+def mean_of_others(values: np.ndarray) -> np.ndarray:
+    """For every reference the mean over the others, (..., K, G) to (..., K, G).
 
     Examples
     --------
-    >>> mean_of_others(np.array([[0.0], [1.0], [5.0]]), None).ravel()
+    >>> mean_of_others(np.array([[0.0], [1.0], [5.0]])).ravel()
     array([3. , 2.5, 0.5])
     """
-    if weights is not None:
-        return weights.astype(values.dtype) @ values
     return (values.sum(axis=-2, keepdims=True) - values) / (values.shape[-2] - 1)
-
-
-def effective_number(weights: np.ndarray) -> np.ndarray:
-    """Effective number of references K_eff behind rows of weights (T, K): one over the sum of squares.
-
-    Examples
-    --------
-    >>> effective_number(np.array([[0.5, 0.5, 0.0]]))
-    array([2.])
-    """
-    return 1 / np.maximum((weights**2).sum(axis=1), 1e-300)
 
 
 def _fill(values: np.ndarray, columns: np.ndarray, hit: np.ndarray) -> np.ndarray:

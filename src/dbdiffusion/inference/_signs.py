@@ -132,8 +132,8 @@ class Signs:
         return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def fit_sign_law(signs: Signs) -> SignLaw | None:
-    """Maximum likelihood; None with fewer than ten references.
+def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaw | None:
+    """Maximum likelihood; None with fewer than so many references, or where nothing varies.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def fit_sign_law(signs: Signs) -> SignLaw | None:
     >>> round(law.misplaced, 1), round(law.scale, 1)
     (0.3, 1.0)
     """
-    if len(np.unique(signs.reference)) < MIN_REFERENCES_FOR_SHAPE:
+    if len(np.unique(signs.reference)) < least:
         return None
     usable = np.flatnonzero(signs.between + signs.noise > 0)
     if not len(usable):

@@ -1,4 +1,4 @@
-"""Power tuning: weights of the predictors, shrinkage of the rectifier's mean, and the reference set, by leave-one-out risk."""
+"""Power tuning: weights of the predictors and shrinkage of the rectifier's mean, by leave-one-out risk."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ class Tuned:
 
     Parameters
     ----------
-    reference_set
-        Its name.
     rho
         Weight of the rectifier's mean.
     weight
@@ -33,14 +31,13 @@ class Tuned:
         Summed over references and genes, against the truth.
     """
 
-    reference_set: str
     rho: float
     weight: np.ndarray
     risk: float
 
 
 class Tuning:
-    """Risk of (set, rho, w) against the truth, summed over genes, from Gram matrices: nothing of size K x G per candidate.
+    """Risk of (rho, w) against the truth, summed over genes, from Gram matrices: nothing of size K x G per candidate.
 
     Parameters
     ----------
@@ -60,84 +57,49 @@ class Tuning:
         self._control = references.likely_control_norm
         shares = zip(references.predicted.values(), references.control_shares, strict=True)
         self._agreement = np.array([references.likely_agreement(predicted, share) for predicted, share in shares])
-        self._most = np.array([references.most_weight.get(name, np.inf) for name in references.predicted])
         width = 1 + len(references.predicted)
         self._own = np.zeros((self._n, width, width))
-        self._cross = {name: np.zeros_like(self._own) for name in references.sets}
-        self._mean = {name: np.zeros_like(self._own) for name in references.sets}
+        self._cross, self._mean = np.zeros_like(self._own), np.zeros_like(self._own)
         for _, vectors in references.gene_chunks():
+            means = mean_of_others(vectors)
+            cross = _gram(vectors, means)
             self._own += _gram(vectors, vectors)
-            for name, weights in references.sets.items():
-                means = mean_of_others(vectors, weights)
-                cross = _gram(vectors, means)
-                self._cross[name] += cross + cross.transpose(0, 2, 1)
-                self._mean[name] += _gram(means, means)
-        self._sums = {
-            name: tuple(g.sum(axis=0) for g in (self._own, self._cross[name], self._mean[name])) for name in references.sets
-        }
+            self._cross += cross + cross.transpose(0, 2, 1)
+            self._mean += _gram(means, means)
+        self._sums = tuple(gram.sum(axis=0) for gram in (self._own, self._cross, self._mean))
 
     def choose(self, without: int | None = None) -> Tuned:
-        """The candidate of least risk, optionally without one reference.
-
-        The first reference set stays unless another is better by more than two standard errors over the references.
-        """
-        first, *others = (
-            min((self._tune(name, rho, without) for rho in self._rhos), key=lambda tuned: tuned.risk)
-            for name in self._references.sets
-        )
-        chosen = first
-        for tuned in others:
-            if tuned.risk >= chosen.risk:
-                continue
-            gain = np.delete(self._risks(first) - self._risks(tuned), [] if without is None else without)
-            if gain.mean() > 2 * gain.std(ddof=1) / np.sqrt(len(gain)):
-                chosen = tuned
-        return chosen
+        """The candidate of least risk, optionally without one reference."""
+        return min((self._tune(rho, without) for rho in self._rhos), key=lambda tuned: tuned.risk)
 
     @cached_property
     def chosen_without(self) -> tuple[Tuned, ...]:
         """The choice (K,) without each reference."""
         return tuple(self.choose(without=i) for i in range(self._n))
 
-    def _risks(self, tuned: Tuned) -> np.ndarray:
-        """Squared leave-one-out errors (K,) of every reference."""
-        coefficient = np.concatenate([[1.0], -tuned.weight])
-        gram = self._left_out_gram(tuned.reference_set, tuned.rho, slice(None))
-        return np.einsum("a,kab,b->k", coefficient, gram, coefficient)
-
     def leave_one_out_errors(self) -> np.ndarray:
         """Error (K, G) of every reference, predicted by the others with a choice made on the others."""
         chosen = self.chosen_without
         rho = np.array([tuned.rho for tuned in chosen])[:, None]
         coefficient = np.stack([np.concatenate([[1.0], -tuned.weight]) for tuned in chosen]).T[:, :, None]
-        members = {name: np.array([tuned.reference_set == name for tuned in chosen])[:, None] for name in self._references.sets}
         errors = np.empty(self._references.effect.shape, dtype=self._references.effect.dtype)
         for genes, vectors in self._references.gene_chunks():
-            errors[:, genes] = (coefficient * vectors).sum(axis=0)
-            for name, rows in members.items():
-                if rows.any():
-                    means = (coefficient * mean_of_others(vectors, self._references.sets[name])).sum(axis=0)
-                    errors[:, genes] -= np.where(rows, rho * means, 0)
+            errors[:, genes] = (coefficient * (vectors - rho * mean_of_others(vectors))).sum(axis=0)
         return errors
 
-    def _tune(self, name: str, rho: float, without: int | None) -> Tuned:
-        total = self._left_out_gram(name, rho, None)
+    def _tune(self, rho: float, without: int | None) -> Tuned:
+        total = self._left_out_gram(rho, None)
         if without is not None:
-            total = total - self._left_out_gram(name, rho, without)
+            total = total - self._left_out_gram(rho, without)
         count = self._n - (without is not None)
         quadratic, linear = total[1:, 1:], total[1:, 0] - count * (1 - rho) * self._agreement
-        if self._lam is not None:
-            weight = _only_first(len(linear), self._lam)
-        else:
-            weight = _bounded_minimum(quadratic, linear, self._most)
+        weight = _only_first(len(linear), self._lam) if self._lam is not None else _non_negative_minimum(quadratic, linear)
         risk = total[0, 0] - 2 * weight @ linear + weight @ quadratic @ weight + 2 * count * rho * self._control
-        return Tuned(name, float(rho), weight, float(risk))
+        return Tuned(float(rho), weight, float(risk))
 
-    def _left_out_gram(self, name: str, rho: float, row: int | slice | None) -> np.ndarray:
+    def _left_out_gram(self, rho: float, row: int | None) -> np.ndarray:
         """Inner products of vectors minus rho times the mean of the others, of one reference or summed over all."""
-        own, cross, mean = (
-            self._sums[name] if row is None else (g[row] for g in (self._own, self._cross[name], self._mean[name]))
-        )
+        own, cross, mean = self._sums if row is None else (gram[row] for gram in (self._own, self._cross, self._mean))
         return own - rho * cross + rho**2 * mean
 
 
@@ -148,19 +110,6 @@ def _gram(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _only_first(n: int, lam: float) -> np.ndarray:
     return lam * np.eye(1, n)[0]
-
-
-def _bounded_minimum(quadratic: np.ndarray, linear: np.ndarray, most: np.ndarray) -> np.ndarray:
-    """Minimiser of w'Aw - 2 w'b over 0 <= w <= most; exact if no more than one upper bound matters."""
-    weight = _non_negative_minimum(quadratic, linear)
-    over = np.flatnonzero(weight > most)
-    if not len(over):
-        return weight
-    bound, rest = over[0], np.delete(np.arange(len(most)), over[0])
-    weight[bound] = most[bound]
-    less = linear[rest] - most[bound] * quadratic[rest, bound]
-    weight[rest] = _bounded_minimum(quadratic[np.ix_(rest, rest)], less, most[rest])
-    return weight
 
 
 def _non_negative_minimum(quadratic: np.ndarray, linear: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from dbdiffusion.model import DBDiffusion
     from dbdiffusion.predict import Calibration, NullCalibration
 
 N_SPLITS = 50
@@ -61,7 +62,7 @@ class Checked:
         }
 
 
-def check_calibration(model: Any, cross_fitting: str, seed: int) -> Checked:
+def check_calibration(model: DBDiffusion, cross_fitting: str, seed: int) -> Checked:
     """Both checks of a model, or of one as it is in a context; what a screen is too small for comes back as a reason."""
     reasons = []
     try:

@@ -29,7 +29,6 @@ class CalibrationMixin(InferenceMixin):
         self,
         levels: Sequence[float] = LEVELS,
         cross_fitting: str = "embedding",
-        reference_set: str = "auto",
         n_cells: int = 512,
         seed: int = 0,
     ) -> Calibration:
@@ -39,7 +38,7 @@ class CalibrationMixin(InferenceMixin):
         ----------
         levels
             Nominal, between 0 and 1.
-        cross_fitting, reference_set, n_cells, seed
+        cross_fitting, n_cells, seed
             As in :meth:`differential_expression_ppi`.
 
         Returns
@@ -64,7 +63,7 @@ class CalibrationMixin(InferenceMixin):
         [0.5, 0.8, 0.9, 0.95]
         """
         options = GenerationOptions(seed=seed)
-        recipe = Recipe(options, cross_fitting=cross_fitting, reference_set=reference_set, n_cells=n_cells)
+        recipe = Recipe(options, cross_fitting=cross_fitting, n_cells=n_cells)
         return self._predictor_for(recipe).calibration(recipe, levels)
 
     @asks_for_context

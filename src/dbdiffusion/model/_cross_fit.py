@@ -16,7 +16,7 @@ from dbdiffusion.model._module import FOLDS
 from dbdiffusion.model._options import training_options
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._stages import TwoStageTrainingMixin
-from dbdiffusion.model._training import DiffusionPlan, epochs_for
+from dbdiffusion.model._training import DiffusionPlan, DiffusionRecipe
 from dbdiffusion.screen import Screen, network_folds, perturbation_folds
 from dbdiffusion.storage import interruptible
 
@@ -109,6 +109,7 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             msg = "Folds are not retrained in a model with contexts; use `cross_fitting='embedding'`, as calibrated and faster."
             raise ValueError(msg)
         max_epochs, batch_size = training_options(max_epochs, batch_size, plan_kwargs)
+        recipe = DiffusionRecipe.of(plan_kwargs)
         seed = whole_number("seed", seed)
         screen = self._screen()
         reader = ScreenReader(self.adata_manager)
@@ -137,7 +138,7 @@ class CrossFittingMixin(TwoStageTrainingMixin):
             is_out = np.isin(reader.codes, [reader.categories.index(name) for name in fold.excluded])
             outside = latents.subset(np.flatnonzero(~is_out & reader.cells.takes_part))
             stored[-1]["weights"] = self._fit_fold(
-                space, outside, batch_size, max_epochs, plan_kwargs, accelerator, devices, enable_progress_bar
+                space, outside, batch_size, max_epochs, recipe, accelerator, devices, enable_progress_bar
             )
         self.cross_fit_ = {"folds": number, "spaces": stored, "seconds": time.perf_counter() - started}
         self._predictors[None] = replace(self.predictor(), retrained=self._retrained(screen), _pools={})
@@ -148,7 +149,7 @@ class CrossFittingMixin(TwoStageTrainingMixin):
         latents: Latents,
         batch_size: int,
         max_epochs: int | None,
-        plan_kwargs: dict[str, Any] | None,
+        recipe: DiffusionRecipe,
         accelerator: str,
         devices: int | list[int] | str,
         enable_progress_bar: bool,
@@ -158,8 +159,8 @@ class CrossFittingMixin(TwoStageTrainingMixin):
         fit_linear_part(diffusion, latents, conditions, origin)
         latents = standardised(latents, diffusion, conditions)
         data = LatentDataModule(latents, np.arange(len(latents.mean)), np.empty(0, dtype=int), batch_size)
-        max_epochs = max_epochs or epochs_for(data)
-        plan = DiffusionPlan(diffusion, conditions, max_epochs * steps_per_epoch(data), **(plan_kwargs or {}))
+        max_epochs = max_epochs or recipe.epochs_for(data)
+        plan = DiffusionPlan(diffusion, conditions, max_epochs * steps_per_epoch(data), recipe)
         trainer = Trainer(
             max_epochs=max_epochs, accelerator=accelerator, devices=devices, enable_progress_bar=enable_progress_bar
         )

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from scvi.hub import HubModel
     from scvi.model import SCVI as _Base
+
+    from dbdiffusion.model._model import DBDiffusion
 else:
     _Base = object
 
@@ -84,7 +86,9 @@ class HubMixin(_Base):
         return hub
 
 
-def _card(model: Any, metadata: Any, license_info: str, description: str, authors: Sequence[str], references: str) -> str:
+def _card(
+    model: DBDiffusion, metadata: Any, license_info: str, description: str, authors: Sequence[str], references: str
+) -> str:
     tags = ["biology", "genomics", "single-cell", "perturb-seq", f"model_cls_name:{metadata.model_cls_name}"]
     tags += [f"scvi_version:{metadata.scvi_version}", f"anndata_version:{metadata.anndata_version}", "modality:rna"]
     names, stats = model.perturbation_names, model.summary_stats

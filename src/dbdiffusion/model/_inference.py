@@ -34,7 +34,6 @@ class InferenceMixin(GenerationMixin):
         confidence: float = 0.95,
         interval: str = "prediction",
         cross_fitting: str = "embedding",
-        reference_set: str = "auto",
         lam: float | None = None,
         shrink: bool = False,
         fdr: str = "target",
@@ -71,9 +70,6 @@ class InferenceMixin(GenerationMixin):
             How references are predicted as if they had not been measured. ``"embedding"`` (the same networks, the embedding
             they would have had), ``"k_fold"`` (the diffusion retrained without them, see :meth:`cross_fit`) or
             ``"in_sample"`` (not at all; for comparison).
-        reference_set
-            Whose mean rectifies a target: ``"all"`` references, its located ``"cluster"``, or its ``"neighbours"`` by a kernel
-            on the angle between gene vectors; ``"auto"`` takes the one with the least leave-one-out error.
         lam
             Weight of the generated mean; None tunes it, together with those of the linear predictors. 0 is the mean of the
             references, 1 plain prediction-powered inference without linear predictors.
@@ -96,7 +92,7 @@ class InferenceMixin(GenerationMixin):
             One row per target and gene, sorted by p-value inside a target, columns in this order: ``target, variable, effect``
             (mean log1p CP10K minus control's, natural log)``, log_fc`` (effect / ln 2)``, se, df, ci_low, ci_high, statistic,
             p_value, adj_p_value, mean_target, mean_control, lam`` (weight of the generated mean)``, tau`` (standard deviation
-            between perturbations around the prediction)``, n_reference`` (effective number of references)``,
+            between perturbations around the prediction)``, n_reference`` (number of references)``,
             n_expressing`` (cells of a measured target that can be expected to express the gene; below five there is no p-value,
             and the gene does not count in the adjustment; NaN for unseen targets)``, status`` (``measured`` or
             ``unseen``)``, contrast``.
@@ -132,7 +128,7 @@ class InferenceMixin(GenerationMixin):
         del context  # dealt with by the decorator
         table = self._effects(
             targets, guidance_scale, n_steps, sampler, batch, seed, covariates,
-            method=method, interval=interval, cross_fitting=cross_fitting, reference_set=reference_set, lam=lam,
+            method=method, interval=interval, cross_fitting=cross_fitting, lam=lam,
             n_cells=n_cells, confidence=confidence, fdr=fdr, lfc_threshold=lfc_threshold, shrink=shrink,
         )  # fmt: skip
         order = {name: i for i, name in enumerate(table["target"].unique())}
@@ -171,7 +167,6 @@ class InferenceMixin(GenerationMixin):
         targets: str | Sequence[str] | None = None,
         confidence: float = 0.9,
         cross_fitting: str = "embedding",
-        reference_set: str = "auto",
         n_cells: int = 512,
         seed: int = 0,
         context: str | Sequence[str] | None = None,
@@ -188,7 +183,7 @@ class InferenceMixin(GenerationMixin):
             Names; None means every registered perturbation but control.
         confidence
             Of the intervals.
-        cross_fitting, reference_set, n_cells, seed
+        cross_fitting, n_cells, seed
             As in :meth:`differential_expression_ppi`.
         context
             Name or names of contexts; None means all. The table then has a column ``context``. Only with a ``context_key``.
@@ -223,7 +218,6 @@ class InferenceMixin(GenerationMixin):
         recipe = Recipe(
             GenerationOptions(seed=seed),
             cross_fitting=cross_fitting,
-            reference_set=reference_set,
             n_cells=n_cells,
             confidence=confidence,
         )

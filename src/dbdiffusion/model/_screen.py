@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 MAX_GENE_SPACE_CELLS = 25_000  # perturbed ones, shared out equally to perturbations
 MAX_GENE_SPACE_CONTROL = 5_000
 RELATIVE_SIZE_FACTOR = 100.0  # size factors with a median below it are relative, not total counts
-_CONTEXT_KEYS = (
+_COVARIATE_KEYS = (
     REGISTRY_KEYS.BATCH_KEY,
     REGISTRY_KEYS.LABELS_KEY,
     REGISTRY_KEYS.CAT_COVS_KEY,
@@ -174,7 +174,7 @@ class ScreenReader:
             vectors=vectors,
             library=self.library[pool],
             depth_per_library=self.depth_per_library,
-            context={key: self._column(key)[pool] for key in _CONTEXT_KEYS if key in self._manager.data_registry},
+            covariates={key: self._column(key)[pool] for key in _COVARIATE_KEYS if key in self._manager.data_registry},
             n_cells=self.cells.table(context)["n_cells"].to_numpy(),
             left_out=left_out,
             halves=self._halves(names, context),

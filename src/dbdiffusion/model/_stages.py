@@ -18,7 +18,7 @@ from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_par
 from dbdiffusion.model._options import training_options
 from dbdiffusion.model._precision import keeping_single_precision
 from dbdiffusion.model._screen import ScreenReader, check_has_cells, check_has_counts
-from dbdiffusion.model._training import DiffusionPlan, DiffusionTrainRunner, Unprofiled, epochs_for
+from dbdiffusion.model._training import DiffusionPlan, DiffusionRecipe, DiffusionTrainRunner, Unprofiled
 from dbdiffusion.screen import Screen
 from dbdiffusion.storage import interruptible
 
@@ -86,6 +86,7 @@ class TwoStageTrainingMixin(ContextMixin):
         training_options(**{"max_epochs": max_epochs, **shared, **(vae_kwargs or {})})
         options = {"max_epochs": max_epochs_diffusion, **shared, **(diffusion_kwargs or {})}
         training_options(**options, epochs="max_epochs_diffusion")
+        DiffusionRecipe.of(options.get("plan_kwargs"))
         self.train_vae(max_epochs=max_epochs, **{**shared, **(vae_kwargs or {})})
         self.train_diffusion(max_epochs=max_epochs_diffusion, **{**shared, **(diffusion_kwargs or {})})
 
@@ -165,7 +166,7 @@ class TwoStageTrainingMixin(ContextMixin):
         Parameters
         ----------
         max_epochs
-            None means about 1,000 optimiser steps.
+            None means about as many as make ``n_steps`` optimiser steps, see ``plan_kwargs``.
         batch_size
             Cells a minibatch.
         early_stopping
@@ -173,7 +174,9 @@ class TwoStageTrainingMixin(ContextMixin):
         accelerator, devices
             As in scvi-tools.
         plan_kwargs
-            ``lr``, ``weight_decay``, ``condition_dropout``, ``ema_decay``.
+            ``lr`` (2e-3), ``weight_decay`` (1e-2), ``condition_dropout`` (0.1), ``ema_decay`` (0.998), ``n_steps`` (1000, for
+            ``max_epochs=None``), ``n_warmup_steps`` (100), ``steps_per_average`` (8), ``draws_latents`` (True; False trains on
+            the posterior means).
         warm_start
             Whether to go on from the present weights of the diffusion, as after an interrupted run, instead of from fresh
             ones. None means so for a model of :meth:`load_query_data`, whose diffusion is then fine-tuned.
@@ -198,6 +201,7 @@ class TwoStageTrainingMixin(ContextMixin):
         3
         """
         max_epochs, batch_size = training_options(max_epochs, batch_size, plan_kwargs, **trainer_kwargs)
+        recipe = DiffusionRecipe.of(plan_kwargs)
         self._require_vae()
         check_has_cells(self.adata)
         warm_start = self._warm_start(warm_start)
@@ -217,10 +221,8 @@ class TwoStageTrainingMixin(ContextMixin):
             fit_linear_part(self.module.diffusion, latents.subset(counted[0]), conditions, origin)
         latents = standardised(latents, self.module.diffusion, conditions)
         data = LatentDataModule(latents, counted[0], counted[1], batch_size)
-        max_epochs = max_epochs or epochs_for(data)
-        plan = DiffusionPlan(
-            self.module.diffusion, conditions, max_epochs * steps_per_epoch(data), **(plan_kwargs or {}), module=self.module
-        )
+        max_epochs = max_epochs or recipe.epochs_for(data)
+        plan = DiffusionPlan(self.module.diffusion, conditions, max_epochs * steps_per_epoch(data), recipe, self.module)
         options: dict[str, Any] = {
             "early_stopping_monitor": "validation_loss",
             "checkpointing_monitor": "validation_loss",

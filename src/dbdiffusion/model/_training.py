@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from contextlib import nullcontext
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -15,22 +16,83 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from scvi.train import TrainRunner
 from torch import Tensor
 
+from dbdiffusion._words import real_number, whole_number
 from dbdiffusion.model._latents import steps_per_epoch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.model._latents import LatentDataModule
 
-DIFFUSION_STEPS = 1000
-STEPS_PER_AVERAGE = 8  # moving all weights costs as much as a twentieth of a step
 PREFIX = "diffusion_"
 
 
-def epochs_for(data: LatentDataModule) -> int:
-    """Epochs that make about 1,000 optimiser steps."""
-    return max(1, round(DIFFUSION_STEPS / steps_per_epoch(data)))
+@dataclass(frozen=True)
+class DiffusionRecipe:
+    """How the latent diffusion is trained: what ``plan_kwargs`` may hold.
+
+    Parameters
+    ----------
+    n_steps
+        Optimiser steps, about, where no number of epochs is asked for.
+    lr, weight_decay
+        Of AdamW.
+    n_warmup_steps
+        In which the learning rate rises, at most a tenth of all; a cosine then takes it to zero.
+    condition_dropout
+        Share of cells shown the null condition.
+    ema_decay
+        Of the moving average of the weights; smaller at the start, so that early weights are forgotten.
+    steps_per_average
+        Steps at which the average moves by as much as in all of them: moving all weights costs a twentieth of a step.
+    draws_latents
+        Whether every epoch sees a fresh draw of each cell's posterior, or its mean.
+
+    Examples
+    --------
+    >>> DiffusionRecipe.of({"lr": 1e-3}).condition_dropout
+    0.1
+    """
+
+    n_steps: int = 1000
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    n_warmup_steps: int = 100
+    condition_dropout: float = 0.1
+    ema_decay: float = 0.998
+    steps_per_average: int = 8
+    draws_latents: bool = True
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any] | None) -> DiffusionRecipe:
+        """Of ``plan_kwargs``.
+
+        Raises
+        ------
+        ValueError
+            For an option that there is not, or a value out of range.
+        """
+        options = dict(options or {})
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(str(name) for name in options if name not in known)
+        if unknown:
+            msg = f"`plan_kwargs` of the diffusion may hold {', '.join(known)}; got {unknown!r}."
+            raise ValueError(msg)
+        recipe = cls(**options)
+        for name in ("n_steps", "n_warmup_steps", "steps_per_average"):
+            whole_number(name, getattr(recipe, name), 1)
+        for name, most in {"lr": math.inf, "weight_decay": math.inf, "condition_dropout": 1, "ema_decay": 1}.items():
+            real_number(name, getattr(recipe, name), 0, most)
+        if recipe.condition_dropout == 1:
+            msg = "`condition_dropout` must be below 1, got 1: no cell would show its condition."
+            raise ValueError(msg)
+        return recipe
+
+    def epochs_for(self, data: LatentDataModule) -> int:
+        """Epochs that make about ``n_steps`` optimiser steps."""
+        return max(1, round(self.n_steps / steps_per_epoch(data)))
 
 
 class DiffusionPlan(pl.LightningModule):
@@ -44,12 +106,8 @@ class DiffusionPlan(pl.LightningModule):
         (codes, E) embedding of every condition code.
     max_steps
         Optimiser steps in all, or fewer if the trainer will take fewer (several processes); the learning rate ends at zero.
-    lr, weight_decay
-        Of AdamW.
-    condition_dropout
-        Share of cells shown the null condition.
-    ema_decay
-        Of the moving average; smaller at the start, so that early weights are forgotten.
+    recipe
+        All else; the default one if left out.
     module
         The model's module, which checkpoints of scvi look for.
     """
@@ -61,23 +119,16 @@ class DiffusionPlan(pl.LightningModule):
         diffusion: LatentDiffusion,
         conditions: Tensor,
         max_steps: int,
-        lr: float = 2e-3,
-        weight_decay: float = 1e-2,
-        condition_dropout: float = 0.1,
-        ema_decay: float = 0.998,
+        recipe: DiffusionRecipe | None = None,
         module: torch.nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= condition_dropout < 1:
-            msg = f"`condition_dropout` must lie in [0, 1), got {condition_dropout!r}."
-            raise ValueError(msg)
         self.module = module if module is not None else diffusion
         self.diffusion = diffusion
         self._losses: list[Tensor] = []
         self._decay = 1.0
         self.register_buffer("conditions", diffusion.scale_condition(conditions.to(diffusion.origin.device)))
-        self.max_steps, self.lr, self.weight_decay = max_steps, lr, weight_decay
-        self.condition_dropout, self.ema_decay = condition_dropout, ema_decay
+        self.max_steps, self.recipe = max_steps, recipe or DiffusionRecipe()
 
     def __setattr__(self, name: str, value: Any) -> None:
         """As any module, but quick at the note that Lightning takes of every hook it calls, some fifty a step."""
@@ -99,7 +150,7 @@ class DiffusionPlan(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> Tensor:
         """One minibatch: a fresh draw from every cell's posterior."""
-        loss = self._loss(batch, self.condition_dropout)
+        loss = self._loss(batch, self.recipe.condition_dropout)
         self._losses.append(loss.detach())
         return loss
 
@@ -136,8 +187,8 @@ class DiffusionPlan(pl.LightningModule):
 
     def on_train_batch_end(self, *_args: Any) -> None:
         """Move the averaged weights, every few steps by as much as in all of them."""
-        self._decay *= min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step))
-        if self.global_step % STEPS_PER_AVERAGE == 0:
+        self._decay *= min(self.recipe.ema_decay, (1 + self.global_step) / (10 + self.global_step))
+        if self.global_step % self.recipe.steps_per_average == 0:
             self._move_average()
 
     def on_validation_start(self) -> None:
@@ -149,7 +200,7 @@ class DiffusionPlan(pl.LightningModule):
         parameters = [p for p in self.diffusion.denoiser.parameters() if p.requires_grad]
         self.max_steps = int(min(self.max_steps, self.trainer.estimated_stepping_batches))
         fused = self.device.type in ("cpu", "cuda")  # many small weights: a loop over them costs as much as a backward pass
-        optimizer = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
+        optimizer = torch.optim.AdamW(parameters, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -158,13 +209,13 @@ class DiffusionPlan(pl.LightningModule):
         self._decay = 1.0
 
     def _learning_rate(self, step: int) -> float:
-        warmup = max(1, min(100, self.max_steps // 10))
+        warmup = max(1, min(self.recipe.n_warmup_steps, self.max_steps // 10))
         done = min(1.0, step / max(1, self.max_steps))
         return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * done))
 
     def _loss(self, batch: tuple[Tensor, Tensor, Tensor], condition_dropout: float) -> Tensor:
         mean, sd, code = batch
-        x = torch.addcmul(mean, sd, torch.randn_like(sd))
+        x = torch.addcmul(mean, sd, torch.randn_like(sd)) if self.recipe.draws_latents else mean
         return self.diffusion.denoiser.loss(x, self.conditions.index_select(0, code), condition_dropout)
 
 

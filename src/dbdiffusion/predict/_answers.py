@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbdiffusion.embedding import reference_weights
 from dbdiffusion.inference import (
     MIN_REFERENCES,
     Estimate,
@@ -25,7 +24,6 @@ from dbdiffusion.inference import (
 )
 from dbdiffusion.predict._fitted import Fitted, effect_of_any, fit, is_told_apart, q_values_of
 from dbdiffusion.predict._pool import GENERATED, part_variance, predictions, references_of
-from dbdiffusion.predict._pool_weights import restricted_sets
 from dbdiffusion.predict._unseen_warnings import warn_of_few, warn_of_same
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ class Answer:
     tau
         (G,) or NaN: standard deviation between perturbations around the prediction.
     n_reference
-        Effective number of perturbations that rectified it.
+        Number of perturbations that rectified it.
     n_expressing
         (G,) cells of the target that can be expected to express a gene; NaN where there are none or it is not known.
     can_be_tested
@@ -108,7 +106,7 @@ def shrunk_answers(predictor: Predictor, names: Sequence[str], recipe: Recipe) -
         inside = [i for i, row in enumerate(pool.rows[members]) if row in asked]
         if not inside or len(members) < MIN_REFERENCES:
             continue
-        references = references_of(predictor, pool, members, recipe.reference_set)
+        references = references_of(predictor, pool, members)
         rectifier = fit_rectifier(references, recipe.lam)
         prior = _prior(rectifier, references, inside)
         observed = predictor.screen.observed.subset(pool.rows[members][inside])
@@ -152,11 +150,9 @@ def rectified_answers(
         rectifier = fitted.rectifier
         lam = rectifier.weights[GENERATED]
         rows = [position[name] for name in names]
-        sets = restricted_sets(reference_weights(space, names, pool.names), members, recipe.reference_set)
         of_names = {name: values[rows] for name, values in predicted.items()}
         known = lam**2 * noise[rows] + sum(rectifier.weights.values()) ** 2 * part_variance(predictor, names)
-        estimate = rectifier.estimate(of_names, known, recipe.interval, sets)
-        n_effective = np.broadcast_to(rectifier.effective_references(sets), len(names))
+        estimate = rectifier.estimate(of_names, known, recipe.interval)
         q_values = q_values_of(predictor, fitted.rule, names, estimate.effect)
         law = fitted.sign_law
         lfsr = np.array([]) if law is None else sign_rates(law, rectifier, estimate.effect, rectifier.tau**2, known)
@@ -167,7 +163,7 @@ def rectified_answers(
                 row,
                 lam,
                 rectifier.tau,
-                float(n_effective[i]),
+                rectifier.n_reference,
                 q_value=q_values[i],
                 lfsr=None if law is None else lfsr[i],
                 told_apart=is_told_apart(row, of_any),

@@ -42,7 +42,7 @@ class Calibration:
     pit
         (K, G) level at which the interval just covers; uniform on [0, 1] when calibrated. NaN where a gene varies nowhere.
     tuned
-        One row per kind: ``n_reference, n_placed, reference_set, rho`` and the weight of every predictor (``generated`` is
+        One row per kind: ``n_reference, n_placed, rho`` and the weight of every predictor (``generated`` is
         lambda).
     evidence
         One row per kind: squared error of left-out predictions over that of the mean and of no effect, known noise taken out,
@@ -103,13 +103,13 @@ def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> 
         members = np.flatnonzero(pool.is_combination == (kind == "combination"))
         if len(members) < MIN_TO_JUDGE:
             continue
-        references = references_of(predictor, pool, members, recipe.reference_set)
+        references = references_of(predictor, pool, members)
         rectifier = fit_rectifier(references)
         summary, pit = _against_baselines(rectifier, references, levels)
         tables.append(summary.reset_index().assign(kind=kind))
         pits.append(pd.DataFrame(pit, index=[pool.names[i] for i in members], columns=predictor.screen.var_names))
         tuned[kind] = {"n_reference": len(members), "n_placed": int(pool.is_placed[members].sum())}
-        tuned[kind] |= {"reference_set": rectifier.reference_set, "rho": rectifier.rho, **rectifier.weights}
+        tuned[kind] |= {"rho": rectifier.rho, **rectifier.weights}
         evidence[kind] = _ratios(left_out_evidence(rectifier, references))
         fitted = with_lists(predictor, recipe, rectifier, references, pool.rows[members])
         signs += [left_out_signs(fitted.signs).assign(kind=kind)] if fitted.signs is not None else []

@@ -65,7 +65,7 @@ class Fitted:
 
 def fit(predictor: Predictor, recipe: Recipe, pool: ReferencePool, members: np.ndarray) -> Fitted:
     """Fit what predicts targets like some members of the pool."""
-    references = references_of(predictor, pool, members, recipe.reference_set)
+    references = references_of(predictor, pool, members)
     if recipe.method == "hierarchical" and len(members) >= MIN_REFERENCES:
         from dbdiffusion.inference import fit_hierarchical  # the only part that needs Pyro
 
@@ -92,12 +92,11 @@ def with_lists(predictor: Predictor, recipe: Recipe, rectifier: Rectifier, refer
 
 def effect_of_any(rectifier: Rectifier | HierarchicalRectifier, references: References) -> np.ndarray:
     """Effect (G,) that a target would be said to have of which nothing is known: the mean prediction, rectified."""
-    filled, n = references.without_own_genes(), len(references.effect)
-    if n == 0:
+    filled = references.without_own_genes()
+    if not len(references.effect):
         return np.zeros(references.effect.shape[1])
     predicted = {name: values.mean(axis=0, keepdims=True) for name, values in filled.predicted.items()}
-    alike = {name: None if weights is None else np.full((1, n), 1 / n) for name, weights in references.sets.items()}
-    return rectifier.estimate(predicted, sets=alike).effect[0]
+    return rectifier.estimate(predicted).effect[0]
 
 
 def is_told_apart(estimate: Estimate, of_any: np.ndarray) -> bool:

@@ -192,13 +192,13 @@ class Generator:
         rng = np.random.default_rng(_stable_seed(options.seed, "cells", block))
         pool = np.arange(len(self.screen.library))
         if options.batch is not None:
-            in_batch = self.screen.context[BATCH].ravel() == options.batch
+            in_batch = self.screen.covariates[BATCH].ravel() == options.batch
             pool = pool[in_batch] if in_batch.any() else pool
         return rng.choice(pool, BLOCK)
 
     def _matched(self, cells: np.ndarray, options: GenerationOptions) -> Matched:
         library = self._tensor(self.screen.library[cells])[:, None]
-        covariates = {key: self._tensor(values[cells]) for key, values in self.screen.context.items()}
+        covariates = {key: self._tensor(values[cells]) for key, values in self.screen.covariates.items()}
         for key, column, value in options.fixed:
             covariates[key][:, column] = value
         if options.batch is not None:

@@ -46,6 +46,6 @@ def placebo(predictor: Predictor, recipe: Recipe, members: np.ndarray) -> pd.Dat
         options = replace(recipe.options, seed=recipe.options.seed + permutation)
         spaces = predictor.left_out.permuted(options.seed)
         pool = reference_pool(predictor, replace(recipe, options=options, n_cells=N_CELLS), spaces)
-        weight, evidence = placebo_evidence(references_of(predictor, pool, members, "all"))
+        weight, evidence = placebo_evidence(references_of(predictor, pool, members))
         rows.append((weight, evidence.ratio("mean")[0], evidence.ratio("zero")[0]))
     return pd.DataFrame(rows, columns=COLUMNS)

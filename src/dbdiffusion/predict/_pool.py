@@ -10,7 +10,6 @@ import numpy as np
 from dbdiffusion._words import say
 from dbdiffusion.embedding import nearest_similarity, neighbour_coherence, one_gene_space
 from dbdiffusion.inference import MIN_REFERENCES, References
-from dbdiffusion.predict._pool_weights import restricted_sets, weights_of_others
 from dbdiffusion.screen import norm_cv
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     Placement = tuple[PerturbationSpace, list[int]]  # a space, and the rows of the screen that it places
 
 CONTROL_SHARE = 0.5  # of the control's error, in the generated mean: about nothing was measured, and this is with care
-MOST_WEIGHT = 1.0  # of the generated mean: blown up, small effects are mostly what the few references happen to have in common
 GENERATED = "generated"
 DIRECT = ("knn", "ridge", "table", "table_knn")  # strategies whose effects are predictors beside the generated mean
 
@@ -41,8 +39,6 @@ class ReferencePool:
         Of the K.
     predicted
         Predictor to (K, G).
-    sets
-        Reference set to weights (K, K) of the others.
     is_combination, is_placed
         (K,). What is not placed is predicted by the mean of the others.
     coherence
@@ -56,7 +52,6 @@ class ReferencePool:
     rows: np.ndarray
     names: tuple[str, ...]
     predicted: dict[str, np.ndarray]
-    sets: dict[str, np.ndarray]
     is_combination: np.ndarray
     is_placed: np.ndarray
     coherence: np.ndarray | None = None
@@ -81,7 +76,7 @@ def reference_pool(predictor: Predictor, recipe: Recipe, spaces: LeftOutSpaces |
         gene space, principal components and strategies made without its fold; ``"k_fold"``: the diffusion retrained without
         the fold's cells too; or ``"in_sample"``: as measured (the paper). The VAE has seen all measured cells in every case.
     spaces
-        Without each fold, for ``"embedding"``, of a placebo, which has no reference sets; None means the screen's own.
+        Without each fold, for ``"embedding"``, of a placebo; None means the screen's own.
     """
     screen, space = predictor.screen, predictor.space
     own = spaces is None and recipe.cross_fitting != "in_sample"  # a placebo knows nothing, so it has no other model either
@@ -107,7 +102,6 @@ def reference_pool(predictor: Predictor, recipe: Recipe, spaces: LeftOutSpaces |
             name: np.concatenate([none, *(values[name] for _, values in blocks)])[order]
             for name in (*predictors(space, recipe.cross_fitting), *(predictor.own if own else ()))
         },
-        sets={} if spaces is not None else weights_of_others(placements, screen.names, names),
         is_combination=np.array([len(space.parts(name)) > 1 for name in names], dtype=bool),
         is_placed=np.array([row not in unplaced for row in sorted(rows)], dtype=bool),
         coherence=None if spaces is not None else _of_each(neighbour_coherence, placements, screen.names, names),
@@ -208,7 +202,7 @@ def _preferring(space: PerturbationSpace, strategy: str) -> PerturbationSpace:
     return space.with_ranking((strategy, *(other for other in space.ranking if other != strategy)))
 
 
-def references_of(predictor: Predictor, pool: ReferencePool, members: np.ndarray, reference_set: str = "auto") -> References:
+def references_of(predictor: Predictor, pool: ReferencePool, members: np.ndarray) -> References:
     """What inference needs of some members of the pool."""
     screen, space = predictor.screen, predictor.space
     rows = pool.rows[members]
@@ -220,12 +214,8 @@ def references_of(predictor: Predictor, pool: ReferencePool, members: np.ndarray
         control_variance=control_variance,
         predicted={name: values[members] for name, values in pool.predicted.items()},
         own_genes=tuple(space.own_genes(screen.names[i]) for i in rows),
-        sets=restricted_sets(
-            {name: weights[members] for name, weights in pool.sets.items()}, members, reference_set, np.arange(len(members))
-        ),
         control_norm_cv=norm_cv(control_variance, screen.vectors),
         control_share=pool.control_share,
-        most_weight={GENERATED: MOST_WEIGHT},
         placed=pool.is_placed[members],
         coherence=None if pool.coherence is None else pool.coherence[members],
         part_variance=part_variance(predictor, pool.names)[members],

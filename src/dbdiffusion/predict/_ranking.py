@@ -9,7 +9,6 @@ import pandas as pd
 from scipy import stats
 
 from dbdiffusion._words import real_number, say
-from dbdiffusion.embedding import reference_weights
 from dbdiffusion.inference import (
     MIN_REFERENCES,
     check_alternative,
@@ -21,7 +20,6 @@ from dbdiffusion.inference import (
 )
 from dbdiffusion.predict._answers import by_kind
 from dbdiffusion.predict._pool import predictions, references_of
-from dbdiffusion.predict._pool_weights import restricted_sets
 from dbdiffusion.screen import direction_weights
 
 if TYPE_CHECKING:
@@ -121,7 +119,7 @@ def _unseen(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     pool = predictor.references(recipe)
     members = pool.select(combination=kind == "combination")
-    references = references_of(predictor, pool, members, recipe.reference_set)
+    references = references_of(predictor, pool, members)
     rectifier = fit_rectifier(references, recipe.lam)  # without the rule of gene lists, which a ranking does not ask for
     rules = projection = None
     halves = predictor.screen.halves
@@ -132,10 +130,9 @@ def _unseen(
     for rows in track(_chunks(len(names))):
         some = [names[i] for i in rows]
         predicted = predictions(predictor, predictor.generator, [(predictor.space, some)], recipe)[0]
-        sets = restricted_sets(reference_weights(predictor.space, some, pool.names), members, recipe.reference_set)
-        effect[rows] = rectifier.estimate(predicted, sets=sets).effect @ weights
+        effect[rows] = rectifier.estimate(predicted).effect @ weights
         if rules is not None:
-            each.append(rules.along(weights, predicted, sets))
+            each.append(rules.along(weights, predicted))
     low, high, p_value = (np.full(len(names), np.nan) for _ in range(3))
     words = []
     if projection is None:

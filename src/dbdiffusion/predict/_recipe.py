@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from dbdiffusion._words import choice, real_number, whole_number, word
 from dbdiffusion.diffusion import SAMPLERS, steps_of
-from dbdiffusion.embedding import REFERENCE_SETS
 
 MOST_GUIDANCE = 100.0  # far above what makes sense; from about 1e19 on the latents overflow
 CROSS_FITTING = ("embedding", "k_fold", "in_sample")
@@ -15,7 +14,6 @@ WORDS = {
     "method": ("cross_fit", "hierarchical", "paper"),
     "cross_fitting": CROSS_FITTING,
     "interval": ("prediction", "mean"),
-    "reference_set": ("auto", *REFERENCE_SETS),
     "fdr": ("target", "all"),
 }
 
@@ -70,7 +68,7 @@ class Recipe:
     ----------
     options
         How cells are drawn.
-    method, interval, cross_fitting, reference_set, lam, n_cells, confidence, fdr, lfc_threshold, shrink
+    method, interval, cross_fitting, lam, n_cells, confidence, fdr, lfc_threshold, shrink
         As there.
 
     Raises
@@ -88,7 +86,6 @@ class Recipe:
     method: str = "cross_fit"
     interval: str = "prediction"
     cross_fitting: str = "embedding"
-    reference_set: str = "auto"
     lam: float | None = None
     n_cells: int = 512
     confidence: float = 0.95

@@ -94,7 +94,7 @@ def fitted_attrs(fits: Mapping[str, Fitted]) -> dict[str, Any]:
     }
     return {
         "weights": {kind: rectifier.weights for kind, rectifier in rectifiers.items()},
-        "rectifier_mean": {kind: {"rho": r.rho, "reference_set": r.reference_set, "control_weight": r.control_weight,
+        "rectifier_mean": {kind: {"rho": r.rho, "control_weight": r.control_weight,
                                   "n_placed": int(r.spread_from.sum())}
                            for kind, r in rectifiers.items() if isinstance(r, Rectifier)},
         "lists": lists,

@@ -41,10 +41,9 @@ def warn_of_few(answers: Mapping[str, Answer]) -> None:
     if few:
         name, n = next(iter(few.items()))
         say(
-            f"{len(few)} unseen perturbations ({name!r}, ...) have fewer than {MIN_REFERENCES} effective reference "
-            f"perturbations ({n:.1f}), at least {MIN_REFERENCES} are needed for an interval, so their effects come without "
-            "errors and p-values. Measure more perturbations whose genes are in `var_names`, give vectors, or use "
-            "`reference_set='all'`.",
+            f"{len(few)} unseen perturbations ({name!r}, ...) have fewer than {MIN_REFERENCES} reference "
+            f"perturbations ({n:.0f}), at least {MIN_REFERENCES} are needed for an interval, so their effects come without "
+            "errors and p-values. Measure more perturbations whose genes are in `var_names`, or give vectors.",
             FewReferencesWarning,
         )
 

@@ -38,7 +38,7 @@ class Screen:
         (control cells,) size factor, or total counts: what the decoder multiplies its rates by.
     depth_per_library
         Total counts that a library of 1 stands for; 1 unless the size factors are relative (median below 100).
-    context
+    covariates
         Registry key to array (control cells, ...): batch, labels, covariates of control cells.
     n_axes
         Leading perturbations whose effects span the embedding; None means all. Those behind were measured later.
@@ -58,7 +58,7 @@ class Screen:
     vectors: np.ndarray
     library: np.ndarray
     depth_per_library: float
-    context: dict[str, np.ndarray]
+    covariates: dict[str, np.ndarray]
     n_axes: int | None = None
     n_cells: np.ndarray | None = None
     left_out: LeftOut | None = None
@@ -84,7 +84,8 @@ class Screen:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Screen:
-        """Inverse of :meth:`to_dict`."""
+        """Inverse of :meth:`to_dict`, also of earlier versions."""
+        values = upgraded(values)
         left_out, halves = values.get("left_out"), values.get("halves")
         parts = {
             "observed": ObservedEffects(**values["observed"]),
@@ -112,3 +113,16 @@ class Screen:
             left_out=left_out,
             halves=None if self.halves is None or later.halves is None else self.halves.joined(later.halves.subset(rows)),
         )
+
+
+def upgraded(values: dict[str, Any]) -> dict[str, Any]:
+    """Plain values of a screen as this version names them.
+
+    Until version 0.1 the covariates of control cells were called their context.
+
+    Examples
+    --------
+    >>> upgraded({"context": {"batch": [0]}, "control": "ctrl"})
+    {'covariates': {'batch': [0]}, 'control': 'ctrl'}
+    """
+    return {{"context": "covariates"}.get(name, name): value for name, value in values.items()}
