@@ -73,7 +73,8 @@ class DiscoveryRule:
     @property
     def rate(self) -> np.ndarray:
         """(n,) level from which on genes with a score at the threshold are listed; falls as the threshold rises."""
-        return _rate(*self._totals, self.n_reference)
+        loss, wrong, listed = self._totals
+        return _rate(loss, wrong, listed, self.n_reference)
 
     def q_values(self, score: np.ndarray, listable: np.ndarray) -> np.ndarray:
         """Q-values (T, G) of genes by their scores (T, G); at most 1, NaN where a gene cannot be listed.
@@ -85,9 +86,10 @@ class DiscoveryRule:
     def left_out_q_values(self, score: np.ndarray, listable: np.ndarray) -> np.ndarray:
         """Q-values (K, G) of the references, each by what the others say."""
         q = np.empty(score.shape)
+        all_loss, all_wrong, all_listed = self._totals
         for i, (loss, wrong, listed) in enumerate(zip(*self._of_each, strict=True)):
-            others = (total - own for total, own in zip(self._totals, (loss, wrong, listed), strict=True))
-            q[[i]] = self._looked_up(_rate(*others, self.n_reference - 1), score[[i]], listable[[i]])
+            rate = _rate(all_loss - loss, all_wrong - wrong, all_listed - listed, self.n_reference - 1)
+            q[[i]] = self._looked_up(rate, score[[i]], listable[[i]])
         return q
 
     @property
