@@ -155,7 +155,9 @@ def rectified_answers(
         estimate = rectifier.estimate(of_names, known, recipe.interval)
         q_values = q_values_of(predictor, fitted.rule, names, estimate.effect)
         law = fitted.sign_law
-        lfsr = np.array([]) if law is None else sign_rates(law, rectifier, estimate.effect, rectifier.tau**2, known)
+        lfsr = None
+        if law is not None and isinstance(rectifier, Rectifier):
+            lfsr = sign_rates(law, rectifier, estimate.effect, rectifier.tau**2, known)
         of_any = effect_of_any(rectifier, fitted.references)
         for i, name in enumerate(names):
             row = _row(estimate, i)
@@ -165,7 +167,7 @@ def rectified_answers(
                 rectifier.tau,
                 rectifier.n_reference,
                 q_value=q_values[i],
-                lfsr=None if law is None else lfsr[i],
+                lfsr=None if lfsr is None else lfsr[i],
                 told_apart=is_told_apart(row, of_any),
             )
     warn_of_few(answers)
