@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import ablations
 import against_baselines
 import carried_error
+import confidence
+import discoveries
 import evidence
 import figures
 import interactions
@@ -20,6 +22,7 @@ import null_calibration
 import pandas as pd
 import power
 import projections
+import signs
 import suggest
 import what_can_be_known
 from _results import RESULTS, get
@@ -109,6 +112,9 @@ SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
     ("network_leak", "Do the networks keep something of the references?", leaks),
     ("coverage", "Do intervals of held-out perturbations hold?", coverage),
     ("left_out_coverage", "The same over whole simulated screens, without a network", left_out_coverage.summarise),
+    ("discoveries", "Of the genes that are listed, how many are wrong?", discoveries.summarise),
+    ("signs", "Is a sign wrong as often as lfsr says?", signs.summarise),
+    ("confidence", "Which targets can be trusted?", confidence.summarise),
     ("contexts", "Inside contexts", coverage),
     ("projections", "Do intervals along a direction hold, and are the hits right?", along_directions),
     ("suggest", "Are suggested perturbations better to measure next?", suggest.summarise),

@@ -12,11 +12,9 @@ ALL = np.ones((K, G), dtype=bool)
 
 def listed(predicted, observed, level, **options):
     """Every reference's list, made by the others (K, G)."""
-    rule = fit_discoveries(predicted, observed, np.ones(predicted.shape, dtype=bool), **options)
-    score = scores(predicted, options.get("coherence"))
-    rows = range(len(predicted))
-    q = np.concatenate([rule.without(i).q_values(score[[i]], np.ones((1, predicted.shape[1]), dtype=bool)) for i in rows])
-    return q <= level
+    listable = np.ones(predicted.shape, dtype=bool)
+    rule = fit_discoveries(predicted, observed, listable, **options)
+    return rule.left_out_q_values(scores(predicted, options.get("coherence")), listable) <= level
 
 
 def test_an_exact_prediction_lists_everything():
@@ -78,6 +76,22 @@ def test_a_target_with_fewer_than_ten_listable_genes_gets_no_list():
     truth = np.random.default_rng(5).standard_normal((K, G))
     few = np.arange(G)[None] < 9
     assert np.nanmin(fit_discoveries(truth, truth, ALL).q_values(np.abs(truth[:1]), few)) == 1
+
+
+def test_the_others_alone_say_what_a_reference_lists():
+    rng = np.random.default_rng(8)
+    truth = rng.standard_normal((K, G))
+    predicted, observed = (truth + 0.5 * rng.standard_normal((K, G)) for _ in range(2))
+    left_out = fit_discoveries(predicted, observed, ALL).left_out_q_values(np.abs(predicted), ALL)
+    for i in (0, K - 1):
+        kept = np.arange(K) != i
+        others = fit_discoveries(predicted[kept], observed[kept], ALL[kept])
+        np.testing.assert_allclose(left_out[i], others.q_values(np.abs(predicted[[i]]), ALL[[i]])[0], atol=0.02)
+    swapped = observed.copy()
+    swapped[0] = -observed[0]  # what is seen of a reference does not change its own list
+    again = fit_discoveries(predicted, swapped, ALL).left_out_q_values(np.abs(predicted), ALL)
+    np.testing.assert_allclose(again[0], left_out[0])
+    assert (again[1:] > left_out[1:]).any()
 
 
 def test_effects_below_the_smallest_of_interest_count_as_false():

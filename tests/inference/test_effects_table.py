@@ -52,6 +52,16 @@ def test_what_is_not_tested_has_no_p_value_and_does_not_count(estimate, mean_con
     pd.testing.assert_frame_equal(table[rest], whole[rest])
 
 
+def test_sign_rates_that_are_told_are_those_of_their_target_alone(estimate, mean_control):
+    plain = make(estimate, mean_control)
+    table = make(estimate, mean_control, lfsr=[None, np.full(G, 0.3), *[None] * (T - 2)])
+    np.testing.assert_allclose(plain["lfsr"], plain["p_value"] / 2)
+    changed = table["target"] == TARGETS[1]
+    assert (table.loc[changed, "lfsr"] == 0.3).all()
+    pd.testing.assert_frame_equal(table[~changed], plain[~changed])
+    pd.testing.assert_frame_equal(table.drop(columns="lfsr"), plain.drop(columns="lfsr"))
+
+
 def test_a_row_is_one_target_and_gene(estimate, mean_control):
     table = make(estimate, mean_control)
     assert len(table) == T * G

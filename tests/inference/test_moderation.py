@@ -124,3 +124,18 @@ def test_few_references_make_tails_heavier_and_leave_the_scale():
     law = fit_error_law(error, one, 0 * one, 0 * one)
     np.testing.assert_allclose(1 / law.df, 1 / 11, atol=0.02)  # a normal error of unknown scale is a t with K - 1
     np.testing.assert_allclose(law.scale, 1, atol=0.05)
+
+
+def test_slope_of_the_likelihood_is_that_of_its_value():
+    rng = np.random.default_rng(9)
+    error, predicted = rng.standard_normal((2, 300))
+    between, noise = rng.uniform(0.2, 2, (2, 300))
+    at, step = np.log([3.0, 0.8, 0.4]), 1e-5
+
+    def value(parameters):
+        return ErrorLaw(*np.exp(parameters)).log_density(error, between, predicted, noise).mean()
+
+    mean, slope = ErrorLaw(*np.exp(at)).slope(error, between, predicted, noise)
+    numeric = [(value(at + step * one) - value(at - step * one)) / (2 * step) for one in np.eye(3)]
+    np.testing.assert_allclose(mean, value(at))
+    np.testing.assert_allclose(slope, numeric, rtol=1e-4, atol=1e-7)

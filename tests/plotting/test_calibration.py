@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from dbdiffusion.plotting import coverage_by_level, null_quantiles, pit_histogram
+from dbdiffusion.plotting import coverage_by_level, null_quantiles, pit_histogram, sign_reliability
 
 
 @pytest.fixture
@@ -26,6 +26,16 @@ def test_histogram_of_uniform_values_is_flat_and_skips_nan(ax):
     pit[0, :3] = np.nan
     pit_histogram(pit, ax, n_bins=5)
     assert np.allclose([bar.get_height() for bar in ax.patches], 1, atol=0.02)
+
+
+def test_classes_without_signs_are_not_drawn(ax):
+    table = pd.DataFrame(
+        {"n_signs": [30, 0, 10], "expected": [0.1, np.nan, 0.4], "observed": [0.2, np.nan, 0.5], "observed_se": 0.01}
+    )
+    assert sign_reliability(table, ax, "title") is ax
+    (points,) = [one for one in ax.collections if hasattr(one, "get_sizes") and len(one.get_offsets()) == 2]
+    np.testing.assert_allclose(points.get_offsets(), [[0.1, 0.2], [0.4, 0.5]])
+    assert np.diff(points.get_sizes()) < 0
 
 
 def test_uniform_p_values_lie_on_the_diagonal(ax):

@@ -61,5 +61,7 @@ def test_calibration_holds_it_all(trained):
     assert calibration.lists["level"].tolist() == [0.05, 0.1, 0.2]
     assert calibration.lists[["n_listed", "share_empty", "wrong"]].notna().all(axis=None)
     assert (calibration.thirds.groupby("by")["n"].sum() == len(trained.perturbation_names)).all()
+    assert len(calibration.signs) == 10
+    assert (calibration.signs["n_signs"] > 0).any()
     assert set(calibration.accuracy.index) == {"single"}
     assert calibration.verdict.startswith("On this screen")

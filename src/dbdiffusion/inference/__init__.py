@@ -15,6 +15,7 @@ from dbdiffusion.inference._interactions import Interactions, interactions, unse
 from dbdiffusion.inference._leave_one_out import leave_one_out
 from dbdiffusion.inference._left_out_lists import left_out_lists
 from dbdiffusion.inference._left_out_rules import LeftOutRules, left_out_rules
+from dbdiffusion.inference._left_out_signs import left_out_lfsr, left_out_signs
 from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
 from dbdiffusion.inference._own_knowledge import check_left_out
 from dbdiffusion.inference._own_scale import own_scales
@@ -31,6 +32,7 @@ from dbdiffusion.inference._projection import (
 from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, fit_rectifier
 from dbdiffusion.inference._references import References
 from dbdiffusion.inference._shrinkage import Prior, shrunk_contrast, shrunk_null
+from dbdiffusion.inference._signs import SignLaw, Signs, fit_sign_law, sign_rates, signs_of
 
 if TYPE_CHECKING:
     from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical
@@ -53,6 +55,8 @@ __all__ = [
     "Projection",
     "Rectifier",
     "References",
+    "SignLaw",
+    "Signs",
     "VariancePrior",
     "adjust_p_values",
     "check_alternative",
@@ -67,13 +71,16 @@ __all__ = [
     "fit_error_law",
     "fit_hierarchical",
     "fit_rectifier",
+    "fit_sign_law",
     "fit_variance_prior",
     "hits",
     "interactions",
     "leave_one_out",
     "left_out_evidence",
+    "left_out_lfsr",
     "left_out_lists",
     "left_out_rules",
+    "left_out_signs",
     "observed_along",
     "own_scales",
     "paper_estimate",
@@ -82,6 +89,8 @@ __all__ = [
     "scores",
     "shrunk_contrast",
     "shrunk_null",
+    "sign_rates",
+    "signs_of",
     "squared_errors",
     "to_cell_eval",
     "to_pertpy",

@@ -22,8 +22,9 @@ Angelopoulos, Bates, Fisch, Lei & Schuster, Conformal risk control, ICLR 2024.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -79,39 +80,46 @@ class DiscoveryRule:
         return LARGEST_LOSS / (self.n_reference + 1)
 
     @property
-    def pooled(self) -> np.ndarray:
-        """(n,) twice the share of disagreements in all lists together, of the worst share of the control's error."""
-        given = self.size >= LEAST_LISTED
-        listed = np.where(given, self.size, 0).sum(axis=0)
-        wrong = np.where(given, self.wrong, 0).sum(axis=1).max(axis=0)
-        return 2 * wrong / np.maximum(listed, 1)
-
-    @property
     def rate(self) -> np.ndarray:
         """(n,) level from which on genes with a score at the threshold are listed; falls as the threshold rises."""
-        expected = (self.loss.sum(axis=1).max(axis=0) + LARGEST_LOSS) / (self.n_reference + 1)
-        return np.maximum(expected, np.maximum.accumulate(self.pooled[::-1])[::-1])
+        loss, wrong, listed = self._totals
+        return _rate(loss, wrong, listed, self.n_reference)
 
     def q_values(self, score: np.ndarray, listable: np.ndarray) -> np.ndarray:
         """Q-values (T, G) of genes by their scores (T, G); at most 1, NaN where a gene cannot be listed.
 
         A target's list has at least ten genes, so its first ten have the q-value of the tenth.
         """
+        return self._looked_up(self.rate, score, listable)
+
+    def left_out_q_values(self, score: np.ndarray, listable: np.ndarray) -> np.ndarray:
+        """Q-values (K, G) of the references, each by what the others say."""
+        q = np.empty(score.shape)
+        all_loss, all_wrong, all_listed = self._totals
+        for i, (loss, wrong, listed) in enumerate(zip(*self._of_each, strict=True)):
+            rate = _rate(all_loss - loss, all_wrong - wrong, all_listed - listed, self.n_reference - 1)
+            q[[i]] = self._looked_up(rate, score[[i]], listable[[i]])
+        return q
+
+    @property
+    def _of_each(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Losses and disagreements (K, shares, n), and genes listed (K, n), of lists that are long enough to be given."""
+        given = self.size >= LEAST_LISTED
+        listed, wrong = np.where(given, self.size, 0), np.where(given, self.wrong, 0)
+        return self.loss.swapaxes(0, 1), wrong.swapaxes(0, 1), listed
+
+    @cached_property
+    def _totals(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Their sums over references."""
+        loss, wrong, listed = self._of_each
+        return loss.sum(axis=0), wrong.sum(axis=0), listed.sum(axis=0)
+
+    def _looked_up(self, rate: np.ndarray, score: np.ndarray, listable: np.ndarray) -> np.ndarray:
         inside = np.where(listable, score, -np.inf)
         tenth = np.partition(inside, -LEAST_LISTED, axis=1)[:, -LEAST_LISTED] if inside.shape[1] >= LEAST_LISTED else -np.inf
         at = np.minimum(inside, np.broadcast_to(tenth, len(inside))[:, None])
         index = np.searchsorted(self.threshold, at, side="right") - 1
-        rate = np.minimum(np.append(self.rate, 1.0), 1.0)  # index -1: below all thresholds
-        return np.where(listable, rate[index], np.nan)
-
-    def without(self, row: int) -> Self:
-        """The rule of the other references."""
-        return replace(
-            self,
-            loss=np.delete(self.loss, row, axis=1),
-            size=np.delete(self.size, row, axis=0),
-            wrong=np.delete(self.wrong, row, axis=1),
-        )
+        return np.where(listable, np.minimum(np.append(rate, 1.0), 1.0)[index], np.nan)  # index -1: below all thresholds
 
 
 def fit_discoveries(
@@ -223,6 +231,16 @@ def scores(predicted: np.ndarray, coherence: np.ndarray | None = None) -> np.nda
     [[1.0, 0.5], [1.0, 3.0]]
     """
     return np.abs(predicted) * (1.0 if coherence is None else np.sqrt(coherence)[:, None])
+
+
+def _rate(loss: np.ndarray, wrong: np.ndarray, listed: np.ndarray, n_reference: int) -> np.ndarray:
+    """Level (n,) from sums over references: what the theorem promises, and what all their lists together were wrong by.
+
+    Of losses and disagreements (shares, n) the worst share of the control's error counts.
+    """
+    promised = (loss.max(axis=0) + LARGEST_LOSS) / (n_reference + 1)
+    pooled = 2 * wrong.max(axis=0) / np.maximum(listed, 1)
+    return np.maximum(promised, np.maximum.accumulate(pooled[::-1])[::-1])
 
 
 def _thresholds(scores: np.ndarray) -> np.ndarray:

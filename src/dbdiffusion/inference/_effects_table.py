@@ -27,6 +27,7 @@ def effects_table(
     nulls: Sequence[NullShare | None] | None = None,
     tested: np.ndarray | None = None,
     q_values: Sequence[np.ndarray | None] | None = None,
+    lfsr: Sequence[np.ndarray | None] | None = None,
 ) -> pd.DataFrame:
     """Estimates (T, G) as a table.
 
@@ -54,6 +55,9 @@ def effects_table(
     q_values
         (G,) of every target, which stand for adjusted p-values, or None for targets that have none, see
         :class:`~dbdiffusion.inference._discoveries.DiscoveryRule`.
+    lfsr
+        (G,) local false sign rates of every target, or None for those whose interval and p-value tell them: half of the p-value
+        of no effect.
 
     Raises
     ------
@@ -85,6 +89,10 @@ def effects_table(
     for i, q_value in enumerate(q_values or ()):
         if q_value is not None:
             adjusted[i], error_rate[i] = q_value, "fsp"
+    of_signs = of_no_effect / 2
+    for i, known in enumerate(lfsr or ()):
+        if known is not None:
+            of_signs[i] = known
     values = {
         "effect": estimate.effect,
         "log_fc": estimate.effect / np.log(2),
@@ -98,7 +106,7 @@ def effects_table(
         "mean_target": mean_control + estimate.effect,
         "mean_control": mean_control,
         **columns,
-        "lfsr": np.where(np.isnan(p_value), np.nan, of_no_effect / 2),
+        "lfsr": np.where(np.isnan(p_value), np.nan, of_signs),
         "error_rate": error_rate,
     }
     frame = pd.DataFrame({name: np.broadcast_to(array, shape).ravel() for name, array in values.items()})

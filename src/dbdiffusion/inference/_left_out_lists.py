@@ -62,8 +62,7 @@ def left_out_lists(
     predicted = rectifier.loo_predicted[rows]
     coherence = None if references.coherence is None else references.coherence[rows]
     wrong = wrongness(rectifier, references, halves)[rows]
-    score = scores(predicted, coherence)
-    q = np.concatenate([rule.without(i).q_values(score[[i]], counted[[i]]) for i in range(len(rows))])
+    q = rule.left_out_q_values(scores(predicted, coherence), counted)
     table = {}
     for level in levels:
         listed = q <= level

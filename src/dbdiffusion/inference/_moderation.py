@@ -10,6 +10,7 @@ from scipy import optimize, special
 from dbdiffusion.inference._t_plus_normal import scale_mixture
 
 N_QUANTILES = 20
+STEP = 1e-5  # of the logarithm of the degrees of freedom, for the slope
 VARYING = 0.1  # of the mean variance: genes of less have no errors to speak of
 MIN_DF, MAX_DF = 1.0, 100.0  # of the error law; with few references a bound of two was reached and intervals were too short
 
@@ -108,7 +109,25 @@ class ErrorLaw:
         """Of errors to which known normal noise was added, up to a constant; all arguments broadcast."""
         precision, weights = self.components()
         variance = self.variance(between, predicted)[..., None] / precision + noise[..., None]
-        return special.logsumexp(-0.5 * (np.log(variance) + error[..., None] ** 2 / variance), b=weights, axis=-1)
+        return _log_mixture(-0.5 * (np.log(variance) + error[..., None] ** 2 / variance), weights)[0]
+
+    def slope(
+        self, error: np.ndarray, between: np.ndarray, predicted: np.ndarray, noise: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """Mean of :meth:`log_density` over entries (n,), and its slope by the logarithms of df, scale and kappa."""
+        precision, weights = self.components()
+        by_df = np.log(scale_mixture(self.df * np.exp(STEP), N_QUANTILES)[0] / precision) / STEP
+        grown = self.scale**2 * self.kappa**2 * predicted**2
+        unknown = (self.variance(between, predicted)[:, None]) / precision
+        variance = unknown + noise[:, None]
+        squares = error[:, None] ** 2 / variance
+        log_density, share = _log_mixture(-0.5 * (np.log(variance) + squares), weights)
+        by_variance = 0.5 * share * (squares - 1) / variance
+        of_scale = 2 * by_variance * unknown
+        of_kappa = 2 * (by_variance / precision).sum(axis=1) * grown
+        return float(log_density.mean()), np.array(
+            [-0.5 * (of_scale.mean(axis=0) @ by_df), of_scale.sum(axis=1).mean(), of_kappa.mean()]
+        )
 
     def components(self) -> tuple[np.ndarray, np.ndarray]:
         """Precisions and weights of the normals whose scale mixture the t is."""
@@ -153,14 +172,22 @@ def fit_error_law(
         return ErrorLaw(MAX_DF, 1.0, 0.0)
     error, between, predicted, noise = (x[usable] for x in (error, between, predicted, noise))
 
-    def loss(log_parameters: np.ndarray) -> float:
-        law = ErrorLaw(*map(float, np.exp(log_parameters)))
-        return -law.log_density(error, between, predicted, noise).mean()
+    def loss(log_parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = ErrorLaw(*map(float, np.exp(log_parameters))).slope(error, between, predicted, noise)
+        return -value, -slope
 
     bounds = [(np.log(MIN_DF), np.log(MAX_DF)), (np.log(0.1), np.log(5.0)), (np.log(0.01), np.log(5.0))]
-    fit = optimize.minimize(loss, np.log([8.0, 0.9, 0.3]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
+    fit = optimize.minimize(loss, np.log([8.0, 0.9, 0.3]), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
     df, scale, kappa = map(float, np.exp(fit.x))
     return ErrorLaw(1 / (1 / df + unknown_scale), scale, kappa)
+
+
+def _log_mixture(log_density: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of components (..., C): the logarithm of their weighted sum, and the share of each in it."""
+    largest = log_density.max(axis=-1, keepdims=True)
+    share = weights * np.exp(log_density - largest)
+    total = share.sum(axis=-1, keepdims=True)
+    return (np.log(total) + largest)[..., 0], share / total
 
 
 def those_that_vary(between: np.ndarray, noise: np.ndarray, at_most: int) -> np.ndarray:

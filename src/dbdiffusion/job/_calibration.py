@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 
 from dbdiffusion.job._contexts import stacked
-from dbdiffusion.plotting import coverage_by_level, null_quantiles, pit_histogram
+from dbdiffusion.plotting import coverage_by_level, null_quantiles, pit_histogram, sign_reliability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,9 @@ N_SPLITS = 50
 TRUSTED = "Can the intervals and p-values be trusted on this screen?"
 FILE = "calibration.png"
 CAPTION = (
-    "Coverage of left-out perturbations by level, the level at which intervals just cover, and p-values of control cells "
-    "against control cells."
+    "Coverage of left-out perturbations by level, the level at which intervals just cover, how often their observed signs "
+    "differ from the predicted ones beside how often they should by lfsr and noise, and p-values of control cells against "
+    "control cells."
 )
 
 
@@ -51,6 +52,7 @@ class Checked:
             "unseen": None if self.unseen is None else self.unseen.table.to_dict(orient="records"),
             "evidence": None if self.unseen is None else self.unseen.evidence.to_dict(orient="index"),
             "lists": None if self.unseen is None else self.unseen.lists.to_dict(orient="records"),
+            "signs": None if self.unseen is None else self.unseen.signs.to_dict(orient="records"),
             "accuracy": None if self.unseen is None else self.unseen.accuracy.to_dict(orient="index"),
             "thirds": None if self.unseen is None else self.unseen.thirds.to_dict(orient="records"),
             "verdict": None if self.unseen is None else self.unseen.verdict,
@@ -85,22 +87,24 @@ def draw_calibration(checked: Mapping[str | None, Checked], folder: Path) -> lis
     if not shown:
         return []
     with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}):
-        figure = Figure(figsize=(9.6, 3.0 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(12.4, 3.0 * len(shown)), layout="constrained")
         FigureCanvasAgg(figure)
-        for axes, (name, one) in zip(figure.subplots(len(shown), 3, squeeze=False), shown.items(), strict=True):
+        for axes, (name, one) in zip(figure.subplots(len(shown), 4, squeeze=False), shown.items(), strict=True):
             _draw(one, axes, "" if name is None else f"\n{name}")
         figure.savefig(folder / FILE, dpi=130)
     return [(FILE, CAPTION)]
 
 
 def _draw(checked: Checked, axes: Sequence[Axes], where: str) -> None:
-    first, second, third = axes
+    first, second, third, fourth = axes
     if checked.unseen is not None:
         for kind, table in list(checked.unseen.table.groupby("kind", sort=False))[:1]:
             coverage_by_level(table, first, f"left-out {kind} perturbations{where}")
         pit_histogram(checked.unseen.pit.to_numpy(), second, f"flat if calibrated at every level{where}")
+        for kind, table in list(checked.unseen.signs.groupby("kind", sort=False))[:1] if len(checked.unseen.signs) else ():
+            sign_reliability(table, third, f"wrong signs of left-out {kind} ones{where}")
     if checked.null is not None:
-        null_quantiles(checked.null.p_values.to_numpy(), third, f"control against control{where}")
+        null_quantiles(checked.null.p_values.to_numpy(), fourth, f"control against control{where}")
     for ax in axes:
         if not ax.has_data():
             ax.set_axis_off()
@@ -129,6 +133,8 @@ def calibration_lines(checked: Mapping[str | None, Checked], markdown: Callable[
         ]
         lists = {name: one.lists.set_index("kind") for name, one in unseen.items() if len(one.lists)}
         said += [_OF_LISTS, markdown(stacked(lists))] if lists else []
+        signs = {name: _readable_signs(one.signs) for name, one in unseen.items() if len(one.signs)}
+        said += [_OF_SIGNS, markdown(stacked(signs))] if signs else []
         said += [_OF_THIRDS, markdown(stacked({name: one.thirds.set_index("kind") for name, one in unseen.items()}))]
         said += [_of_placebo(one.placebo, name) for name, one in unseen.items() if len(one.placebo)]
     for name, one in checked.items():
@@ -143,7 +149,17 @@ _OF_LISTS = (
     "genes in the median, `share_empty` of the lists, `wrong` on average (an empty list counts as right), `wrong_if_any` in "
     "lists that are not empty, `pooled` over all listed genes."
 )
+_OF_SIGNS = (
+    "Do signs differ as often as `lfsr` says? The signs of left-out perturbations by class of `lfsr`: mean `lfsr`, the share "
+    "of observed signs that should differ from the predicted ones, by `lfsr` and by the noise of the observation (`expected`), "
+    "and the share that do (`observed`, with the standard error of the difference)."
+)
 _OF_THIRDS = "Coverage of 95 % intervals in thirds of what is known of a perturbation without its cells."
+
+
+def _readable_signs(signs: pd.DataFrame) -> pd.DataFrame:
+    """Classes of lfsr that hold signs."""
+    return signs[signs["n_signs"] > 0].set_index("kind").drop(columns=["lfsr_from", "lfsr_to"])
 
 
 def _of_placebo(placebo: pd.DataFrame, context: str | None) -> str:

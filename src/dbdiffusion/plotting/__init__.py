@@ -1,6 +1,6 @@
 """Plots: matplotlib only. A plot takes a table and an axes, and returns the axes."""
 
-from dbdiffusion.plotting._calibration import coverage_by_level, null_quantiles, pit_histogram
+from dbdiffusion.plotting._calibration import coverage_by_level, null_quantiles, pit_histogram, sign_reliability
 from dbdiffusion.plotting._comparison import errors_by_target
 from dbdiffusion.plotting._effects import gene_intervals, predicted_against_observed, volcano
 from dbdiffusion.plotting._interactions import pair_interactions
@@ -20,5 +20,6 @@ __all__ = [
     "pit_histogram",
     "predicted_against_observed",
     "ranked_effects",
+    "sign_reliability",
     "volcano",
 ]

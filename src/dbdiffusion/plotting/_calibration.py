@@ -75,6 +75,37 @@ def pit_histogram(pit: np.ndarray, ax: Axes | None = None, title: str = "", n_bi
     return ax
 
 
+def sign_reliability(table: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Axes:
+    """How often observed signs differ from predicted ones, against how often they should; two standard errors as bars.
+
+    On the diagonal the local false sign rate says what it is. The size of a point grows with the number of signs.
+
+    Parameters
+    ----------
+    table
+        Rows = classes of lfsr; columns ``n_signs, expected, observed, observed_se``, as in ``calibration().signs``.
+    ax, title
+        To draw on, and its title; None makes a new figure.
+
+    Examples
+    --------
+    >>> from dbdiffusion import plotting
+    >>> ax = plotting.sign_reliability(model.calibration(n_cells=64).signs)
+    >>> ax.get_ylabel()
+    'observed share of signs that differ'
+    """
+    ax = axes_of(ax)
+    rows = table[table["n_signs"] > 0]
+    ax.plot([0, 0.5], [0, 0.5], color=GREY, linewidth=0.8)
+    ax.errorbar(
+        rows["expected"], rows["observed"], yerr=2 * rows["observed_se"], fmt="none", color=BLUE, capsize=2, linewidth=1
+    )
+    ax.scatter(rows["expected"], rows["observed"], s=8 + 60 * rows["n_signs"] / max(rows["n_signs"].sum(), 1), color=BLUE)
+    ax.set(xlim=(0, 0.55), ylim=(0, 0.65), xlabel="expected share of signs that differ", title=title)
+    ax.set_ylabel("observed share of signs that differ")
+    return ax
+
+
 def null_quantiles(p_values: np.ndarray, ax: Axes | None = None, title: str = "") -> Axes:
     """Observed against uniform quantiles of null p-values, -log10, and the 95 % band of independent ones.
 

@@ -19,6 +19,7 @@ from dbdiffusion.inference import (
     paper_estimate,
     shrunk_contrast,
     shrunk_null,
+    sign_rates,
     welch_contrast,
 )
 from dbdiffusion.predict._fitted import Fitted, effect_of_any, is_told_apart, q_values_of
@@ -56,6 +57,8 @@ class Answer:
         What its p-values look like where nothing changed; None means uniform.
     q_value
         (G,) level from which on a gene is listed; None without left-out references to tell by.
+    lfsr
+        (G,) local false sign rates; None where interval and p-value tell them.
     told_apart
         Whether an unseen target gets another answer than any other would; True for an observed contrast.
 
@@ -74,6 +77,7 @@ class Answer:
     can_be_tested: np.ndarray = field(default_factory=lambda: np.array(True))
     null: NullShare | None = None
     q_value: np.ndarray | None = None
+    lfsr: np.ndarray | None = None
     told_apart: bool = True
 
 
@@ -156,6 +160,10 @@ def rectified_answers(
         known = lam**2 * noise[rows] + sum(rectifier.weights.values()) ** 2 * part_variance(predictor, names)
         estimate = rectifier.estimate(of_names, known, recipe.interval)
         q_values = q_values_of(predictor, fitted.rule, names, estimate.effect)
+        law = fitted.sign_law
+        lfsr = None
+        if law is not None and isinstance(rectifier, Rectifier):
+            lfsr = sign_rates(law, rectifier, estimate.effect, rectifier.tau**2, known)
         of_any = effect_of_any(rectifier, fitted.references)
         for i, name in enumerate(names):
             row = _row(estimate, i)
@@ -165,6 +173,7 @@ def rectified_answers(
                 rectifier.tau,
                 rectifier.n_reference,
                 q_value=q_values[i],
+                lfsr=None if lfsr is None else lfsr[i],
                 told_apart=is_told_apart(row, of_any),
             )
     warn_of_few(answers)

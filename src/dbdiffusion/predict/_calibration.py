@@ -11,9 +11,9 @@ import pandas as pd
 from scipy import stats
 
 from dbdiffusion._words import real_number
-from dbdiffusion.inference import fit_rectifier, leave_one_out, left_out_evidence
+from dbdiffusion.inference import fit_rectifier, leave_one_out, left_out_evidence, left_out_signs
 from dbdiffusion.metrics import coverage, interval_score, two_sided_pit
-from dbdiffusion.predict._fitted import Fitted, rule_of
+from dbdiffusion.predict._fitted import with_lists
 from dbdiffusion.predict._placebo import placebo
 from dbdiffusion.predict._pool import references_of
 from dbdiffusion.predict._trust import accuracy_of, coverage_in_thirds, lists_and_confidence, verdict_of
@@ -55,6 +55,10 @@ class Calibration:
         One row per kind and level, of the gene list of each reference, made by the others: ``n_listed`` (median),
         ``share_empty``, ``wrong`` (share of wrong signs or null effects, an empty list counted as right), ``wrong_se``,
         ``wrong_if_any`` (of lists that are not empty), ``pooled`` (of all listed genes), ``least_promise``.
+    signs
+        One row per kind and class of ``lfsr``, ``lfsr_from`` to ``lfsr_to``: ``n_references`` and ``n_signs`` in it, mean
+        ``lfsr``, and the share of observed signs that differ from the predicted ones, ``expected`` (the observation's own noise
+        reckoned with) and ``observed``, with the standard error ``observed_se`` of their difference over references.
     accuracy
         One row per kind: mean ``correlation`` of prediction and truth, shares ``right_20, right_50`` of right signs among the
         first genes, ``expected_against_realised`` (Spearman correlation of what :meth:`DBDiffusion.target_confidence` would
@@ -80,6 +84,7 @@ class Calibration:
     evidence: pd.DataFrame
     placebo: pd.DataFrame
     lists: pd.DataFrame
+    signs: pd.DataFrame
     accuracy: pd.DataFrame
     thirds: pd.DataFrame
     verdict: str
@@ -98,7 +103,7 @@ def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> 
     tables, pits = [], []
     tuned: dict[str, dict[str, Any]] = {}
     evidence: dict[str, dict[str, float]] = {}
-    lists, thirds = [], []
+    lists, thirds, signs = [], [], []
     accuracy: dict[str, dict[str, float]] = {}
     verdicts: dict[str, str] = {}
     nothing = pd.DataFrame()
@@ -114,7 +119,8 @@ def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> 
         tuned[kind] = {"n_reference": len(members), "n_placed": int(pool.is_placed[members].sum())}
         tuned[kind] |= {"rho": rectifier.rho, **rectifier.weights}
         evidence[kind] = _ratios(left_out_evidence(rectifier, references))
-        fitted = Fitted(rectifier, references, rule_of(predictor, recipe, rectifier, references, pool.rows[members]))
+        fitted = with_lists(predictor, recipe, rectifier, references, pool.rows[members])
+        signs += [left_out_signs(fitted.signs).assign(kind=kind)] if fitted.signs is not None else []
         of_lists, confidence = lists_and_confidence(predictor, recipe, fitted, members, combination=kind == "combination")
         lists += [of_lists.reset_index().assign(kind=kind)] if len(of_lists) else []
         accuracy[kind] = accuracy_of(confidence)
@@ -137,6 +143,7 @@ def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> 
         evidence=pd.DataFrame(evidence).T,
         placebo=nothing,
         lists=pd.concat(lists, ignore_index=True) if lists else pd.DataFrame(),
+        signs=pd.concat(signs, ignore_index=True) if signs else pd.DataFrame(),
         accuracy=pd.DataFrame(accuracy).T,
         thirds=pd.concat(thirds, ignore_index=True),
         verdict=next(iter(verdicts.values())) if len(verdicts) == 1 else " ".join(f"{k}: {v}" for k, v in verdicts.items()),

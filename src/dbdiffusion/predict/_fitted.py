@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +16,13 @@ from dbdiffusion.inference import (
     Estimate,
     Rectifier,
     References,
+    SignLaw,
+    Signs,
     discoveries_of,
     fit_rectifier,
+    fit_sign_law,
     scores,
+    signs_of,
 )
 from dbdiffusion.predict._pool import ReferencePool, references_of
 
@@ -43,11 +48,19 @@ class Fitted:
         On which.
     rule
         That gives lists of genes, or None.
+    signs
+        What left-out signs were worth, or None.
     """
 
     rectifier: Rectifier | HierarchicalRectifier
     references: References
     rule: DiscoveryRule | None = None
+    signs: Signs | None = None
+
+    @cached_property
+    def sign_law(self) -> SignLaw | None:
+        """How often a predicted sign is wrong; None with too few references to tell."""
+        return None if self.signs is None else fit_sign_law(self.signs)
 
 
 def fit(predictor: Predictor, recipe: Recipe, pool: ReferencePool, members: np.ndarray) -> Fitted:
@@ -64,17 +77,17 @@ def fit(predictor: Predictor, recipe: Recipe, pool: ReferencePool, members: np.n
             )
         return Fitted(fitted, references)
     rectifier = fit_rectifier(references, recipe.lam)
-    return Fitted(rectifier, references, rule_of(predictor, recipe, rectifier, references, pool.rows[members]))
+    return with_lists(predictor, recipe, rectifier, references, pool.rows[members])
 
 
-def rule_of(
-    predictor: Predictor, recipe: Recipe, rectifier: Rectifier, references: References, rows: np.ndarray
-) -> DiscoveryRule | None:
-    """None where no reference was left out, or control cells are not at hand in halves."""
+def with_lists(predictor: Predictor, recipe: Recipe, rectifier: Rectifier, references: References, rows: np.ndarray) -> Fitted:
+    """A rectifier with what its references say of lists and signs; none where they were not left out, or control not halved."""
     screen = predictor.screen
     if screen.halves is None or recipe.cross_fitting == "in_sample" or len(rows) < MIN_REFERENCES:
-        return None
-    return discoveries_of(rectifier, references, screen.is_listable, screen.halves.subset(rows), recipe.smallest_effect)
+        return Fitted(rectifier, references)
+    halves = screen.halves.subset(rows)
+    rule = discoveries_of(rectifier, references, screen.is_listable, halves, recipe.smallest_effect)
+    return Fitted(rectifier, references, rule, signs_of(rectifier, references, screen.is_listable))
 
 
 def effect_of_any(rectifier: Rectifier | HierarchicalRectifier, references: References) -> np.ndarray:

@@ -18,7 +18,10 @@ from dbdiffusion.inference import (
     discoveries_of,
     effects_table,
     fit_rectifier,
+    fit_sign_law,
     scores,
+    sign_rates,
+    signs_of,
 )
 from dbdiffusion.predict._own import OwnTable
 from dbdiffusion.screen import NameRule, effect_table, listed_names, meant
@@ -235,10 +238,13 @@ class _Tables:
         q_values = [np.full(self.seen.shape[1], np.nan)] * len(names)
         if len(used) >= MIN_REFERENCES and (halves is not None or not self.control_variance.any()):
             listable = np.ones(estimate.effect.shape, dtype=bool)
-            rule = discoveries_of(rectifier, references, listable[0], None if halves is None else halves.subset(np.array(used)))
+            of_used = None if halves is None else halves.subset(np.array(used))
+            rule = discoveries_of(rectifier, references, listable[0], of_used)
             for i, name in enumerate(names):
                 listable[i, self._own_genes(name)] = False
             q_values = list(rule.q_values(scores(estimate.effect), listable))
+        law = fit_sign_law(signs_of(rectifier, references, np.ones(self.seen.shape[1], dtype=bool)))
+        lfsr = None if law is None else list(sign_rates(law, rectifier, estimate.effect, rectifier.tau**2))
         columns = {
             "lam": np.array(next(iter(rectifier.weights.values()))),
             "tau": rectifier.tau,
@@ -248,7 +254,8 @@ class _Tables:
         }
         unknown = np.full(estimate.effect.shape, np.nan)
         genes = self.seen.columns.to_numpy()
-        return effects_table(names, genes, estimate, unknown, confidence, columns, q_values=q_values)[list(COLUMNS)]
+        table = effects_table(names, genes, estimate, unknown, confidence, columns, q_values=q_values, lfsr=lfsr)
+        return table[list(COLUMNS)]
 
     def _is_predicted(self, name: str) -> bool:
         return all(table.holds(name) for table in self.predicted.values())

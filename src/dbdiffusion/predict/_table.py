@@ -69,6 +69,7 @@ def answers_table(
         [answer.null for answer in in_order],
         np.stack([np.broadcast_to(answer.can_be_tested, len(screen.var_names)) for answer in in_order]),
         [answer.q_value for answer in in_order],
+        [answer.lfsr for answer in in_order],
     )[list(EFFECT_COLUMNS)]
     table.attrs = {
         **_plain(recipe),

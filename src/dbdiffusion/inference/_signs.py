@@ -1,0 +1,230 @@
+r"""How often a predicted sign is wrong, read off left-out references.
+
+An interval that holds an effect as often as it says does not tell how often the effect lies beyond zero, since errors are not
+alike on both sides of a prediction. Perturbations differ in strength, so an effect is often smaller than predicted and has the
+same sign all the same; and where the references say little, a prediction is mostly the error of the control mean, which all
+of them share. So the law of an effect, given its prediction p, is here
+
+.. math:: \theta = S (1 - \rho)\, p + c\, \tau\, t_\nu, \qquad
+    S = 0 \text{ with probability } \pi, \text{ else } \log S \sim N(m, \sigma^2), \; E[S \mid S > 0] = 1,
+
+and the local false sign rate is the chance that it lies on the other side of zero. The four numbers are those of maximum
+likelihood for what was observed of references that were predicted as if unseen: the law plus the known noise of the
+observation.
+
+:math:`\rho` is the share of a prediction that is the control's chance: with :math:`a e_0` the control's error in it and
+:math:`V_0` its variance, :math:`a^2 V_0 / (h \tau^2 + a^2 V_0)`, where h, one number for all genes, makes the predictions as
+large as they are. So much of a prediction is not believed, and the observation, which has the same error, agrees by
+:math:`a V_0 / (h \tau^2 + a^2 V_0)` times the prediction without any effect: that is taken out of it.
+
+References
+----------
+Stephens, False discovery rates: a new deal, Biostatistics 18 (2017).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from scipy import optimize, special, stats
+
+from dbdiffusion.inference._rectifier import MIN_REFERENCES_FOR_SHAPE
+from dbdiffusion.inference._t_plus_normal import scale_mixture, t_plus_normal
+
+if TYPE_CHECKING:
+    from dbdiffusion.inference._rectifier import Rectifier
+    from dbdiffusion.inference._references import References
+
+MAX_SIGNS = 20_000  # that are looked at: references are few, so more genes of them say little more
+MAX_FITTED = 4_000
+N_STRENGTHS, N_SCALES = 7, 8  # quantiles of S and of the t's scale
+START = (-2.0, np.log(0.5), np.log(0.7), np.log(6.0))
+BOUNDS = ((-7.0, 4.0), (np.log(0.05), np.log(2.5)), (np.log(0.05), np.log(3.0)), (0.0, np.log(100.0)))
+
+
+@dataclass(frozen=True)
+class SignLaw:
+    r"""Law of effects given their predictions.
+
+    Parameters
+    ----------
+    misplaced
+        :math:`\pi`.
+    spread
+        :math:`\sigma`.
+    scale, df
+        c and :math:`\nu`.
+
+    Examples
+    --------
+    >>> law = SignLaw(misplaced=0.1, spread=0.5, scale=1.0, df=50.0)
+    >>> law.wrong(np.array([0.0, -2.0, 50.0]), np.ones(3), np.zeros(3)).round(2).tolist()  # never below half of the misplaced
+    [0.5, 0.11, 0.05]
+    """
+
+    misplaced: float
+    spread: float
+    scale: float
+    df: float
+
+    @property
+    def strengths(self) -> np.ndarray:
+        """Quantiles of S where it is not zero; their mean is one."""
+        grid = stats.norm.ppf((np.arange(N_STRENGTHS) + 0.5) / N_STRENGTHS)
+        strengths = np.exp(self.spread * grid)
+        return strengths / strengths.mean()
+
+    def wrong(self, predicted: np.ndarray, between: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Chance that an effect, or what is seen of it, has another sign than its prediction; all arguments broadcast.
+
+        Parameters
+        ----------
+        predicted
+            Effects.
+        between
+            Variance between perturbations around predictions.
+        known
+            Variance of normal noise: what predictions carry of the control's error, and that of an observation.
+        """
+        se, df = t_plus_normal(self.scale**2 * between, known, self.df)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            statistic = np.where(predicted == 0, 0.0, np.abs(predicted) / se)
+        of_placed = np.mean([stats.t.sf(strength * statistic, df) for strength in self.strengths], axis=0)
+        return self.misplaced / 2 + (1 - self.misplaced) * of_placed
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Left-out references, gene by gene: predictions, and observations turned so that agreement is positive; all (n,).
+
+    Parameters
+    ----------
+    reference
+        Row of the reference.
+    predicted
+        Size of the predicted effect.
+    agreement
+        Observed effect times the sign of the predicted one, less what both have of the control's error.
+    between
+        Variance between perturbations around predictions.
+    carried
+        Known variance of the prediction.
+    noise
+        Known variance of the difference of prediction and observation.
+    """
+
+    reference: np.ndarray
+    predicted: np.ndarray
+    agreement: np.ndarray
+    between: np.ndarray
+    carried: np.ndarray
+    noise: np.ndarray
+
+    @property
+    def disagrees(self) -> np.ndarray:
+        """Whether the observed sign is not the predicted one."""
+        return self.agreement <= 0
+
+    def subset(self, rows: np.ndarray) -> Self:
+        """Some of them."""
+        return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaw | None:
+    """Maximum likelihood; None with fewer than so many references, or where nothing varies.
+
+    Examples
+    --------
+    >>> rng, n = np.random.default_rng(0), 20_000
+    >>> predicted, one = np.abs(rng.normal(0, 2, n)), np.ones(n)
+    >>> effect = np.where(rng.uniform(size=n) < 0.3, 0, predicted) + rng.standard_normal(n)
+    >>> law = fit_sign_law(Signs(np.arange(n) % 40, predicted, effect + rng.standard_normal(n), one, 0 * one, one))
+    >>> round(law.misplaced, 1), round(law.scale, 1)
+    (0.3, 1.0)
+    """
+    if len(np.unique(signs.reference)) < least:
+        return None
+    usable = np.flatnonzero(signs.between + signs.noise > 0)
+    if not len(usable):
+        return None
+    signs = signs.subset(usable[:: max(1, len(usable) // MAX_FITTED)])
+    known = signs.noise[:, None]
+
+    def law_of(parameters: np.ndarray) -> SignLaw:
+        return SignLaw(float(special.expit(parameters[0])), *map(float, np.exp(parameters[1:])))
+
+    def loss(parameters: np.ndarray) -> float:
+        law = law_of(parameters)
+        precision, weight = scale_mixture(law.df, N_SCALES)
+        variance = law.scale**2 * signs.between[:, None] / precision + known
+        strengths = np.append(0.0, law.strengths)
+        shares = np.append(law.misplaced, np.full(N_STRENGTHS, (1 - law.misplaced) / N_STRENGTHS))
+        density = np.zeros(len(variance))
+        for strength, share in zip(strengths, shares, strict=True):
+            error = (signs.agreement - strength * signs.predicted)[:, None]
+            density += share * (np.exp(-0.5 * error**2 / variance) / np.sqrt(variance)) @ weight
+        return -float(np.log(np.maximum(density, 1e-300)).mean())
+
+    return law_of(optimize.minimize(loss, np.array(START), method="L-BFGS-B", bounds=BOUNDS, options={"maxiter": 40}).x)
+
+
+def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray) -> Signs:
+    """Predictions and observations of references, each as if it had not been measured.
+
+    Parameters
+    ----------
+    rectifier, references
+        Fitted, and what it was fitted on.
+    listable
+        (G,) genes that enough cells express: the noise of others is not symmetric.
+    """
+    rows = np.flatnonzero(rectifier.spread_from)
+    among, gene = np.nonzero((listable & ~references.is_own_gene)[rows])
+    chosen = np.sort(np.random.default_rng(0).permutation(len(among))[:MAX_SIGNS])
+    at, gene = rows[among[chosen]], gene[chosen]
+    chance, shared = _chance_of(rectifier)
+    own = references.variance + sum(rectifier.weights.values()) ** 2 * references.part_variance
+    predicted, kept = rectifier.loo_predicted[at, gene], 1 - chance[gene]
+    return Signs(
+        reference=at,
+        predicted=np.abs(predicted) * kept,
+        agreement=np.sign(predicted) * references.effect[at, gene] - np.abs(predicted) * shared[gene],
+        between=rectifier.loo_between[at, gene],
+        carried=rectifier.control_variance[gene] * kept,
+        noise=own[at, gene] + references.control_noise(rectifier.control_weight)[gene] * kept,
+    )
+
+
+def sign_rates(
+    law: SignLaw, rectifier: Rectifier, predicted: np.ndarray, between: np.ndarray, noise: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """Local false sign rates of rectified effects.
+
+    Parameters
+    ----------
+    law
+        Of the rectifier's references.
+    rectifier
+        That predicted.
+    predicted
+        (T, G).
+    between
+        Variance between perturbations around predictions, broadcast to (T, G).
+    noise
+        Monte-Carlo variance of the predictions, likewise.
+    """
+    kept = 1 - _chance_of(rectifier)[0]
+    return law.wrong(predicted * kept, between, rectifier.control_variance * kept + noise)
+
+
+def _chance_of(rectifier: Rectifier) -> tuple[np.ndarray, np.ndarray]:
+    """(G,) share of a prediction that is the control's error, and how much of it an observation shows without any effect."""
+    carried, tau_squared = rectifier.control_variance, rectifier.tau**2
+    square = (rectifier.loo_predicted**2).mean(axis=0)
+    believed = max(float(square.sum() - carried.sum()), 1e-9 * float(square.sum()))
+    expected = believed * tau_squared / max(float(tau_squared.sum()), 1e-300) + carried
+    chance = np.divide(carried, expected, out=np.zeros_like(expected), where=expected > 0)
+    weight = rectifier.control_weight
+    return chance, chance / weight if weight > 0 else np.zeros_like(chance)
