@@ -237,7 +237,7 @@ def test_the_report_speaks_of_every_context(timed_out):
     assert "true effects are not shown" in text
     assert "**late.** Control cells as pseudo-perturbations" in text
     assert all(f"]({p.name})" in text for p in timed_out.glob("*.png"))
-    assert len(list(timed_out.glob("*.png"))) == 6
+    assert len(list(timed_out.glob("*.png"))) == 7
     summary = json.loads((timed_out / "summary.json").read_text())
     for part in ("strategy", "weights", "embedding_scores", "calibration"):
         assert list(summary[part]) == list(CONTEXTS)

@@ -54,7 +54,7 @@ def model():
     [
         ({"callbacks": [BreakOff(fail)]}, RuntimeError),
         ({"callbacks": [BreakOff(press_ctrl_c)]}, KeyboardInterrupt),
-        ({"plan_kwargs": {"lr": float("inf")}}, FloatingPointError),
+        ({"plan_kwargs": {"lr": 1e38}}, FloatingPointError),
     ],
 )
 def test_stage_one_stays_usable_and_the_message_says_so(model, options, error):

@@ -39,6 +39,7 @@ def say_suspicions(labels: pd.Series, rule: NameRule, var: pd.DataFrame, vectors
     --------
     >>> import warnings
     >>> import pandas as pd
+    >>> from dbdiffusion.screen import NameRule
     >>> labels = pd.Series(["control", "control", "A", "a"])
     >>> with warnings.catch_warnings(record=True) as said:
     ...     warnings.simplefilter("always")

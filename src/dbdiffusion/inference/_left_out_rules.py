@@ -41,7 +41,7 @@ class LeftOutRules:
     ...     control_variance=np.zeros(30),
     ...     predicted={"other": truth + 0.3 * rng.normal(size=truth.shape)},
     ... )
-    >>> rules = left_out_rules(fit_rectifier(references), references, lam=None)
+    >>> rules = left_out_rules(fit_rectifier(references), references)
     >>> len(rules.chosen)
     20
     """

@@ -73,6 +73,7 @@ class Rectifier:
 
     Examples
     --------
+    >>> from dbdiffusion.inference import References
     >>> rng = np.random.default_rng(0)
     >>> truth = rng.normal(size=(20, 30))
     >>> references = References(
@@ -168,6 +169,7 @@ def fit_rectifier(references: References, lam: float | None = None, rho: float |
 
     Examples
     --------
+    >>> from dbdiffusion.inference import References
     >>> rng = np.random.default_rng(0)
     >>> truth = rng.standard_normal((20, 11))
     >>> references = References(truth, np.zeros((20, 11)), np.zeros(11), {"exact": truth})

@@ -113,6 +113,13 @@ class Signs:
         Known variance of the prediction.
     noise
         Known variance of the difference of prediction and observation.
+
+    Examples
+    --------
+    >>> one = np.ones(3)
+    >>> signs = Signs(np.arange(3), one, np.array([0.5, -0.2, 0.0]), one, 0 * one, one)
+    >>> signs.disagrees.tolist(), signs.subset(np.array([0])).agreement.tolist()
+    ([False, True, True], [0.5])
     """
 
     reference: np.ndarray
@@ -179,6 +186,16 @@ def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray)
         Fitted, and what it was fitted on.
     listable
         (G,) genes that enough cells express: the noise of others is not symmetric.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import References, fit_rectifier
+    >>> rng = np.random.default_rng(0)
+    >>> seen = rng.standard_normal((20, 50))
+    >>> references = References(seen, np.zeros((20, 50)), np.zeros(50), {"exact": seen})
+    >>> signs = signs_of(fit_rectifier(references), references, np.ones(50, dtype=bool))
+    >>> len(signs.reference), float(signs.disagrees.mean())
+    (1000, 0.0)
     """
     rows = np.flatnonzero(rectifier.spread_from)
     among, gene = np.nonzero((listable & ~references.is_own_gene)[rows])
@@ -214,6 +231,17 @@ def sign_rates(
         Variance between perturbations around predictions, broadcast to (T, G).
     noise
         Monte-Carlo variance of the predictions, likewise.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import References, fit_rectifier
+    >>> rng = np.random.default_rng(0)
+    >>> seen = rng.standard_normal((20, 50))
+    >>> rectifier = fit_rectifier(References(seen, np.zeros((20, 50)), np.zeros(50), {"exact": seen}))
+    >>> law = SignLaw(misplaced=0.1, spread=0.5, scale=1.0, df=50.0)
+    >>> weak, strong = sign_rates(law, rectifier, np.array([0.1, 9.0])[:, None] * np.ones(50), np.ones(50))
+    >>> bool((0.05 < strong).all()), bool((strong < weak).all()), bool((weak < 0.5).all())
+    (True, True, True)
     """
     kept = 1 - _chance_of(rectifier)[0]
     return law.wrong(predicted * kept, between, rectifier.control_variance * kept + noise)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scvi.model import SCVI
 
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion.data import PerturbationField, contexts_of
+from dbdiffusion.data import PerturbationField, check_kind, contexts_of
 from dbdiffusion.model._cross_fit import CrossFittingMixin
 from dbdiffusion.model._module import DBDiffusionVAE
 from dbdiffusion.model._options import check_sizes_of_model
@@ -132,6 +132,7 @@ class DBDiffusion(Storage, Registration, CrossFittingMixin, Questions, SCVI):  #
     @classmethod
     def _n_contexts(cls, adata: AnnData | MuData | None, registry: dict | None) -> int:
         if registry is None and adata is not None:
+            check_kind(adata, is_mudata=None)
             registry = cls._get_most_recent_anndata_manager(adata, required=True).registry
         return len(contexts_of(registry or {}))
 

@@ -115,7 +115,7 @@ class DiffusionPlan(pl.LightningModule):
     --------
     >>> import copy
     >>> plan = DiffusionPlan(copy.deepcopy(model.module.diffusion), torch.zeros(3, 6), max_steps=10)
-    >>> plan.lr, plan.conditions.shape
+    >>> plan.recipe.lr, plan.conditions.shape
     (0.002, torch.Size([3, 6]))
     """
 

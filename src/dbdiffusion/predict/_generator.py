@@ -133,8 +133,8 @@ class Generator:
     >>> from dbdiffusion.predict import GenerationOptions
     >>> predictor = model.predictor()
     >>> embedding = predictor.space.embed(unseen[:1])[0]
-    >>> counts, _ = predictor.generator.counts(embedding, 8, unseen[0], GenerationOptions())
-    >>> counts.shape == (8, adata.n_vars)
+    >>> blocks = predictor.generator.counts(embedding, 8, unseen[0], GenerationOptions())
+    >>> [counts.shape for counts, _ in blocks] == [(8, adata.n_vars)]
     True
     """
 

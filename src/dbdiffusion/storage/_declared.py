@@ -82,7 +82,7 @@ def check_arguments(cls: type, saved: dict[str, Any], state: Mapping[str, np.nda
     Examples
     --------
     >>> from dbdiffusion import DBDiffusion
-    >>> check_arguments(DBDiffusion, {"n_latents": 5}, {}, "model.json")
+    >>> check_arguments(DBDiffusion, {"non_kwargs": {"n_latents": 5}, "kwargs": {}}, {}, "model.json")
     Traceback (most recent call last):
     ValueError: model.json names ['n_latents'], no arguments of a DBDiffusion. Was it changed, or is it of a later version?
     """

@@ -128,8 +128,10 @@ def write_effects(
     Examples
     --------
     >>> import tempfile
+    >>> from dbdiffusion import to_anndata
     >>> store = Path(tempfile.mkdtemp()) / "effects.zarr"
-    >>> written = write_effects(store, unseen, lambda some: model.predict_effects(some, n_cells=64), chunk=1)
+    >>> answer = lambda some: to_anndata(model.predict_effects(some, n_cells=64))
+    >>> written = write_effects(store, unseen, answer, chunk=1)
     >>> ad.read_zarr(written).obs_names.tolist() == unseen
     True
     """
