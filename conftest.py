@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,15 @@ def granted(request: pytest.FixtureRequest, doctest_namespace: dict) -> Iterator
     scvi_tools.setLevel(logging.WARNING)  # also forgets what its loggers remember of earlier tests
     if any(TAKEN_FOR_GRANTED.search(example.source) for example in request.node.dtest.examples):
         doctest_namespace.update(_made or make())
+    if "scvi" not in sys.modules:
+        yield
+        scvi_tools.setLevel(level)
+        return
+    from scvi import settings
+
+    verbosity, settings.verbosity = settings.verbosity, logging.WARNING  # no progress bars on standard output
     yield
+    settings.verbosity = verbosity
     scvi_tools.setLevel(level)
 
 

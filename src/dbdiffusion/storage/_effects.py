@@ -224,7 +224,9 @@ class _Unfinished:
         if hasattr(zarr.Group, "create_array"):  # from version 3 on a file may hold several chunks, and no two may write to it
             files["shards"] = None
         for path in _arrays_of(first):
-            write_elem(group, path, np.broadcast_to(np.float32(0), shape), dataset_kwargs=files)
+            where, _, name = path.rpartition("/")
+            parent: Any = group[where] if where else group
+            write_elem(parent, name, np.broadcast_to(np.float32(0), shape), dataset_kwargs=files)
         try:
             made.rename(self.arrays)
         except OSError:
