@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import warnings
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -41,12 +42,7 @@ def granted(request: pytest.FixtureRequest, doctest_namespace: dict) -> Iterator
     scvi_tools.setLevel(logging.WARNING)  # also forgets what its loggers remember of earlier tests
     if any(TAKEN_FOR_GRANTED.search(example.source) for example in request.node.dtest.examples):
         doctest_namespace.update(_made or make())
-    if "scvi" not in sys.modules:
-        yield
-        scvi_tools.setLevel(level)
-        return
-    from scvi import settings
-
+    settings = sys.modules["scvi"].settings if "scvi" in sys.modules else SimpleNamespace(verbosity=level)
     verbosity, settings.verbosity = settings.verbosity, logging.WARNING  # no progress bars on standard output
     yield
     settings.verbosity = verbosity

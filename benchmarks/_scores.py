@@ -57,13 +57,17 @@ def is_wrong(effect: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return (np.abs(truth) < NEGLIGIBLE) | (np.sign(truth) != np.sign(effect))
 
 
-def summarise(rows: list[dict]) -> pd.DataFrame:
-    """Means over targets; a real perturbation that was held out under several seeds counts once, on average."""
+def each_once(rows: list[dict], *keys: str) -> pd.DataFrame:
+    """One row a screen, sample, target and key: a real perturbation that was held out under several seeds counts once."""
     frame = pd.DataFrame(rows)
-    keys = ["screen", "way"]
     is_real = frame.groupby("screen")["noise"].transform("max") > 0
     own = frame.assign(sample=np.where(is_real, -1, frame["seed"]))
-    frame = own.groupby([*keys, "sample", "target"], sort=False).mean(numeric_only=True).reset_index()
+    return own.groupby(["screen", *keys, "sample", "target"], sort=False).mean(numeric_only=True).reset_index()
+
+
+def summarise(rows: list[dict]) -> pd.DataFrame:
+    """Means over targets, each counted once."""
+    keys, frame = ["screen", "way"], each_once(rows, "way")
     table = frame.groupby(keys, sort=False).agg(
         targets=("target", "size"),
         **{f"coverage_{level:g}": (f"coverage_{level:g}", "mean") for level in LEVELS},
@@ -79,7 +83,7 @@ def summarise(rows: list[dict]) -> pd.DataFrame:
         seconds=("seconds", "mean"),
         **{column: (column, "mean") for column in ("weights", "mse", "mse_mean", "mse_zero", "mse_ridge", "noise")},
     )
-    table.insert(0, "seeds", own.groupby(keys, sort=False)["seed"].nunique())
+    table.insert(0, "seeds", pd.DataFrame(rows).groupby(keys, sort=False)["seed"].nunique())
     signal = table["mse"] - table["noise"]  # the noise of the observation is nobody's error
     for kind in ("mean", "zero", "ridge"):
         table[f"mse/{kind}"] = signal / (table.pop(f"mse_{kind}") - table["noise"])

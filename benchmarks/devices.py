@@ -24,7 +24,7 @@ import pandas as pd
 from _held_out import screens_or_doubles_of
 from _rectified import Rectified
 from _results import write
-from _scores import score
+from _scores import each_once, score
 from _screens import Screen, folds_of, in_folds, screen_arguments, seeds_of, trained
 from evidence import PREDICTORS, Believed
 
@@ -109,12 +109,8 @@ def network_free(screen: Screen, held_out: list[str], seed: int, _options: argpa
 
 
 def summarise(rows: list[dict]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows)
-    is_real = frame.groupby("screen")["noise"].transform("max") > 0
-    own = frame.assign(sample=np.where(is_real, -1, frame["seed"]))
-    frame = own.groupby(["screen", "device", "sample", "target"], sort=False).mean(numeric_only=True).reset_index()
     tables = {}
-    for name, part in frame.groupby("screen", sort=False):
+    for name, part in each_once(rows, "device").groupby("screen", sort=False):
         default = part[part["device"] == "default"].set_index(["sample", "target"])
         for device, of_it in part.groupby("device", sort=False):
             of_it = of_it.set_index(["sample", "target"]).reindex(default.index)

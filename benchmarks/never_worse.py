@@ -16,11 +16,10 @@ import logging
 import warnings
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 from _held_out import screens_or_doubles_of
 from _results import write
-from _scores import score
+from _scores import each_once, score
 from _screens import (
     Screen,
     folds_of,
@@ -32,9 +31,9 @@ from _screens import (
 )
 
 from dbdiffusion.data import hold_out
-from dbdiffusion.inference import fit_rectifier, left_out_evidence
+from dbdiffusion.inference import left_out_evidence
 from dbdiffusion.metrics import error_ratio
-from dbdiffusion.predict import GenerationOptions, Recipe, references_of
+from dbdiffusion.predict import GenerationOptions, Recipe
 
 if TYPE_CHECKING:
     import argparse
@@ -45,10 +44,9 @@ def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Name
     rest, _ = hold_out(screen.train, held_out)
     model = trained(rest, screen, seed, options)
     table = model.predict_effects(held_out, seed=seed)
-    predictor = model.predictor()
-    pool = predictor.references(Recipe(GenerationOptions(seed=seed)))
-    references = references_of(predictor, pool, pool.select(combination=len(model.parts_of(held_out[0])) > 1))
-    believed = left_out_evidence(fit_rectifier(references), references).ratio("mean")[0]
+    kind = "combination" if len(model.parts_of(held_out[0])) > 1 else "single"
+    fitted = model.predictor().fitted(Recipe(GenerationOptions(seed=seed)), kind)
+    believed = left_out_evidence(fitted.rectifier, fitted.references).ratio("mean")[0]
     rows = []
     for name, block in table.groupby("target", sort=False):
         row = score(screen, str(name), block, model.baseline_effects(str(name)), model)
@@ -58,12 +56,8 @@ def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Name
 
 
 def summarise(rows: list[dict]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows)
-    is_real = frame.groupby("screen")["noise"].transform("max") > 0
-    own = frame.assign(sample=np.where(is_real, -1, frame["seed"]))
-    frame = own.groupby(["screen", "sample", "target"], sort=False).mean(numeric_only=True).reset_index()
     tables = {}
-    for name, part in frame.groupby("screen", sort=False):
+    for name, part in each_once(rows).groupby("screen", sort=False):
         error = {kind: (part[kind] - part["noise"]).to_numpy() for kind in ("mse", "mse_mean", "mse_zero")}
         best = min(("mse_mean", "mse_zero"), key=lambda kind: error[kind].sum())
         ratio, se = error_ratio(error["mse"], error[best])

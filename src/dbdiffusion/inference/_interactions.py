@@ -50,11 +50,11 @@ class Interactions:
 
     Examples
     --------
-    Of a model with measured pairs they come from :meth:`DBDiffusion.interactions`. In tables of numbers:
+    Two pairs of which one takes away half of the sum of its parts, and of the other nothing can be said:
 
-    >>> rng = np.random.default_rng(0)
-    >>> [field for field in Interactions.__dataclass_fields__]
-    ['genes', 'along', 'size', 'p_value']
+    >>> along = Estimate(np.array([-0.5, 0.1]), np.array([0.05, 2.0]), np.full(2, 50.0))
+    >>> Interactions(Estimate(np.zeros((2, 3)), np.ones((2, 3)), 50.0), along, np.ones(2), np.ones(2)).kinds()
+    ['buffering', 'undecided']
     """
 
     genes: Estimate

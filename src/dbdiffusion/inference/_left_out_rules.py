@@ -33,14 +33,8 @@ class LeftOutRules:
     Examples
     --------
     >>> from dbdiffusion.inference import References, fit_rectifier
-    >>> rng = np.random.default_rng(0)
-    >>> truth = rng.normal(size=(20, 30))
-    >>> references = References(
-    ...     effect=truth + 0.1 * rng.normal(size=truth.shape),
-    ...     variance=np.full(truth.shape, 0.01),
-    ...     control_variance=np.zeros(30),
-    ...     predicted={"other": truth + 0.3 * rng.normal(size=truth.shape)},
-    ... )
+    >>> seen = np.random.default_rng(0).standard_normal((20, 30))
+    >>> references = References(seen, np.zeros((20, 30)), np.zeros(30), {"exact": seen})
     >>> rules = left_out_rules(fit_rectifier(references), references)
     >>> len(rules.chosen)
     20

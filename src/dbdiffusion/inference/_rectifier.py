@@ -74,16 +74,10 @@ class Rectifier:
     Examples
     --------
     >>> from dbdiffusion.inference import References
-    >>> rng = np.random.default_rng(0)
-    >>> truth = rng.normal(size=(20, 30))
-    >>> references = References(
-    ...     effect=truth + 0.1 * rng.normal(size=truth.shape),
-    ...     variance=np.full(truth.shape, 0.01),
-    ...     control_variance=np.zeros(30),
-    ...     predicted={"other": truth + 0.3 * rng.normal(size=truth.shape)},
-    ... )
+    >>> seen = np.random.default_rng(0).standard_normal((20, 30))
+    >>> references = References(seen, np.zeros((20, 30)), np.zeros(30), {"exact": seen})
     >>> rectifier = fit_rectifier(references)
-    >>> estimate = rectifier.estimate({"other": np.zeros((1, 30))})
+    >>> estimate = rectifier.estimate({"exact": np.zeros((1, 30))})
     >>> low, high = estimate.interval(0.95)
     >>> estimate.effect.shape, bool((low < high).all())
     ((1, 30), True)

@@ -65,6 +65,15 @@ class DiffusionRecipe:
     steps_per_average: int = 8
     draws_latents: bool = True
 
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "n_warmup_steps", "steps_per_average"):
+            whole_number(name, getattr(self, name), 1)
+        for name, most in {"lr": math.inf, "weight_decay": math.inf, "condition_dropout": 1, "ema_decay": 1}.items():
+            real_number(name, getattr(self, name), 0, most)
+        if self.condition_dropout == 1:
+            msg = "`condition_dropout` must be below 1, got 1: no cell would show its condition."
+            raise ValueError(msg)
+
     @classmethod
     def of(cls, options: Mapping[str, Any] | None) -> DiffusionRecipe:
         """Of ``plan_kwargs``.
@@ -80,15 +89,7 @@ class DiffusionRecipe:
         if unknown:
             msg = f"`plan_kwargs` of the diffusion may hold {', '.join(known)}; got {unknown!r}."
             raise ValueError(msg)
-        recipe = cls(**options)
-        for name in ("n_steps", "n_warmup_steps", "steps_per_average"):
-            whole_number(name, getattr(recipe, name), 1)
-        for name, most in {"lr": math.inf, "weight_decay": math.inf, "condition_dropout": 1, "ema_decay": 1}.items():
-            real_number(name, getattr(recipe, name), 0, most)
-        if recipe.condition_dropout == 1:
-            msg = "`condition_dropout` must be below 1, got 1: no cell would show its condition."
-            raise ValueError(msg)
-        return recipe
+        return cls(**options)
 
     def epochs_for(self, data: LatentDataModule) -> int:
         """Epochs that make about ``n_steps`` optimiser steps."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,7 @@ from scipy import stats
 from dbdiffusion._words import real_number
 from dbdiffusion.inference import fit_rectifier, leave_one_out, left_out_evidence, left_out_signs
 from dbdiffusion.metrics import coverage, interval_score, two_sided_pit
-from dbdiffusion.predict._fitted import with_lists
 from dbdiffusion.predict._placebo import placebo
-from dbdiffusion.predict._pool import references_of
 from dbdiffusion.predict._trust import accuracy_of, coverage_in_thirds, lists_and_confidence, verdict_of
 
 if TYPE_CHECKING:
@@ -100,6 +98,7 @@ def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> 
     """
     levels = _check_levels(levels)
     pool = predictor.references(recipe)
+    tuned_as_ever = replace(recipe, method="cross_fit", lam=None)
     tables, pits = [], []
     tuned: dict[str, dict[str, Any]] = {}
     evidence: dict[str, dict[str, float]] = {}
@@ -111,15 +110,14 @@ def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> 
         members = np.flatnonzero(pool.is_combination == (kind == "combination"))
         if len(members) < MIN_TO_JUDGE:
             continue
-        references = references_of(predictor, pool, members)
-        rectifier = fit_rectifier(references)
+        fitted = predictor.fitted(tuned_as_ever, kind)
+        rectifier, references = cast("Rectifier", fitted.rectifier), fitted.references
         summary, pit = _against_baselines(rectifier, references, levels)
         tables.append(summary.reset_index().assign(kind=kind))
         pits.append(pd.DataFrame(pit, index=[pool.names[i] for i in members], columns=predictor.screen.var_names))
         tuned[kind] = {"n_reference": len(members), "n_placed": int(pool.is_placed[members].sum())}
         tuned[kind] |= {"rho": rectifier.rho, **rectifier.weights}
         evidence[kind] = _ratios(left_out_evidence(rectifier, references))
-        fitted = with_lists(predictor, recipe, rectifier, references, pool.rows[members])
         signs += [left_out_signs(fitted.signs).assign(kind=kind)] if fitted.signs is not None else []
         of_lists, confidence = lists_and_confidence(predictor, recipe, fitted, members, combination=kind == "combination")
         lists += [of_lists.reset_index().assign(kind=kind)] if len(of_lists) else []

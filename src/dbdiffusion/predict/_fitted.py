@@ -77,10 +77,10 @@ def fit(predictor: Predictor, recipe: Recipe, pool: ReferencePool, members: np.n
             )
         return Fitted(fitted, references)
     rectifier = fit_rectifier(references, recipe.lam)
-    return with_lists(predictor, recipe, rectifier, references, pool.rows[members])
+    return _with_lists(predictor, recipe, rectifier, references, pool.rows[members])
 
 
-def with_lists(predictor: Predictor, recipe: Recipe, rectifier: Rectifier, references: References, rows: np.ndarray) -> Fitted:
+def _with_lists(predictor: Predictor, recipe: Recipe, rectifier: Rectifier, references: References, rows: np.ndarray) -> Fitted:
     """A rectifier with what its references say of lists and signs; none where they were not left out, or control not halved."""
     screen = predictor.screen
     if screen.halves is None or recipe.cross_fitting == "in_sample" or len(rows) < MIN_REFERENCES:

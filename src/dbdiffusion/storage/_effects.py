@@ -161,6 +161,7 @@ class _Unfinished:
 
     @property
     def arrays(self) -> Path:
+        """Where the store lies until it is whole."""
         return self.folder / "store.zarr"
 
     def open(self, asked: Any) -> None:
