@@ -31,7 +31,7 @@ from _screens import Screen, folds_of, screen_arguments, seeds_of, simulated, tr
 from evidence import Believed
 
 from dbdiffusion.data import hold_out
-from dbdiffusion.inference import discoveries_of, fit_rectifier, scores
+from dbdiffusion.inference import discoveries_of, fit_rectifier
 
 if TYPE_CHECKING:
     import argparse
@@ -63,7 +63,7 @@ def left_out(screen: Screen) -> dict[str, list[dict]]:
     rectifier = fit_rectifier(references)
     rule = discoveries_of(rectifier, references, measured.is_listable, measured.halves)
     listable = measured.is_listable & ~references.is_own_gene
-    q = rule.left_out_q_values(scores(rectifier.loo_predicted, references.coherence), listable)
+    q = rule.left_out_q_values(rectifier.loo_predicted, listable, references.coherence)
     lists = [scored(screen, *one) for one in zip(measured.names, q, rectifier.loo_predicted, strict=True)]
     return {
         "discoveries": [row | {"least": 2 / rule.n_reference} for row in lists],

@@ -42,7 +42,7 @@ def rows_of(screen: Screen, believed: Believed, rectifier: Rectifier) -> list[di
     truth = screen.reference.loc[list(measured.names)].to_numpy()
     lfsr = left_out_lfsr(rectifier, signs)
     wrong = np.sign(rectifier.loo_predicted) != np.sign(truth)
-    counted = ~references.is_own_gene & (truth != 0) & np.isfinite(lfsr)
+    counted = ~references.is_own_gene & (truth != 0) & (rectifier.loo_predicted != 0) & np.isfinite(lfsr)
     of_class = np.where(counted, np.digitize(lfsr, EDGES[1:-1]), -1)
     rows = []
     for k in range(len(EDGES) - 1):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dbdiffusion.inference import fit_discoveries, scores
+from dbdiffusion.inference import fit_discoveries
 from dbdiffusion.screen import ControlHalves
 
 K, G = 40, 60
@@ -14,7 +14,7 @@ def listed(predicted, observed, level, **options):
     """Every reference's list, made by the others (K, G)."""
     listable = np.ones(predicted.shape, dtype=bool)
     rule = fit_discoveries(predicted, observed, listable, **options)
-    return rule.left_out_q_values(scores(predicted, options.get("coherence")), listable) <= level
+    return rule.left_out_q_values(predicted, listable, options.get("coherence")) <= level
 
 
 def test_an_exact_prediction_lists_everything():
@@ -33,7 +33,7 @@ def test_q_values_rise_as_scores_fall_and_the_first_ten_share_one():
     truth = rng.standard_normal((K, G))
     predicted = truth + 0.5 * rng.standard_normal((K, G))
     rule = fit_discoveries(predicted, truth, ALL)
-    q = rule.q_values(np.abs(predicted[:3]), ALL[:3])
+    q = rule.q_values(predicted[:3], ALL[:3])
     for values, score in zip(q, np.abs(predicted[:3]), strict=True):
         ordered = values[np.argsort(-score)]
         assert (np.diff(ordered) >= 0).all()
@@ -100,6 +100,26 @@ def test_effects_below_the_smallest_of_interest_count_as_false():
     predicted = 2 * truth
     assert listed(predicted, truth, 0.1).all()
     assert not listed(predicted, truth, 0.1, smallest=0.4).any()
+
+
+def test_genes_without_a_predicted_effect_of_interest_are_in_no_list():
+    rng = np.random.default_rng(9)
+    truth = rng.standard_normal((K, G))
+    no_effect = np.zeros((2, G))
+    assert (fit_discoveries(truth, truth, ALL).q_values(no_effect, ALL[:2]) == 1).all()
+    assert (fit_discoveries(0 * truth, truth, ALL).q_values(no_effect, ALL[:2]) == 1).all()  # a screen that tells nothing
+    assert not listed(0 * truth, truth, 0.9).any()
+    rule = fit_discoveries(truth, truth, ALL, smallest=0.4)
+    assert np.array_equal(rule.q_values(truth, ALL) < 1, np.abs(truth) > 0.4)
+
+
+def test_one_strong_reference_that_is_misplaced_does_not_take_the_lists_of_all():
+    rng = np.random.default_rng(10)
+    truth = rng.standard_normal((K, G))
+    predicted = truth.copy()
+    predicted[0] = -9 * truth[0]  # its genes alone reach the highest thresholds, and all are wrong there
+    lists = listed(predicted, truth, 0.2)
+    assert lists[1:].sum(axis=1).min() > G / 2
 
 
 def test_neighbours_that_agree_come_first():

@@ -65,3 +65,13 @@ def test_own_genes_and_those_that_cannot_be_listed_do_not_count():
     signs = signs_of(fit_rectifier(references), references, np.arange(G) < 60)
     assert len(signs.reference) == K * 59
     assert np.array_equal(np.unique(signs.reference), np.arange(K))
+
+
+def test_a_prediction_of_nothing_has_no_sign():
+    rng = np.random.default_rng(5)
+    predicted = np.where(np.arange(G) < 30, 0.0, rng.standard_normal((K, G)))
+    references = References(predicted + 1.0, np.zeros((K, G)), np.zeros(G), {"one": predicted})
+    signs = signs_of(fit_rectifier(references, lam=1.0, rho=0.0), references, ALL)
+    assert len(signs.reference) == K * (G - 30)
+    nothing = References(predicted, np.zeros((K, G)), np.zeros(G), {"one": 0 * predicted})
+    assert not len(signs_of(fit_rectifier(nothing, lam=1.0, rho=0.0), nothing, ALL).reference)

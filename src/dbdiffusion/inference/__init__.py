@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbdiffusion.inference._confidence import FIRST, Confidence, confidence_features, fit_confidence
 from dbdiffusion.inference._contrast import welch_contrast
-from dbdiffusion.inference._discoveries import DiscoveryRule, discoveries_of, fit_discoveries, scores
+from dbdiffusion.inference._discoveries import DiscoveryRule, discoveries_of, fit_discoveries
 from dbdiffusion.inference._effects_table import effects_table
 from dbdiffusion.inference._estimate import Estimate, NullShare, adjust_p_values, check_confidence
 from dbdiffusion.inference._evidence import PERMUTATIONS, Evidence, left_out_evidence, placebo_evidence, squared_errors
@@ -86,7 +86,6 @@ __all__ = [
     "paper_estimate",
     "placebo_evidence",
     "project",
-    "scores",
     "shrunk_contrast",
     "shrunk_null",
     "sign_rates",

@@ -12,8 +12,9 @@ proportion for a new perturbation like them (conformal risk control):
 
 .. math:: q(t) = \Big(\sum_i \max_{t' \ge t} L_i(t') + 2\Big) / (K + 1).
 
-The expectation is over targets, an empty list counted as right. So no list is given either where the lists of all references
-taken together are wrong more often than the level.
+The expectation is over targets, an empty list counted as right. So a threshold must do more: the lists that all references
+have at it, taken together, must not be wrong more often than the level. A list is the longest that meets both. A gene
+without a predicted effect has no sign that could be right, so it is in no list.
 
 References
 ----------
@@ -53,6 +54,8 @@ class DiscoveryRule:
         (K, n) genes listed, mean over splits of the control cells.
     wrong
         (shares, K, n) disagreements, likewise.
+    smallest
+        Effect of interest: a gene with a predicted effect of at most this size is in no list.
 
     Examples
     --------
@@ -68,6 +71,7 @@ class DiscoveryRule:
     loss: np.ndarray
     size: np.ndarray
     wrong: np.ndarray
+    smallest: float = 0.0
 
     @property
     def n_reference(self) -> int:
@@ -85,20 +89,24 @@ class DiscoveryRule:
         loss, wrong, listed = self._totals
         return _rate(loss, wrong, listed, self.n_reference)
 
-    def q_values(self, score: np.ndarray, listable: np.ndarray) -> np.ndarray:
-        """Q-values (T, G) of genes by their scores (T, G); at most 1, NaN where a gene cannot be listed.
+    def q_values(self, predicted: np.ndarray, listable: np.ndarray, coherence: np.ndarray | None = None) -> np.ndarray:
+        """Q-values (T, G) of genes by their predicted effects (T, G); at most 1, NaN where a gene cannot be listed.
 
-        A target's list has at least ten genes, so its first ten have the q-value of the tenth.
+        A target's list has at least ten genes, so its first ten have the q-value of the tenth. ``coherence`` (T,) as in
+        :func:`scores`.
         """
-        return self._looked_up(self.rate, score, listable)
+        return self._looked_up(self.rate, predicted, listable, coherence)
 
-    def left_out_q_values(self, score: np.ndarray, listable: np.ndarray) -> np.ndarray:
+    def left_out_q_values(
+        self, predicted: np.ndarray, listable: np.ndarray, coherence: np.ndarray | None = None
+    ) -> np.ndarray:
         """Q-values (K, G) of the references, each by what the others say."""
-        q = np.empty(score.shape)
+        q = np.empty(predicted.shape)
         all_loss, all_wrong, all_listed = self._totals
         for i, (loss, wrong, listed) in enumerate(zip(*self._of_each, strict=True)):
             rate = _rate(all_loss - loss, all_wrong - wrong, all_listed - listed, self.n_reference - 1)
-            q[[i]] = self._looked_up(rate, score[[i]], listable[[i]])
+            agreement = None if coherence is None else coherence[[i]]
+            q[[i]] = self._looked_up(rate, predicted[[i]], listable[[i]], agreement)
         return q
 
     @property
@@ -114,8 +122,10 @@ class DiscoveryRule:
         loss, wrong, listed = self._of_each
         return loss.sum(axis=0), wrong.sum(axis=0), listed.sum(axis=0)
 
-    def _looked_up(self, rate: np.ndarray, score: np.ndarray, listable: np.ndarray) -> np.ndarray:
-        inside = np.where(listable, score, -np.inf)
+    def _looked_up(
+        self, rate: np.ndarray, predicted: np.ndarray, listable: np.ndarray, coherence: np.ndarray | None
+    ) -> np.ndarray:
+        inside = np.where(listable & (np.abs(predicted) > self.smallest), scores(predicted, coherence), -np.inf)
         tenth = np.partition(inside, -LEAST_LISTED, axis=1)[:, -LEAST_LISTED] if inside.shape[1] >= LEAST_LISTED else -np.inf
         at = np.minimum(inside, np.broadcast_to(tenth, len(inside))[:, None])
         index = np.searchsorted(self.threshold, at, side="right") - 1
@@ -155,7 +165,7 @@ def fit_discoveries(
     --------
     >>> truth = np.random.default_rng(0).standard_normal((40, 60))
     >>> rule = fit_discoveries(truth, truth, np.ones((40, 60), dtype=bool))
-    >>> q = rule.q_values(np.abs(truth[:1]), np.ones((1, 60), dtype=bool))
+    >>> q = rule.q_values(truth[:1], np.ones((1, 60), dtype=bool))
     >>> float(q.max().round(3))  # no sign is wrong: two over K + 1
     0.049
     """
@@ -175,7 +185,7 @@ def fit_discoveries(
             loss[share] += np.where(n_listed >= LEAST_LISTED, 2 * n_wrong / np.maximum(n_listed, 1), 0)
             size += n_listed / len(control_weights)
     loss = np.maximum.accumulate(loss[..., ::-1], axis=-1)[..., ::-1]
-    return DiscoveryRule(threshold, *(values / len(shifts) for values in (loss, size, wrong)))
+    return DiscoveryRule(threshold, *(values / len(shifts) for values in (loss, size, wrong)), smallest)
 
 
 def discoveries_of(
@@ -228,13 +238,15 @@ def scores(predicted: np.ndarray, coherence: np.ndarray | None = None) -> np.nda
 
 
 def _rate(loss: np.ndarray, wrong: np.ndarray, listed: np.ndarray, n_reference: int) -> np.ndarray:
-    """Level (n,) from sums over references: what the theorem promises, and what all their lists together were wrong by.
+    """Least level (n,) at which a gene with a score at the threshold is listed, from sums over references.
 
-    Of losses and disagreements (shares, n) the worst share of the control's error counts.
+    At a threshold the level is the larger of what the theorem promises and what all their lists together were wrong by; of
+    losses and disagreements (shares, n) the worst share of the control's error counts. A gene is in the lists of all lower
+    thresholds too, so the least of their levels is its own.
     """
     promised = (loss.max(axis=0) + LARGEST_LOSS) / (n_reference + 1)
     pooled = 2 * wrong.max(axis=0) / np.maximum(listed, 1)
-    return np.maximum(promised, np.maximum.accumulate(pooled[::-1])[::-1])
+    return np.minimum.accumulate(np.maximum(promised, pooled))
 
 
 def _thresholds(scores: np.ndarray) -> np.ndarray:

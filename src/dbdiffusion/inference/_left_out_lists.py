@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dbdiffusion.inference._discoveries import scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +61,7 @@ def left_out_lists(
     predicted = rectifier.loo_predicted[rows]
     coherence = None if references.coherence is None else references.coherence[rows]
     wrong = wrongness(rectifier, references, halves)[rows]
-    q = rule.left_out_q_values(scores(predicted, coherence), counted)
+    q = rule.left_out_q_values(predicted, counted, coherence)
     table = {}
     for level in levels:
         listed = q <= level

@@ -198,7 +198,8 @@ def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray)
     (1000, 0.0)
     """
     rows = np.flatnonzero(rectifier.spread_from)
-    among, gene = np.nonzero((listable & ~references.is_own_gene)[rows])
+    has_sign = listable & ~references.is_own_gene & (rectifier.loo_predicted != 0)
+    among, gene = np.nonzero(has_sign[rows])
     chosen = np.sort(np.random.default_rng(0).permutation(len(among))[:MAX_SIGNS])
     at, gene = rows[among[chosen]], gene[chosen]
     chance, shared = _chance_of(rectifier)

@@ -21,7 +21,6 @@ from dbdiffusion.inference import (
     discoveries_of,
     fit_rectifier,
     fit_sign_law,
-    scores,
     signs_of,
 )
 from dbdiffusion.predict._pool import ReferencePool, references_of
@@ -122,4 +121,4 @@ def q_values_of(
     listable = np.repeat(predictor.screen.is_listable[None], len(names), axis=0)
     for i, name in enumerate(names):
         listable[i, predictor.space.own_genes(name)] = False
-    return list(rule.q_values(scores(effect, neighbour_coherence(predictor.space, names)), listable))
+    return list(rule.q_values(effect, listable, neighbour_coherence(predictor.space, names)))

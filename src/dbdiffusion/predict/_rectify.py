@@ -19,7 +19,6 @@ from dbdiffusion.inference import (
     effects_table,
     fit_rectifier,
     fit_sign_law,
-    scores,
     sign_rates,
     signs_of,
 )
@@ -242,7 +241,7 @@ class _Tables:
             rule = discoveries_of(rectifier, references, listable[0], of_used)
             for i, name in enumerate(names):
                 listable[i, self._own_genes(name)] = False
-            q_values = list(rule.q_values(scores(estimate.effect), listable))
+            q_values = list(rule.q_values(estimate.effect, listable))
         law = fit_sign_law(signs_of(rectifier, references, np.ones(self.seen.shape[1], dtype=bool)))
         lfsr = None if law is None else list(sign_rates(law, rectifier, estimate.effect, rectifier.tau**2))
         columns = {
