@@ -94,6 +94,18 @@ def test_too_few_references_for_an_interval_leave_it_open():
     assert np.isinf(high).all()
 
 
+def test_left_out_errors_are_those_of_lines_through_the_others():
+    rng = np.random.default_rng(12)
+    features = np.round(rng.standard_normal((17, 3)), 1)  # with ties, at the ends too
+    accuracy = features @ [0.3, -1.0, 0.0] + rng.standard_normal(17)
+    errors = []
+    for i in range(17):
+        others = np.delete(np.arange(17), i)
+        line = fit_expectation(features[others], accuracy[others])
+        errors.append(accuracy[i] - line.at(features[[i]], 0.9)[0][0])
+    np.testing.assert_allclose(fit_expectation(features, accuracy).error, np.sort(errors))
+
+
 def test_a_reference_does_not_speak_of_itself():
     _, predicted, observed = a_screen()
     confidence = confidence_of(references_of(observed, predicted))

@@ -27,8 +27,6 @@ import numpy as np
 from scipy import stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dbdiffusion.inference._rectifier import Rectifier
     from dbdiffusion.inference._references import References
 
@@ -85,13 +83,8 @@ def fit_expectation(features: np.ndarray, accuracy: np.ndarray) -> Expectation:
     (True, True)
     """
     mean, slope = _line(features, accuracy)
-    error = np.empty(len(accuracy))
-    for i, others in _each_and_the_rest(len(accuracy)):
-        left_out = _line(features[others], accuracy[others])
-        centre, low, high = (f(features[others], axis=0) for f in (np.mean, np.min, np.max))
-        error[i] = accuracy[i] - left_out[0] - (np.clip(features[i], low, high) - centre) @ left_out[1]
     low, high, centre = (f(features, axis=0) for f in (np.min, np.max, np.mean))
-    return Expectation(low, high, centre, mean, slope, np.sort(error))
+    return Expectation(low, high, centre, mean, slope, np.sort(_left_out_errors(features, accuracy)))
 
 
 @dataclass(frozen=True)
@@ -148,9 +141,8 @@ class Confidence:
 
     def left_out(self, confidence: float = 0.9) -> dict[str, np.ndarray]:
         """The same columns (K,) for every reference, said by the others."""
-        rows = [
-            self.subset(others).expected(self.features[[i]], confidence) for i, others in _each_and_the_rest(len(self.features))
-        ]
+        n = len(self.features)
+        rows = [self.subset(np.delete(np.arange(n), i)).expected(self.features[[i]], confidence) for i in range(n)]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     def subset(self, rows: np.ndarray) -> Self:
@@ -240,19 +232,35 @@ def fit_confidence(
 def _line(features: np.ndarray, accuracy: np.ndarray) -> tuple[float, np.ndarray]:
     """Accuracy at the mean of the features, and slopes whose prior is normal with a standard deviation of one."""
     centred, mean = features - features.mean(axis=0), accuracy.mean()
-    penalty = (accuracy.var(ddof=1) + 1e-12) / SLOPE_SD**2
-    gram = centred.T @ centred + penalty * np.eye(features.shape[1])
+    gram = centred.T @ centred + _penalty(accuracy.var(ddof=1)) * np.eye(features.shape[1])
     return float(mean), np.linalg.solve(gram, centred.T @ (accuracy - mean))
+
+
+def _left_out_errors(features: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+    """Accuracy (K,) less what the line of the others says, for all at once: sums over the others are those over all less one's own.
+
+    Beyond the others' features their line goes on level.
+    """
+    n = len(accuracy)
+    x, y = features - features.mean(axis=0), accuracy - accuracy.mean()
+    share = n / (n - 1)  # of the products of deviations, those from the mean of the others
+    gram = x.T @ x - share * x[:, :, None] * x[:, None, :]
+    variance = (y @ y - share * y**2) / (n - 2)
+    cross = x.T @ y - share * x * y[:, None]
+    slope = np.linalg.solve(gram + _penalty(variance)[:, None, None] * np.eye(x.shape[1]), cross[:, :, None])[:, :, 0]
+    lowest, highest = np.sort(x, axis=0)[:2], np.sort(x, axis=0)[-2:]
+    low, high = np.where(x <= lowest[0], lowest[1], lowest[0]), np.where(x >= highest[1], highest[0], highest[1])
+    centre, mean = -x / (n - 1), -y / (n - 1)  # of the others
+    return y - mean - ((np.clip(x, low, high) - centre) * slope).sum(axis=1)
+
+
+def _penalty(variance: np.ndarray) -> np.ndarray:
+    return (np.maximum(variance, 0) + 1e-12) / SLOPE_SD**2
 
 
 def _columns(name: str, expectation: Expectation, features: np.ndarray, confidence: float, back: Any) -> dict[str, np.ndarray]:
     ends = map(back, expectation.at(features, confidence))
     return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
-
-
-def _each_and_the_rest(n: int) -> Iterator[tuple[int, np.ndarray]]:
-    for i in range(n):
-        yield i, np.delete(np.arange(n), i)
 
 
 def _covariance(first: np.ndarray, second: np.ndarray, counted: np.ndarray) -> np.ndarray:
