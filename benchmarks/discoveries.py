@@ -64,7 +64,11 @@ def left_out(screen: Screen) -> dict[str, list[dict]]:
     rule = discoveries_of(rectifier, references, measured.is_listable, measured.halves)
     listable = measured.is_listable & ~references.is_own_gene
     q = rule.left_out_q_values(rectifier.loo_predicted, listable, references.coherence)
-    lists = [scored(screen, *one) for one in zip(measured.names, q, rectifier.loo_predicted, strict=True)]
+    lists = [
+        scored(screen, *one)
+        for one in zip(measured.names, q, rectifier.loo_predicted, strict=True)
+        if one[0] in screen.reference.index  # of a screen of pairs, these
+    ]
     return {
         "discoveries": [row | {"least": 2 / rule.n_reference} for row in lists],
         "signs": signs.rows_of(screen, believed, rectifier),

@@ -10,7 +10,8 @@ of them share. So the law of an effect, given its prediction p, is here
 
 and the local false sign rate is the chance that it lies on the other side of zero. The four numbers are those of maximum
 likelihood for what was observed of references that were predicted as if unseen: the law plus the known noise of the
-observation.
+observation. Where none of K references is misplaced the next target may be: with a chance of one in K + 1, as of K + 1 alike each
+is as likely the first to be. So one misplaced reference is added to those that were seen.
 
 :math:`\rho` is the share of a prediction that is the control's chance: with :math:`a e_0` the control's error in it and
 :math:`V_0` its variance, :math:`a^2 V_0 / (h \tau^2 + a^2 V_0)`, where h, one number for all genes, makes the predictions as
@@ -24,7 +25,7 @@ Stephens, False discovery rates: a new deal, Biostatistics 18 (2017).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -151,7 +152,8 @@ def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaw
     >>> round(law.misplaced, 1), round(law.scale, 1)
     (0.3, 1.0)
     """
-    if len(np.unique(signs.reference)) < least:
+    n_reference = len(np.unique(signs.reference))
+    if n_reference < least:
         return None
     usable = np.flatnonzero(signs.between + signs.noise > 0)
     if not len(usable):
@@ -174,7 +176,8 @@ def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaw
             density += share * (np.exp(-0.5 * error**2 / variance) / np.sqrt(variance)) @ weight
         return -float(np.log(np.maximum(density, 1e-300)).mean())
 
-    return law_of(optimize.minimize(loss, np.array(START), method="L-BFGS-B", bounds=BOUNDS, options={"maxiter": 40}).x)
+    law = law_of(optimize.minimize(loss, np.array(START), method="L-BFGS-B", bounds=BOUNDS, options={"maxiter": 40}).x)
+    return replace(law, misplaced=(n_reference * law.misplaced + 1) / (n_reference + 1))
 
 
 def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray) -> Signs:
