@@ -97,9 +97,7 @@ class DiscoveryRule:
         """
         return self._looked_up(self.rate, predicted, listable, coherence)
 
-    def left_out_q_values(
-        self, predicted: np.ndarray, listable: np.ndarray, coherence: np.ndarray | None = None
-    ) -> np.ndarray:
+    def left_out_q_values(self, predicted: np.ndarray, listable: np.ndarray, coherence: np.ndarray | None = None) -> np.ndarray:
         """Q-values (K, G) of the references, each by what the others say."""
         q = np.empty(predicted.shape)
         all_loss, all_wrong, all_listed = self._totals
