@@ -134,7 +134,7 @@ SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
 
 # measured before references were treated like the target; what they say of measured perturbations, cells and costs still holds
 OLDER = {
-    "coverage", "left_out_coverage", "contexts", "against_baselines", "carried_error", "ablations", "power", "null_calibration",
+    "coverage", "left_out_coverage", "contexts", "against_baselines", "carried_error", "ablations", "power",
     "generation_fidelity", "overhead", "scaling",
 }  # fmt: skip
 

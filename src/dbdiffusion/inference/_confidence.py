@@ -237,9 +237,9 @@ def _line(features: np.ndarray, accuracy: np.ndarray) -> tuple[float, np.ndarray
 
 
 def _left_out_errors(features: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """Accuracy (K,) less what the line of the others says, for all at once: sums over the others are those over all less one's own.
+    """Accuracy (K,) less what the line of the others says: level beyond their features.
 
-    Beyond the others' features their line goes on level.
+    For all at once, since sums over the others are sums over all less one's own.
     """
     n = len(accuracy)
     x, y = features - features.mean(axis=0), accuracy - accuracy.mean()

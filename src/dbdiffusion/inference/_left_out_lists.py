@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

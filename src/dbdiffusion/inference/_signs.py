@@ -10,8 +10,8 @@ of them share. So the law of an effect, given its prediction p, is here
 
 and the local false sign rate is the chance that it lies on the other side of zero. The four numbers are those of maximum
 likelihood for what was observed of references that were predicted as if unseen: the law plus the known noise of the
-observation. Where none of K references is misplaced the next target may be: with a chance of one in K + 1, as of K + 1 alike each
-is as likely the first to be. So one misplaced reference is added to those that were seen.
+observation. Where none of K references is misplaced the next target may be: of K + 1 alike, each is as likely to be the first.
+So one misplaced reference is added to those that were seen.
 
 :math:`\rho` is the share of a prediction that is the control's chance: with :math:`a e_0` the control's error in it and
 :math:`V_0` its variance, :math:`a^2 V_0 / (h \tau^2 + a^2 V_0)`, where h, one number for all genes, makes the predictions as
