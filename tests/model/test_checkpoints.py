@@ -49,10 +49,10 @@ def test_its_evidence_is_mended_by_its_cells(folder, kind):
     space = model._space()
     model.leave_out_folds()
     table = model.predict_effects(expected["names"])  # a warning would be an error
-    assert np.array_equal(table["effect"][: len(measured)], measured)
+    np.testing.assert_allclose(table["effect"][: len(measured)], measured, rtol=1e-5)  # single precision from now on
     assert np.isfinite(table["effect"]).all()
     for name in ("mean", "gene_scale", "components"):
-        assert np.array_equal(getattr(model._space().effects, name), getattr(space.effects, name))
+        np.testing.assert_allclose(getattr(model._space().effects, name), getattr(space.effects, name), rtol=1e-4, atol=1e-6)
     assert set(model.reference_predictions(n_cells=16)["target"]) == set(model.perturbation_names)
     folds = model._screen().left_out.folds
     assert sorted(name for fold in folds for name in fold.scored) == sorted(model.perturbation_names)

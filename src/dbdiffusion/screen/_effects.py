@@ -6,7 +6,7 @@ Scale everywhere: mean over cells of log(1 + counts per 10,000), natural log.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -96,6 +96,15 @@ class ObservedEffects:
     def __post_init__(self) -> None:
         if self.n_expressing is None:  # not known
             object.__setattr__(self, "n_expressing", np.full(self.effect.shape, np.nan))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint: tables of genes in single precision, which is far below their noise."""
+        return {name: values.astype(np.float32) if np.ndim(values) == 2 else values for name, values in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Inverse of :meth:`to_dict`; sums over them are made in double precision."""
+        return cls(**{name: value.astype(float) if np.ndim(value) == 2 else value for name, value in values.items()})
 
     @property
     def can_be_tested(self) -> np.ndarray:

@@ -86,7 +86,7 @@ class Screen:
         """Plain values, for a checkpoint."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         parts = {name: None if values[name] is None else values[name].to_dict() for name in ("left_out", "halves")}
-        return {**values, "observed": dict(self.observed.__dict__), **parts}
+        return {**values, "observed": self.observed.to_dict(), **parts}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Screen:
@@ -94,7 +94,7 @@ class Screen:
         values = upgraded(values)
         left_out, halves = values.get("left_out"), values.get("halves")
         parts = {
-            "observed": ObservedEffects(**values["observed"]),
+            "observed": ObservedEffects.from_dict(values["observed"]),
             "left_out": None if left_out is None else LeftOut.from_dict(left_out),
             "halves": None if halves is None else ControlHalves(**halves),
         }
