@@ -109,8 +109,9 @@ def timed(folder: Path, n: int, processes: int) -> dict:
     size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file()) / 2**30
     before, digest_of_killed = killed(folder, n)
     return {
-        "targets": n, "processes": processes, "start": first, "seconds": seconds, "seconds_per_target": (seconds - first) / after_first,
-        "cpu_per_target": cpu / after_first, "minutes_of_20000": cpu / after_first * GENOME / 2 / 60,
+        "targets": n, "processes": processes, "start": first, "seconds": seconds,
+        "seconds_per_target": (seconds - first) / after_first, "cpu_per_target": cpu / after_first,
+        "minutes_of_20000": cpu / after_first * GENOME / 2 / 60,
         "peak_gib": peak, "store_gib": size, "blocks_before_kill": before, "same": digest(store) == digest_of_killed,
     }  # fmt: skip
 
