@@ -233,7 +233,8 @@ class _Errors:
     def variance(self, towards: np.ndarray, across: np.ndarray) -> tuple[float, float]:
         """Of the interaction's error along one direction (G,) and the sum's along another, and degrees of freedom.
 
-        Genes are correlated as control cells have them.
+        Genes are correlated as control cells have them. Perturbed cells that respond unequally, since some escape, are
+        correlated along their own effect, too; gene-wise variances do not tell of that, and it is not in here.
         """
         from_parts = across - towards
         n = len(self.parts)
