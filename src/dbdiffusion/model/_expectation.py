@@ -108,7 +108,7 @@ def differences_from(counts: Distribution, scale: Tensor) -> Callable[[Distribut
     no_zero = _no_zero(counts)
 
     def differences(others: Distribution) -> Tensor:
-        means = others.rate if isinstance(others, Poisson) else others.mu
+        means: Tensor = getattr(others, "rate" if isinstance(others, Poisson) else "mu")
         exact: tuple[Tensor, ...] = ()
         answer = torch.empty_like(means).unflatten(0, (-1, len(mean)))
         for start in range(0, len(means), len(mean)):
@@ -124,12 +124,13 @@ def differences_from(counts: Distribution, scale: Tensor) -> Callable[[Distribut
                 if away.abs_().max() > _REACH:
                     exact = exact or _laplace_exponent(others)[2]
                     far = (away > _REACH).nonzero(as_tuple=True)
-                    there = (values.expand_as(means)[theirs][far] for values in (means, *exact))
-                    value[far] = _integral(exponent, scale[of_cells].expand_as(away)[far], *there) - here[of_cells][far]
-        if no_zero is None:
+                    at_them = (values.expand_as(means)[theirs][far] for values in (means, *exact))
+                    value[far] = _integral(exponent, scale[of_cells].expand_as(away)[far], *at_them) - here[of_cells][far]
+        no_zero_there = _no_zero(others)
+        if no_zero is None or no_zero_there is None:
             return answer
-        theirs = _no_zero(others).unflatten(0, (-1, len(mean)))
-        return answer.mul_(theirs).add_(here * (theirs - no_zero))
+        there = no_zero_there.unflatten(0, (-1, len(mean)))
+        return answer.mul_(there).add_(here * (there - no_zero))
 
     return differences
 
