@@ -43,7 +43,8 @@ LEVEL = 0.1
 def found_in(adata: ad.AnnData, setup: dict) -> tuple[list[str], list[np.ndarray], Interactions]:
     """Names of the pairs whose parts were measured, the columns of the genes they hit, and what they do beyond the sum."""
     DBDiffusion.setup_anndata(adata, **setup)
-    screen = ScreenReader(DBDiffusion(adata, n_latent=2).adata_manager).read()
+    reader = ScreenReader(DBDiffusion(adata, n_latent=2).adata_manager)
+    screen = reader.read(vectors=reader.gene_vectors(())[0])
     row = {name: i for i, name in enumerate(screen.names)}
     pairs = [name for name in screen.names if "+" in name and set(name.split("+")) <= set(row)]
     own = [np.flatnonzero(np.isin(screen.var_names, name.split("+"))) for name in pairs]

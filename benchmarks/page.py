@@ -100,6 +100,10 @@ def sizes(rows: list[dict]) -> pd.DataFrame:
     return table.set_index(["cells", "perturbations", "genes"])
 
 
+def whole_genome(rows: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame(rows).set_index(["genes", "targets", "processes"])
+
+
 def along_directions(rows: list[dict]) -> pd.DataFrame:
     table = projections.summarise(rows)
     found = [c for c in table if c.startswith(("hits c=0.5", "false c=0.5", "found c=0.5", "se false c=0.5"))]
@@ -129,6 +133,7 @@ SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
     ("generation_fidelity", "Do generated cells look like cells?", fidelity),
     ("overhead", "What does the package cost beside the bare computation?", costs),
     ("scaling", "Seconds and memory by size", sizes),
+    ("genome_scale", "How long does a whole genome take?", whole_genome),
 ]
 
 

@@ -1,11 +1,9 @@
-"""Laws of suggestions: greedy, never twice, what each adds falls, and what is covered is not asked for again."""
-
-import itertools
+"""Laws of suggestions: each leaves least uncertain, none twice, and neither order nor length of vectors matters."""
 
 import numpy as np
 import pytest
 
-from dbdiffusion.embedding import facility_location
+from dbdiffusion.embedding import most_informative
 
 C, K, R = 37, 5, 4
 
@@ -15,62 +13,60 @@ def vectors(seed=0):
     return rng.standard_normal((C, R)), rng.standard_normal((K, R))
 
 
-def worth(candidates, measured, weight=None):
-    units = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (candidates, measured)]
-    cosine = np.clip(units[0] @ units[1].T, 0, None).max(axis=1, initial=0)
-    return cosine @ (np.ones(len(candidates)) if weight is None else weight)
+def left_uncertain(candidates, measured):
+    """Mean variance of a Gaussian process with cosines for covariances, observed with noise of variance one."""
+    ours, known = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (candidates, measured))
+    cross = ours @ known.T
+    return 1 - np.trace(cross @ np.linalg.solve(known @ known.T + np.eye(len(known)), cross.T)) / len(ours)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_each_choice_adds_most_and_what_it_adds_is_told(weighted):
-    candidates, measured = vectors()
-    weight = np.random.default_rng(1).random(C) if weighted else None
-    chosen, gain = facility_location(candidates, measured, 6, weight)
-    have = measured
-    for one, added in zip(chosen, gain, strict=True):
-        after = [worth(candidates, np.vstack([have, candidates[[i]]]), weight) for i in range(C)]
-        assert after[one] == pytest.approx(max(after))
-        assert added == pytest.approx(max(after) - worth(candidates, have, weight))
-        have = np.vstack([have, candidates[[one]]])
-    assert (np.diff(gain) <= 1e-12).all()
+def test_each_choice_leaves_least_uncertain_and_what_it_leaves_is_told():
+    candidates, have = vectors()
+    chosen, uncertainty = most_informative(candidates, have, 6)
+    assert uncertainty[0] == pytest.approx(left_uncertain(candidates, have))
+    for k, (i, left) in enumerate(zip(chosen, uncertainty[1:], strict=True)):
+        others = np.setdiff1d(np.arange(C), chosen[:k])
+        after = {j: left_uncertain(candidates, np.vstack([have, candidates[[j]]])) for j in others}
+        assert [left, after[i]] == pytest.approx([min(after.values())] * 2)
+        have = np.vstack([have, candidates[[i]]])
+    assert (np.diff(uncertainty) < 0).all()
 
 
 def test_all_are_chosen_in_the_end_and_none_twice():
     candidates, measured = vectors()
-    assert sorted(facility_location(candidates, measured, C)[0]) == list(range(C))
-    first = facility_location(candidates, measured, 10)[0]
-    assert facility_location(candidates, measured, 4)[0].tolist() == first[:4].tolist()
+    assert sorted(most_informative(candidates, measured, C)[0]) == list(range(C))
 
 
 def test_a_batch_is_two_batches_in_turn():
     candidates, measured = vectors(2)
-    first = facility_location(candidates, measured, 3)[0]
-    then = facility_location(candidates, np.vstack([measured, candidates[first]]), 5)[0]
-    assert [*first, *then][: 3 + 5] == facility_location(candidates, measured, 8)[0].tolist()
-
-
-def test_greedy_is_nearly_the_best_set():
-    candidates, measured = vectors(3)
-    candidates = candidates[:12]
-    chosen = facility_location(candidates, measured[:1], 3)[0]
-    sets = [
-        worth(candidates, np.vstack([measured[:1], candidates[list(some)]])) for some in itertools.combinations(range(12), 3)
-    ]
-    assert worth(candidates, np.vstack([measured[:1], candidates[chosen]])) >= (1 - 1 / np.e) * max(sets)
+    first, before = most_informative(candidates, measured, 3)
+    chosen, uncertainty = most_informative(candidates, measured, 8)
+    assert chosen[:3].tolist() == first.tolist()
+    assert uncertainty[3] == pytest.approx(before[3])
+    with_them = most_informative(candidates, np.vstack([measured, candidates[first]]), 1)[1]
+    assert with_them[0] == pytest.approx(uncertainty[3])
 
 
 def test_orders_and_lengths_of_vectors_do_not_matter():
     candidates, measured = vectors(4)
     rng = np.random.default_rng(5)
     order, scale = rng.permutation(C), rng.uniform(0.1, 9, (C, 1))
-    chosen = facility_location(candidates, measured, 6)[0]
-    again = facility_location((scale * candidates)[order], 3 * measured[::-1], 6)[0]
+    chosen = most_informative(candidates, measured, 6)[0]
+    again = most_informative((scale * candidates)[order], 3 * measured[::-1], 6)[0]
     assert order[again].tolist() == chosen.tolist()
 
 
-def test_vectors_of_nothing_cover_nothing():
+def test_what_is_like_many_comes_before_what_is_like_none_and_before_what_is_known():
+    many, alone, known = np.eye(3)
+    candidates = np.stack([alone, many, many, many, known, known, known, known])
+    chosen = most_informative(candidates, np.tile(known, (20, 1)), 2)[0]
+    assert chosen[0] in (1, 2, 3)
+    assert not set(chosen) & {4, 5, 6, 7}
+
+
+def test_vectors_of_nothing_tell_nothing_and_come_last():
     candidates, measured = vectors(6)
     candidates[:3] = 0
-    chosen, gain = facility_location(candidates, measured, C)
+    chosen, uncertainty = most_informative(candidates, measured, C)
     assert set(chosen[-3:]) == {0, 1, 2}
-    assert gain[-3:].tolist() == [0, 0, 0]
+    assert np.diff(uncertainty)[-3:].tolist() == [0, 0, 0]

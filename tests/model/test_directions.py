@@ -91,11 +91,13 @@ def test_candidates_are_all_that_can_be_asked(trained, unseen):
         trained.candidates(["NOGENE"])
 
 
-def test_suggestions_are_unmeasured_and_cover_more_and_more(trained):
+def test_suggestions_are_unmeasured_and_leave_less_and_less_uncertain(trained):
     table = trained.suggest_targets(5)
     assert not set(table["target"]) & set(trained.perturbation_names)
-    assert (np.diff(table["gain"]) <= 1e-9).all()
-    assert (np.diff(table["covered"]) > 0).all()
+    assert table["target"].is_unique
+    assert (np.diff(table["uncertainty"]) < 0).all()
+    assert np.diff(table["uncertainty"]) == pytest.approx(-table["gain"][1:])
+    pd.testing.assert_frame_equal(table, trained.suggest_targets(5))
     some = [*trained.candidates().query("status == 'unseen'")["target"][:4]]
     assert set(trained.suggest_targets(4, some)["target"]) == set(some)
     with pytest.raises(ValueError, match=r"at most the number of candidates.* 4, got 5"):

@@ -20,6 +20,9 @@ class Linear:
 
     weight: torch.Tensor
 
+    def differences(self, z, matched):
+        return lambda others: self.expected(others, matched) - self.expected(z, matched)
+
     def expected(self, z, matched):
         return (z @ self.weight).exp().mul(matched.scale * 0.01).log1p()
 

@@ -6,16 +6,16 @@ from dbdiffusion.embedding._left_out import LeftOutSpaces, one_gene_space
 from dbdiffusion.embedding._nearest import nearest_measured, nearest_similarity
 from dbdiffusion.embedding._select import score_strategies
 from dbdiffusion.embedding._space import ALL_STRATEGIES, PerturbationSpace, fit_space
-from dbdiffusion.embedding._suggest import facility_location
+from dbdiffusion.embedding._suggest import most_informative
 
 __all__ = [
     "ALL_STRATEGIES",
     "EffectSpace",
     "LeftOutSpaces",
     "PerturbationSpace",
-    "facility_location",
     "fit_effect_space",
     "fit_space",
+    "most_informative",
     "nearest_measured",
     "nearest_similarity",
     "neighbour_coherence",

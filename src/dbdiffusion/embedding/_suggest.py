@@ -1,16 +1,17 @@
-r"""Which perturbations to measure next: those that stand for as many unmeasured ones as possible.
+r"""Which perturbations to measure next: those that leave least uncertain of all that stay unmeasured.
 
-An unmeasured perturbation is predicted from measured ones in proportion to the cosine of their vectors. So a set S of measured
-perturbations covers candidate j as well as its nearest member does, and is worth
+An unmeasured perturbation is predicted from measured ones in proportion to the cosine of their vectors. So effects are taken as
+a Gaussian process whose covariance is the cosine, and an observation of one as it and as much noise again. With unit vectors
+:math:`u_j` in R dimensions and a set S of measured perturbations, candidate j has the variance
 
-.. math:: f(S) = \sum_j w_j \max_{s \in S} \max(0, \cos(v_s, v_j)).
+.. math:: \nu_j(S) = u_j^T M u_j, \qquad M = \Big(I + \sum_{s \in S} u_s u_s^T / \sigma^2\Big)^{-1}.
 
-This is facility location, which is submodular: taking again and again the perturbation that adds most is within
-:math:`1 - 1/e` of the best set of its size.
+The candidate c is taken next that lessens :math:`\sum_j \nu_j` most, by :math:`\sum_j (u_j^T M u_c)^2 / (\nu_c + \sigma^2)`:
+one that nobody knows, and that many others are like. Nothing is random, and what was observed does not matter, only where.
 
 References
 ----------
-Nemhauser, Wolsey & Fisher, Math Program 14 (1978).
+Cohn, Ghahramani & Jordan, Active learning with statistical models, JAIR 4 (1996).
 """
 
 from __future__ import annotations
@@ -19,13 +20,11 @@ import numpy as np
 
 from dbdiffusion.screen import unit
 
-CHUNK = 2000  # candidates whose cosines are held at once, beside those that are covered
+NOISE = 1.0  # variance of an observation, over that of an effect
 
 
-def facility_location(
-    candidates: np.ndarray, measured: np.ndarray, n: int, weight: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choose candidates greedily so that candidates are covered by what is then measured.
+def most_informative(candidates: np.ndarray, measured: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose candidates one after the other, each so that least is left uncertain of all candidates.
 
     Parameters
     ----------
@@ -35,44 +34,31 @@ def facility_location(
         (K, R) vectors of what is measured already; may be empty.
     n
         To choose, at most C.
-    weight
-        (C,) how much it is worth to cover each, not negative; None covers all alike.
 
     Returns
     -------
     tuple
-        Indices (n,) in the order of choice, and what each adds, (n,), which falls.
+        Indices (n,) in the order of choice, and the mean variance (n + 1,) of the candidates, before and after each: 1 where
+        nothing is known, and it falls.
 
     Examples
     --------
     >>> vectors = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9], [1.0, 0.1]])
-    >>> chosen, gain = facility_location(vectors, np.empty((0, 2)), 2)
-    >>> chosen.tolist()
-    [1, 3]
+    >>> chosen, uncertainty = most_informative(vectors, np.empty((0, 2)), 2)
+    >>> chosen.tolist(), uncertainty.round(2).tolist()
+    ([1, 2], [1.0, 0.7, 0.5])
     """
-    theirs = unit(np.asarray(candidates, dtype=float))
-    weight = np.ones(len(theirs)) if weight is None else np.asarray(weight, dtype=float)
-    covered = np.zeros(len(theirs))
-    for start in range(0, len(measured), CHUNK):
-        cosine = theirs @ unit(np.asarray(measured[start : start + CHUNK], dtype=float)).T
-        covered = np.maximum(covered, cosine.max(axis=1, initial=0))
-    bound = np.full(len(theirs), np.inf)  # gains only fall, so an old one bounds the new
-    chosen, gains = [], []
+    theirs, known = unit(np.asarray(candidates, dtype=float)), unit(np.asarray(measured, dtype=float))
+    left = np.linalg.inv(np.eye(theirs.shape[1]) + known.T @ known / NOISE)
+    alike = theirs.T @ theirs / max(len(theirs), 1)
+    chosen: list[int] = []
+    uncertainty = [float((alike * left).sum())]
     for _ in range(n):
-        best, most = -1, -1.0
-        order = np.argsort(-bound, kind="stable")
-        step = 1 if np.isfinite(bound[order[0]]) else CHUNK
-        for start in range(0, len(order), step):
-            rows = order[start : start + step]
-            if bound[rows[0]] <= most:
-                break
-            rows = rows[bound[rows] > most]
-            bound[rows] = weight @ np.maximum(theirs @ theirs[rows].T - covered[:, None], 0)
-            top = rows[int(np.argmax(bound[rows]))]
-            if bound[top] > most:
-                best, most = int(top), float(bound[top])
+        towards = theirs @ left
+        worth = ((towards @ alike) * towards).sum(axis=1) / ((towards * theirs).sum(axis=1) + NOISE)
+        worth[chosen] = -np.inf
+        best = int(np.argmax(worth))
+        left -= np.outer(towards[best], towards[best]) / (towards[best] @ theirs[best] + NOISE)
         chosen.append(best)
-        gains.append(most)
-        covered = np.maximum(covered, theirs @ theirs[best])
-        bound[best] = -np.inf
-    return np.array(chosen, dtype=int), np.array(gains)
+        uncertainty.append(float((alike * left).sum()))
+    return np.array(chosen, dtype=int), np.array(uncertainty)

@@ -11,8 +11,13 @@ weights of the three contrasts leave there. Beside it stand two numbers a combin
 .. math:: \gamma = \langle \iota, s \rangle / \langle s, s \rangle
 
 is -1 where the second part adds nothing to a first that does it all twice over, 0 where parts add, above 0 where they do more.
-:math:`\iota` and s share the errors of the parts and of control, and s is noisy; both products are freed of that. And the size
-of :math:`\iota` in any direction, against that of its noise.
+:math:`\iota` and s share the errors of the parts and of control, and s is noisy; both products are freed of that. To first
+order the error of :math:`\gamma` is
+
+.. math:: \big(\langle s, e_\iota \rangle + \langle \iota - 2 \gamma s, e_s \rangle\big) / \langle s, s \rangle,
+
+so what a pair does across the sum counts too: the direction is an estimate. And the size of :math:`\iota` in any direction,
+against that of its noise.
 """
 
 from __future__ import annotations
@@ -128,22 +133,25 @@ def interactions(
             pieces = [variance[pair] ** 2 / df[pair], *(variance[part] ** 2 / df[part] for part in parts)]
             square[i] = sum(pieces) + control**2 / control_df
         genes = counted[i]
-        shared = control_variance[pair] * len(parts)  # of control, in the sum: once a part
         noise_of_sum = own + len(parts) ** 2 * control_variance[pair]
-        in_both = own + (len(parts) - 1) * shared
-        signal = float((sum_of_parts**2 - noise_of_sum)[genes].sum())
+        in_both = own + (len(parts) - 1) * len(parts) * control_variance[pair]
+        noise, noise_of_sum, in_both = (float(values[genes].sum()) for values in (total[i], noise_of_sum, in_both))
+        signal = float((sum_of_parts[genes] ** 2).sum()) - noise_of_sum
         spread = max(control_norm_cv, np.sqrt(2 / max(genes.sum(), 1)))
-        noise = float(total[i][genes].sum())
         size[i] = np.sqrt(max(float((beyond[i] ** 2)[genes].sum()) - noise, 0.0))
         directions = 2 / spread**2  # that the noise has
         p_value[i] = stats.chi2.sf(float((beyond[i] ** 2)[genes].sum()) / max(noise, 1e-300) * directions, directions)
-        if signal <= max(MIN_SIGNAL * spread, 1) * float(noise_of_sum[genes].sum()):
+        if signal <= max(MIN_SIGNAL * spread, 1) * noise_of_sum:
             continue
-        direction = np.where(genes, sum_of_parts, 0) / signal
-        along[i] = direction @ beyond[i] + float(in_both[genes].sum()) / signal
-        first, along_df[i] = _variance_along(direction, total[i], control_variance[pair], halves, pair)
-        second = spread**2 / 2 * noise * float(noise_of_sum[genes].sum()) / signal**2  # of noise times noise
-        along_se[i] = np.sqrt(first + second)
+        along[i] = (float(sum_of_parts[genes] @ beyond[i][genes]) + in_both) / signal
+        towards = np.where(genes, sum_of_parts, 0) / signal
+        across = np.where(genes, beyond[i], 0) / signal - 2 * along[i] * towards
+        errors = _Errors(variance[pair], own, control_variance[pair], halves, pair, tuple(parts))
+        plugged_in, along_df[i] = errors.variance(towards, across)
+        noise_beyond = noise + along[i] * (2 * in_both + along[i] * noise_of_sum)  # of what is beyond a share of the sum
+        square_of_noise = noise_beyond * noise_of_sum + (in_both + along[i] * noise_of_sum) ** 2
+        twice = spread**2 / 2 * square_of_noise / signal**2  # of noise times noise, which is in both factors
+        along_se[i] = np.sqrt(max(plugged_in - twice, plugged_in / 2))
     with np.errstate(invalid="ignore", divide="ignore"):
         welch_df = np.where(square > 0, total**2 / square, np.inf)
     known = np.isfinite(total) & np.stack([(df[[pair, *parts]] > 0).all(axis=0) for pair, parts in rows])
@@ -211,13 +219,36 @@ def _control_share(halves: Any, pair: int, parts: Sequence[int]) -> float:
     return ours / theirs if theirs > 0 else float(len(parts) - 1) ** 2
 
 
-def _variance_along(
-    direction: np.ndarray, total: np.ndarray, control: np.ndarray, halves: Any, pair: int
-) -> tuple[float, float]:
-    """Of an interaction along a direction, correlations of genes included as control cells have them."""
-    independent = float(total @ direction**2)
-    if halves is None:
-        return independent, np.inf
-    sd, df = control_spread(halves.subset(np.array([pair])), direction)
-    of_control = float(control @ direction**2)
-    return (float(sd[0]) ** 2 * independent / of_control if of_control > 0 else independent), df
+@dataclass(frozen=True)
+class _Errors:
+    """Of a combination: variances (G,) of its own mean, of its parts' together, and of the control mean."""
+
+    own: np.ndarray
+    of_parts: np.ndarray
+    of_control: np.ndarray
+    halves: Any
+    pair: int
+    parts: tuple[int, ...]
+
+    def variance(self, towards: np.ndarray, across: np.ndarray) -> tuple[float, float]:
+        """Of the interaction's error along one direction (G,) and the sum's along another, and degrees of freedom.
+
+        Genes are correlated as control cells have them. Perturbed cells that respond unequally, since some escape, are
+        correlated along their own effect, too; gene-wise variances do not tell of that, and it is not in here.
+        """
+        from_parts = across - towards
+        n = len(self.parts)
+        if self.halves is None:
+            of_control = ((n - 1) * towards - n * across) ** 2 @ self.of_control
+            return float(self.own @ towards**2 + self.of_parts @ from_parts**2 + of_control), np.inf
+        weight, of_sum = self.halves.weight[self.pair], self.halves.weight[list(self.parts)].sum(axis=0)
+        directions = np.outer(of_sum - weight, towards) - np.outer(of_sum, across)  # (batches, G)
+        halves = (self.halves.first, self.halves.second)
+        of_control = sum(float(np.mean([(half[:, b] @ one) ** 2 for half in halves])) for b, one in enumerate(directions))
+        total = self._correlated(self.own, towards) + self._correlated(self.of_parts, from_parts) + of_control
+        return total, float(len(self.halves.first))
+
+    def _correlated(self, variance: np.ndarray, direction: np.ndarray) -> float:
+        sd, _ = control_spread(self.halves.subset(np.array([self.pair])), direction)
+        independent, of_control = float(variance @ direction**2), float(self.of_control @ direction**2)
+        return float(sd[0]) ** 2 * independent / of_control if of_control > 0 else independent

@@ -75,8 +75,8 @@ def _suggest(arguments: Namespace) -> tuple[pd.DataFrame, str]:
     model = _loaded(arguments.model)
     asked = model if arguments.context is None else model.in_context(arguments.context)
     table = asked.suggest_targets(arguments.n, arguments.candidates)
-    covered = table["covered"].iloc[-1]
-    return table, f"Candidates would then be covered by {covered:.2f} on average (1: as good as measured)."
+    left = table["uncertainty"].iloc[-1]
+    return table, f"Candidates would then be uncertain by {left:.2f} on average (1: nothing is known)."
 
 
 def _compare(arguments: Namespace) -> tuple[pd.DataFrame, str]:

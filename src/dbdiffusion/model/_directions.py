@@ -143,21 +143,21 @@ class DirectionsMixin(CalibrationMixin):
         """Which perturbations to measure next, so that most is learnt about those that stay unmeasured.
 
         An unmeasured gene is predicted from measured ones that are like it. So the genes are taken, one after the other, that
-        are most like the many genes for which nothing similar was measured yet.
+        nothing measured is like yet and that many other unmeasured genes are like: those leave least unknown.
 
         Parameters
         ----------
         n
             How many.
         candidates
-            Names to choose from, which are also those to be covered; None means all that can be asked.
+            Names to choose from, which are also those to learn about; None means all that can be asked.
 
         Returns
         -------
         DataFrame
             In the order of choice: ``rank, target, similarity`` (to the most similar measured perturbation,
-            ``nearest``)``, gain`` (candidates' worth that it covers)``, covered`` (mean similarity of all candidates to what
-            would then be measured).
+            ``nearest``)``, gain`` (how much less uncertain the candidates are with it)``, uncertainty`` (that is then left of
+            them on average, if they are like each other as their vectors are: 1 where nothing is known).
 
         Raises
         ------

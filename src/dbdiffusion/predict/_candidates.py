@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dbdiffusion._words import say, whole_number
-from dbdiffusion.embedding import facility_location, neighbour_coherence
+from dbdiffusion.embedding import most_informative, neighbour_coherence
 from dbdiffusion.screen import close_names
 
 if TYPE_CHECKING:
@@ -110,9 +110,7 @@ def suggested(predictor: Predictor, n: int, candidates: Sequence[str] | None = N
         raise ValueError(msg)
     measured = space.unit_vectors(space.names)
     measured = measured[np.isfinite(measured).all(axis=1)]
-    chosen, gain = facility_location(vectors, measured, n)
-    names = [unseen[i] for i in chosen]
-    table = candidate_table(predictor, names)[["target", "similarity", "nearest"]]
+    chosen, uncertainty = most_informative(vectors, measured, n)
+    table = candidate_table(predictor, [unseen[i] for i in chosen])[["target", "similarity", "nearest"]]
     table.insert(0, "rank", np.arange(1, n + 1))
-    before = np.clip((vectors @ measured.T).max(axis=1, initial=0), 0, None)
-    return table.assign(gain=gain, covered=(before.sum() + np.cumsum(gain)) / len(unseen))
+    return table.assign(gain=-np.diff(uncertainty), uncertainty=uncertainty[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BLOCK = 512  # cells that share a noise generator: a cell depends on its block and, but for rounding, on no chunk
 ACTIVATIONS_AT_ONCE = 4 * 2**20  # bytes of a layer: more leave a CPU's cache, fewer pay more often for starting every operation
 AT_ONCE_ON_ACCELERATORS = 65_536  # latents
+KEPT_VALUES = 2**24  # values (cells x genes) of control whose differences are kept, some forty bytes each
 DECODED_AT_ONCE = 2**20  # values (cells x genes): fewer calls of the decoder, each of which looks through all parameters
 
 
@@ -65,12 +66,12 @@ class Decoder(Protocol):
     Anything with these two methods will do. That of a trained model:
 
     >>> decoder = model.predictor().generator.decoder
-    >>> callable(decoder.expected), callable(decoder.sample)
+    >>> callable(decoder.differences), callable(decoder.sample)
     (True, True)
     """
 
-    def expected(self, z: Tensor, matched: Matched) -> Tensor:
-        """Mean log1p CP10K."""
+    def differences(self, z: Tensor, matched: Matched) -> Callable[[Tensor], Tensor]:
+        """From latents (t, S, D) to how far their mean log1p CP10K (t, S, G) lies from that of the latents here (S, D)."""
         ...
 
     def sample(self, z: Tensor, matched: Matched, generator: torch.Generator) -> Tensor:
@@ -143,6 +144,7 @@ class Generator:
     screen: Screen
     conditions: Conditions
     track: Callable[[Sequence[Any]], Iterable[Any]] = iter
+    _kept: dict[tuple, Callable[[Tensor], Tensor]] = field(default_factory=dict, repr=False, init=False)
 
     def of_fold(self, diffusion: LatentDiffusion) -> Generator:
         """The same with another diffusion."""
@@ -177,7 +179,6 @@ class Generator:
         ``n_cells``. The network sees ``n_at_once`` conditions together; None means as many as suit the device.
         """
         conditions = self.conditions.of(embeddings).to(self._device)
-        origin = self.conditions.of(control[None]).to(self._device)
         n_at_once = n_at_once or max(1, latents_at_once(self.diffusion) // min(n_cells, BLOCK))
         total, squares = np.zeros((2, len(conditions), len(self.screen.var_names)))
         steps = [(block, start) for block in range(-(-n_cells // BLOCK)) for start in range(0, len(conditions), n_at_once)]
@@ -185,24 +186,40 @@ class Generator:
             if start == 0:
                 size = min(BLOCK, n_cells - block * BLOCK)
                 noise = self._noise(block, options)[:, :size]
-                matched = self._matched(self._control_cells(block, options)[:size], options)
-                reference = self.decoder.expected(self._latents(origin, noise, options), matched)
-            for rows, expected in self._decoded(conditions, slice(start, start + n_at_once), noise, matched, options):
-                difference = (expected - reference).double()
+                differences = self._differences(control, block, size, options)
+            for rows, difference in self._decoded(conditions, slice(start, start + n_at_once), noise, differences, options):
                 total[rows] += difference.sum(dim=1).cpu().numpy()
-                squares[rows] += (difference**2).sum(dim=1).cpu().numpy()
+                squares[rows] += difference.square_().sum(dim=1).cpu().numpy()
         mean = total / n_cells
         return mean, np.maximum(squares / n_cells - mean**2, 0) / max(n_cells - 1, 1)
 
     def _decoded(
-        self, conditions: Tensor, together: slice, noise: Tensor, matched: Matched, options: GenerationOptions
+        self,
+        conditions: Tensor,
+        together: slice,
+        noise: Tensor,
+        differences: Callable[[Tensor], Tensor],
+        options: GenerationOptions,
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Rows of conditions (T, E) that are sampled together, and the expected expression (t, S, G) of their cells."""
+        """Rows of conditions (T, E) sampled together, and how far their cells' expression (t, S, G) is from control's."""
         n_decoded = max(1, DECODED_AT_ONCE // (noise.shape[1] * len(self.screen.var_names)))
         done = together.start
         for z in self._latents(conditions[together][:, None], noise[:, None], options).split(n_decoded):
-            expected = self.decoder.expected(z.flatten(0, 1), matched.repeated(len(z)))
-            yield slice(done, done := done + len(z)), expected.unflatten(0, z.shape[:2])
+            yield slice(done, done := done + len(z)), differences(z)
+
+    def _differences(
+        self, control: np.ndarray, block: int, size: int, options: GenerationOptions
+    ) -> Callable[[Tensor], Tensor]:
+        """The decoder's differences from control's cells of a block; kept, since making them takes as long as ten targets."""
+        in_bfloat16 = self.diffusion.averaged.computes_in_bfloat16(self._device)
+        key = (control.tobytes(), block, size, options, in_bfloat16)
+        if key not in self._kept:
+            if (len(self._kept) + 1) * size * len(self.screen.var_names) > KEPT_VALUES:
+                self._kept.clear()
+            noise = self._noise(block, options)[:, :size]
+            z = self._latents(self.conditions.of(control[None]).to(self._device), noise, options)
+            self._kept[key] = self.decoder.differences(z, self._matched(self._control_cells(block, options)[:size], options))
+        return self._kept[key]
 
     @property
     def _device(self) -> torch.device:
