@@ -99,7 +99,7 @@ def _check_numbers(arguments: Namespace) -> None:
     whole_number("seed", arguments.seed)
     whole_number("n_cells", arguments.n_cells, 1)
     training_options(arguments.max_epochs)
-    training_options(arguments.max_epochs_diffusion, epochs="max_epochs_diffusion")
+    training_options(arguments.max_epochs_diffusion, named="max_epochs_diffusion")
     if arguments.hold_out_n is not None:
         whole_number("hold_out_n", arguments.hold_out_n)
 

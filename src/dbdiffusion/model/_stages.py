@@ -85,7 +85,7 @@ class TwoStageTrainingMixin(ContextMixin):
         shared = {"accelerator": accelerator, "devices": devices, **trainer_kwargs}
         training_options(**{"max_epochs": max_epochs, **shared, **(vae_kwargs or {})})
         options = {"max_epochs": max_epochs_diffusion, **shared, **(diffusion_kwargs or {})}
-        training_options(**options, epochs="max_epochs_diffusion")
+        training_options(**options, named="max_epochs_diffusion")
         DiffusionRecipe.of(options.get("plan_kwargs"))
         self.train_vae(max_epochs=max_epochs, **{**shared, **(vae_kwargs or {})})
         self.train_diffusion(max_epochs=max_epochs_diffusion, **{**shared, **(diffusion_kwargs or {})})
