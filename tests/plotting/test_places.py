@@ -1,8 +1,10 @@
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from dbdiffusion.plotting import perturbation_map
+from dbdiffusion.plotting._places import FONT, _overlap, _spots
 
 TABLE = pd.DataFrame(
     {
@@ -26,3 +28,11 @@ def test_unseen_ones_are_named_and_measured_ones_if_they_are_few(n_labels, named
 def test_dots_lie_where_the_table_says():
     ax = perturbation_map(TABLE[TABLE["status"] == "unseen"], Figure().subplots())
     assert ax.collections[0].get_offsets().tolist() == [[3, 8], [4, 9]]
+
+
+def test_labels_of_a_crowd_do_not_cover_each_other():
+    points = np.random.default_rng(0).uniform(0, 60, (6, 2))
+    names = [f"GENE{i:03d}" for i in range(6)]
+    starts = points + np.array(_spots(names, points, points))
+    boxes = np.hstack([starts, starts + np.array([0.6 * FONT * 7, FONT])])
+    assert all(_overlap(boxes[i], boxes[j]) == 0 for i in range(6) for j in range(i))

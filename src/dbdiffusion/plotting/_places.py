@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dbdiffusion.plotting._panel import BLUE, GREY, RED, axes_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+FONT = 6  # points
 
 
 def perturbation_map(table: pd.DataFrame, ax: Axes | None = None, title: str = "", n_labels: int = 30) -> Axes:
@@ -33,14 +37,63 @@ def perturbation_map(table: pd.DataFrame, ax: Axes | None = None, title: str = "
     True
     """
     ax = axes_of(ax)
+    named: list[tuple[str, float, float, str]] = []
     for status, colour, mark, size in (("measured", BLUE, "o", 16), ("control", GREY, "P", 40), ("unseen", RED, "D", 22)):
         rows = table[table["status"] == status]
         if rows.empty:
             continue
         ax.scatter(rows["x"], rows["y"], s=size, color=colour, marker=mark, alpha=0.8, linewidths=0, label=status)
-        named = rows if status == "unseen" else rows[: 0 if len(rows) > n_labels or status == "control" else None]
-        for name, x, y in named[["target", "x", "y"]].head(n_labels).itertuples(index=False, name=None):
-            ax.annotate(str(name), (x, y), (3, 3), textcoords="offset points", fontsize=6, color=colour, parse_math=False)
+        is_named = status == "unseen" or (status == "measured" and len(rows) <= n_labels)
+        named += [(str(name), x, y, colour) for name, x, y in
+                  rows[["target", "x", "y"]].head(n_labels if is_named else 0).itertuples(index=False, name=None)]  # fmt: skip
+    ax.autoscale_view()
+    spots = _spots([name for name, *_ in named], _in_points(ax, [one[1:3] for one in named]), _in_points(ax, table[["x", "y"]]))
+    for (name, x, y, colour), spot in zip(named, spots, strict=True):
+        ax.annotate(name, (x, y), spot, textcoords="offset points", fontsize=FONT, color=colour, parse_math=False)
     ax.set(xticks=[], yticks=[], xlabel="principal axis 1", ylabel="principal axis 2", title=title)
     ax.legend(frameon=False, fontsize=7)
     return ax
+
+
+def _in_points(ax: Axes, places: Any) -> np.ndarray:
+    """Places (n, 2) in the unit of fonts."""
+    return ax.transData.transform(np.asarray(places, dtype=float).reshape(-1, 2)) * 72 / ax.figure.dpi
+
+
+def _spots(names: list[str], points: np.ndarray, dots: np.ndarray) -> list[tuple[float, float]]:
+    """Where each label begins, from its point: right, left, above or below, or further off, whichever covers least.
+
+    Parameters
+    ----------
+    names
+        Texts.
+    points
+        (n, 2) of the texts, in points of the font.
+    dots
+        (m, 2) that would better not be covered.
+
+    Examples
+    --------
+    >>> _spots(["A", "B"], np.array([[0.0, 0.0], [1.0, 0.0]]), np.zeros((0, 2)))
+    [(3.0, 2.0), (-6.6, 2.0)]
+    """
+    boxes: list[np.ndarray] = []  # left, bottom, right, top
+    spots = []
+    for name, (x, y) in zip(names, points, strict=True):
+        width = 0.6 * FONT * len(name)
+        tried = []
+        for up in (2.0, -2.0 - FONT, 2.0 + FONT, -2.0 - 2 * FONT, 2.0 + 2 * FONT):
+            for right in (3.0, -3.0 - width, -width / 2):
+                box = np.array([x + right, y + up, x + right + width, y + up + FONT])
+                covered = sum(_overlap(box, other) for other in boxes)
+                covered += FONT * int(((dots > box[:2]) & (dots < box[2:])).all(axis=1).sum())
+                tried.append((covered, (right, up), box))
+        _, spot, box = min(tried, key=lambda one: one[0])
+        spots.append(spot)
+        boxes.append(box)
+    return spots
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Area that two boxes share."""
+    return float(np.prod(np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0)))
