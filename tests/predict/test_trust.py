@@ -30,6 +30,7 @@ def test_the_verdict_says_what_lists_hold():
 
 def test_the_verdict_says_why_there_are_no_lists():
     assert "least promise is 20%" in verdict(least_promise=0.2)
+    assert "were empty for 98% of the left-out perturbations" in verdict(share_empty=0.98, n_listed=0.0)
     assert "does not tell which genes" in verdict(share_empty=1.0, n_listed=0.0)
     assert "no list can be checked" in verdict_of(pd.Series(EVIDENCE), pd.DataFrame())
 

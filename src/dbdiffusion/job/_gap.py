@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dbdiffusion")
 
+SUMMED = "(Errors are summed over perturbations here, and known noise is taken out.)"
 NEGLIGIBLE = 0.1  # of the ratio; a smaller gap changes nobody's mind
 COLUMNS = ("n", "left_out", "left_out_se", "realised", "realised_se", "differs")
 
@@ -107,7 +108,7 @@ def gap_lines(gaps: Mapping[str | None, pd.DataFrame]) -> list[str]:
     for context, kind, row in _rows(gaps):
         numbers = _numbers(context, kind, row)
         doubt = f"**The evidence of this screen does not hold**: {numbers}. Do not rely on its intervals."
-        lines.append(doubt if row["differs"] else f"{numbers[0].upper()}{numbers[1:]}.")
+        lines.append(doubt if row["differs"] else f"{numbers[0].upper()}{numbers[1:]}. {SUMMED}")
     return lines
 
 

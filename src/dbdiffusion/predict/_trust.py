@@ -121,6 +121,11 @@ def _of_lists(lists: pd.DataFrame) -> str:
         return f"With so few measured perturbations no list can promise {level} wrong signs; the least promise is {promise}."
     if row["share_empty"] == 1:
         return f"No left-out perturbation had a gene list at {level} wrong signs: the screen does not tell which genes."
+    if row["n_listed"] == 0:
+        return (
+            f"Gene lists that promise at most {level} wrong signs or null effects were empty for {share} of the left-out "
+            f"perturbations, and held {row['wrong']:.1%} wrong ones on average (an empty one counts as right)."
+        )
     return (
         f"Lists that promise at most {level} wrong signs or null effects had {row['n_listed']:.0f} genes in the median "
         f"({share} were empty) and held {row['wrong']:.1%} wrong ones on average."
