@@ -17,9 +17,13 @@ def verdict(evidence=(), **of_list):
 
 def test_better_is_what_lies_two_standard_errors_below_one():
     said = verdict()
-    assert "better than by no effect (0.40 times" in said
-    assert "no better than by the mean of the measured ones (0.90 times)" in said
-    assert "no better than by no effect" in verdict({"relative_to_zero": 0.85})
+    assert "predicted better than by no effect (0.40 times its squared error, standard error 0.10)" in said
+    assert "not surely better than by the mean of the measured ones (0.90 times, standard error 0.10)" in said
+    assert "not surely better than by no effect" in verdict({"relative_to_zero": 0.85})
+    assert "predicted no better than by no effect (1.00 times" in verdict({"relative_to_zero": 0.997})
+    assert "not surely better than by no effect (0.04 times its squared error, too few to say how surely)" in verdict(
+        {"relative_to_zero": 0.04, "relative_to_zero_se": np.nan}
+    )
 
 
 def test_the_verdict_says_what_lists_hold():

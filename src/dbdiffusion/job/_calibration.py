@@ -101,7 +101,9 @@ def _draw(checked: Checked, axes: Sequence[Axes], where: str) -> None:
         for kind, table in list(checked.unseen.table.groupby("kind", sort=False))[:1]:
             coverage_by_level(table, first, f"left-out {kind} perturbations{where}")
         pit_histogram(checked.unseen.pit.to_numpy(), second, f"flat if calibrated at every level{where}")
-        for kind, table in list(checked.unseen.signs.groupby("kind", sort=False))[:1] if len(checked.unseen.signs) else ():
+        signs = checked.unseen.signs
+        signs = signs[signs["n_signs"] > 0] if len(signs) else signs
+        for kind, table in list(signs.groupby("kind", sort=False))[:1] if len(signs) else ():
             sign_reliability(table, third, f"wrong signs of left-out {kind} ones{where}")
     if checked.null is not None:
         null_quantiles(checked.null.p_values.to_numpy(), fourth, f"control against control{where}")

@@ -127,7 +127,8 @@ def _rows(gaps: Mapping[str | None, pd.DataFrame]) -> Iterator[tuple[str | None,
 
 def _numbers(context: str | None, kind: str, row: pd.Series) -> str:
     where = "" if context is None else f" in {context}"
-    promised, came_out = (f"{row[key]:.2f} (se {row[f'{key}_se']:.2f})" for key in ("left_out", "realised"))
+    errors = {key: row[f"{key}_se"] for key in ("left_out", "realised")}
+    promised, came_out = (f"{row[key]:.2f}" + (f" (se {se:.2f})" if np.isfinite(se) else "") for key, se in errors.items())
     return (
         f"left-out {kind} references promised {promised} times the mean's squared error{where}; the {row['n']} hidden "
         f"ones came out at {came_out}"

@@ -73,7 +73,7 @@ def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder
     names = list(dict.fromkeys(target for target, _ in panels))
     places = {name or "": places_of(view, names) for name, view in views_of(model).items()}
     file = folder / "perturbations.png"
-    _grid(places, lambda t, ax, name: perturbation_map(t, ax, name), file, columns, height=3.6, width=4.8)
+    _grid(places, lambda t, ax, name: perturbation_map(t, ax, name), file, columns, height=4.6, width=6.2)
     plots.append(("perturbations.png", "Where perturbations lie; those that lie together are predicted alike."))
     stages = {"vae": pd.DataFrame(), "diffusion": pd.DataFrame()}
     _grid(stages, lambda _t, ax, stage: losses(model.history, ax, stage), folder / "losses.png", len(stages))
@@ -177,11 +177,7 @@ def template(name: str) -> Template:
 
 def verdicts(checked: Mapping[str | None, Checked]) -> list[str]:
     """What calibration says of the screen, a paragraph a context."""
-    return [
-        one.unseen.verdict if name is None else f"{name}: {one.unseen.verdict}"
-        for name, one in checked.items()
-        if one.unseen is not None
-    ]
+    return _by_line({name: one.unseen.verdict for name, one in checked.items() if one.unseen is not None})
 
 
 def verdicts_of(summary: dict[str, Any]) -> list[str]:
@@ -194,7 +190,12 @@ def verdicts_of(summary: dict[str, Any]) -> list[str]:
     """
     of_each = summary["calibration"] if summary["screen"]["contexts"] else {None: summary["calibration"]}
     said = {name: one["verdict"] for name, one in of_each.items() if one["verdict"] is not None}
-    return [verdict if name is None else f"{name}: {verdict}" for name, verdict in said.items()]
+    return _by_line(said)
+
+
+def _by_line(verdicts: Mapping[str | None, str]) -> list[str]:
+    """Single perturbations and combinations have lines of their own."""
+    return [line if name is None else f"{name}: {line}" for name, verdict in verdicts.items() for line in verdict.splitlines()]
 
 
 def _of_genes(one: GeneList) -> list[str]:
