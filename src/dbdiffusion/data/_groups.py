@@ -135,7 +135,8 @@ class CellGroups:
 
     def say_few_control(self) -> None:
         """Warn of few control cells, since their error is in every effect."""
-        for context in [*self.contexts] or [None]:
+        contexts: list[str | None] = [*self.contexts] or [None]
+        for context in contexts:
             n = int((self._counted(self.control_code, context) & self._has_counts).sum())
             if n < FEW_CONTROL:
                 where = "" if context is None else f" in context {context!r}"

@@ -49,7 +49,7 @@ def perturbation_map(table: pd.DataFrame, ax: Axes | None = None, title: str = "
                   rows[["target", "x", "y"]].head(n_labels if is_named else 0).itertuples(index=False, name=None)]  # fmt: skip
     ax.autoscale_view()
     named.reverse()  # unseen ones first
-    room = np.hstack(_in_points(ax, np.transpose([ax.get_xlim(), ax.get_ylim()])))
+    room = _in_points(ax, np.transpose([ax.get_xlim(), ax.get_ylim()])).ravel()
     spots = _spots(
         [name for name, *_ in named], _in_points(ax, [one[1:3] for one in named]), _in_points(ax, table[["x", "y"]]), room
     )
