@@ -14,7 +14,8 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parse_arguments(arguments)
     from scvi import settings
 
-    from dbdiffusion.job import HalfDoneError, answer_question, readable, run_job  # takes seconds: not before they are sound
+    # takes seconds: not before they are sound
+    from dbdiffusion.job import HalfDoneError, answer_question, readable, run_job, verdicts_of
 
     if parsed.quiet:
         settings.verbosity = logging.WARNING
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {_line(error)}", file=sys.stderr)
         return 2
     print(readable(summary["targets"]).dropna(axis=1, how="all").to_string(float_format=lambda value: f"{value:.3f}"))
-    print(f"\nSeconds: {summary['seconds']}\nReport: {parsed.out / 'report.md'}")
+    print(f"\nSeconds: {summary['seconds']}", *verdicts_of(summary), f"Report: {parsed.out / 'report.html'}", sep="\n")
     return 0
 
 

@@ -137,3 +137,11 @@ def test_contexts_of_a_registry(screen):
     DBDiffusion.setup_anndata(screen, context_key="time")
     assert contexts_of(DBDiffusion._get_most_recent_anndata_manager(screen).registry) == ["early", "late"]
     assert contexts_of({}) == []
+
+
+def test_few_control_cells_are_said(screen, recwarn):
+    control = cells_of(screen, "control")
+    few = screen[np.setdiff1d(np.arange(screen.n_obs), control[7:])].copy()
+    groups_of(few)
+    said = [str(one.message) for one in recwarn if issubclass(one.category, ScreenWarning)]
+    assert any(message.startswith("Only 7 cells of control 'control' take part") for message in said)

@@ -1,11 +1,12 @@
 import warnings
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from dbdiffusion import ScreenWarning
 from dbdiffusion._words import say
-from dbdiffusion.data import say_suspicions
+from dbdiffusion.data import say_other_totals, say_suspicions
 from dbdiffusion.screen import NameRule
 
 GENES = ["MYC", "SPI1", "GATA1", "HLA-A", "NKX2-1", "KLF1"]
@@ -119,3 +120,25 @@ def test_it_is_said_where_the_package_was_called():
     with pytest.warns(ScreenWarning, match="a word") as caught:
         say("a word")
     assert caught[0].filename == __file__
+
+
+def said_of(obs, totals):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        say_other_totals(pd.DataFrame(obs), np.asarray(totals))
+    return [str(one.message) for one in caught]
+
+
+@pytest.mark.parametrize("name", ["total_counts", "nCount_RNA", "ncounts"])
+def test_totals_of_more_genes_than_x_holds_are_noticed(name):
+    (message,) = said_of({"day": 1, name: [500, 800, 900]}, [100, 200, 0])
+    assert f"obs['{name}'] is 4.5 times the totals of X" in message
+    assert f"`size_factor_key={name!r}`" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("total_counts", [100, 200]), ("total_counts", [110, 210]), ("depth", [500, 900]), ("n_umi", [5, 9]),
+                         ("n_umi", ["a", "b"])]
+)  # fmt: skip
+def test_of_other_columns_nothing_is_said(name, column):
+    assert said_of({name: column}, [100, 200]) == []

@@ -11,3 +11,8 @@ def test_too_few_to_learn_from_is_counted():
     error = too_few("ridge", 1, 2)
     assert isinstance(error, ValueError)
     assert all(word in str(error) for word in ("'ridge'", "at least 2", "got 1", "'mean'"))
+
+
+def test_all_that_nothing_places_are_told_at_once():
+    error = not_placed("a", ["MYC"], [], [], [f"b{i}" for i in range(7)])
+    assert "The same holds of 'b0', 'b1', 'b2', 'b3', 'b4' and 2 more." in str(error)

@@ -10,7 +10,7 @@ EFFECTS = pd.DataFrame({"target": ["A", "A", "B"], "variable": ["g", "h", "g"], 
 
 
 def held_out(effect):
-    observed = pd.DataFrame({"target": "A", "variable": ["h", "g"], "effect": effect})
+    observed = pd.DataFrame({"target": "A", "variable": ["h", "g"], "effect": effect, "se": [0.1, 0.2]})
     return HeldOut(observed, {"A": 5}, {"A": 0.5})
 
 
@@ -22,6 +22,7 @@ def test_observed_effects_stand_beside_the_predicted_ones_of_their_gene():
     np.testing.assert_array_equal(table["observed"], [6.0, 7.0, np.nan])
     np.testing.assert_array_equal(table["true_effect"], [np.nan, 8.0, np.nan])
     assert table.attrs == {"kept": True}
+    np.testing.assert_array_equal(table["observed_se"], [0.2, 0.1, np.nan])
     assert "true_effect" not in with_observed(effects, {None: None}, None)
 
 

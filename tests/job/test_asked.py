@@ -93,3 +93,16 @@ def test_the_seed_is_that_of_the_weights(file):
     weights = [dict(module.named_parameters())["z_encoder.mean_encoder.weight"] for module in (first, again, other)]
     assert (weights[0] == weights[1]).all()
     assert (weights[0] != weights[2]).any()
+
+
+def test_only_what_can_be_predicted_without_its_cells_is_hidden_at_random(tmp_path):
+    adata = tiny_screen(n_combinations=3)
+    singles = [name for name in names_of(adata) if "+" not in name]
+    adata.var_names = [f"OTHER_{name}" if name in singles[1:] else name for name in adata.var_names]
+    adata.write_h5ad(tmp_path / "screen.h5ad")
+    one = asked(tmp_path / "screen.h5ad", "--hold-out-n", "4")
+    assert names_of(one.cells) == sorted([singles[0], *(name for name in names_of(adata) if "+" in name)])
+    with pytest.raises(
+        ValueError, match=rf"4 of {len(names_of(adata))} could be predicted without their cells.* At most 4, got 5"
+    ):
+        asked(tmp_path / "screen.h5ad", "--hold-out-n", "5")

@@ -13,6 +13,7 @@ import pytest
 
 from dbdiffusion.job import _html
 from dbdiffusion.job._calibration import Checked
+from dbdiffusion.job._gap import COLUMNS as GAP
 from dbdiffusion.job._gene_lists import gene_lists
 from dbdiffusion.job._html import heat_map, searchable, write_html
 
@@ -62,10 +63,15 @@ def written(tmp_path):
                           "told_apart": [True, False]})  # fmt: skip
     (tmp_path / "plot.png").write_bytes(PIXEL)
     screen = {"n_cells": 10, "n_genes": 7, "n_perturbations": 2, "contexts": [], "source": EVIL}
-    summary = {"screen": screen, "seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.5},
+    targets = [{"target": EVIL, "mse": 1.0, "mse_mean_baseline": 2.0, "n_cells": 33, "pearson_effect": 0.6,
+                "split_half_ceiling": 0.8, "coverage_95": 0.9, "told_apart": True},
+               {"target": "$x$", "mse": None, "mse_mean_baseline": None, "told_apart": False}]  # fmt: skip
+    summary = {"screen": screen, "seed": 0, "versions": {"torch": "2"}, "seconds": {"total": 1.5}, "targets": targets,
                "arguments": {"targets": [EVIL]}, "input": {"file": EVIL, "sha256": "0f"}}  # fmt: skip
-    write_html(tmp_path, summary, effects, trust, [("plot.png", EVIL)], {None: Checked(None, None, (EVIL,))},
-               gene_lists(effects, {}))  # fmt: skip
+    gap = pd.DataFrame([[5, 0.9, 0.02, 1.3, 0.05, True]], index=["single"], columns=list(GAP))
+    scores = pd.DataFrame({"mse / mean": [0.5, np.nan]}, index=[EVIL, "$x$"])
+    write_html(tmp_path, summary, effects, trust, [("plot.png", EVIL)], {None: Checked(None, None, (EVIL,))}, {None: gap},
+               gene_lists(effects, {}), scores)  # fmt: skip
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -102,6 +108,18 @@ def test_cards_tell_what_is_expected_and_what_is_not_told_apart(written):
     assert "0.70 (90 % interval 0.20 to 0.90)" in text
     assert text.count("the answer is that of any target") == 1
     assert "genes are listed at 10% wrong signs" in text
+
+
+def test_the_page_says_how_hidden_ones_came_out(written):
+    page = Page()
+    page.feed(written)
+    text = " ".join(page.text)
+    assert "Their squared error is 0.50 times that of the mean" in text
+    assert "promised 0.90 (se 0.02) times the mean's squared error" in text
+    assert "0.60 (noise allows 0.80)" in text
+    assert text.count("hidden cells") == 1  # the other target has none
+    assert "<p><strong>1 of 2 targets ($x$) are not told apart" in written
+    assert f"Not checked: {EVIL}" in text
 
 
 def test_too_many_rows_leave_the_smallest_effects_of_every_target_out(monkeypatch):

@@ -70,7 +70,7 @@ def test_everything_is_written(out):
 def test_summary_has_the_promised_fields(out):
     summary = json.loads((out / "summary.json").read_text())
     assert {"seed", "versions", "arguments", "input", "seconds", "embedding_scores", "targets"} <= set(summary)
-    assert {"vae", "diffusion", "cross_fit", "predict", "calibration", "store", "total"} == set(summary["seconds"])
+    assert {"vae", "diffusion", "cross_fit", "predict", "calibration", "plots", "store", "total"} == set(summary["seconds"])
     fields = [
         "target", "n_cells", "pearson_effect", "mse", "mse_mean_baseline", "mse_zero_baseline", "mse_ridge_baseline",
         "split_half_ceiling", "coverage_95", "width_95", "lam", "told_apart", "n_listed", "n_de",

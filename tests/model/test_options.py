@@ -118,3 +118,10 @@ def test_nor_any_other(trained, method, options):
 
 def test_the_most_guidance_gives_finite_cells(trained, unseen):
     assert np.isfinite(trained.generate(unseen, n_cells=20, guidance_scale=100).X.toarray()).all()
+
+
+@pytest.mark.parametrize("name", ["epochs", "n_epochs"])
+@pytest.mark.parametrize("method", ["train", "train_vae", "train_diffusion"])
+def test_epochs_by_the_name_of_other_packages_are_refused_in_words(untrained, untrainable, name, method):
+    with pytest.raises(TypeError, match=f"`{name}` is no option.*`max_epochs`"):
+        getattr(untrained, method)(**{name: 3})

@@ -105,3 +105,8 @@ def test_the_registry_of_a_damaged_checkpoint_is_not_read(stage_one, tmp_path):
 def test_load_says_that_checkpoints_are_pickles():
     assert "pickles" in DBDiffusion.load.__doc__
     assert "load_weights" in DBDiffusion.load.__doc__
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no saved model in .*it has no 'model.pt'"):
+        DBDiffusion.load(tmp_path / "nowhere", adata=False)

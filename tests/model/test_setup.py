@@ -1,10 +1,12 @@
+import warnings
+
 import mudata
 import numpy as np
 import pytest
 import scvi
 from tiny import QUIET, tiny_guides, tiny_model, tiny_screen, train_quickly
 
-from dbdiffusion import DBDiffusion
+from dbdiffusion import DBDiffusion, ScreenWarning
 
 MODALITIES = {"rna_layer": "rna", "guide_layer": "guide", "batch_key": "rna"}
 
@@ -136,3 +138,27 @@ def test_an_anndata_set_up_for_scvi_alone_is_not_set_up_for_us(rna):
     scvi.model.SCVI.setup_anndata(adata)
     with pytest.raises(ValueError, match=r"DBDiffusion\.setup_anndata"):
         DBDiffusion(adata)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("batch", "batch_key"), ("labels", "labels_key"), ("xyz", None)])
+def test_an_argument_that_there_is_not_is_refused_in_words(rna, name, meant):
+    match = f"no argument '{name}'" + (f".*Did you mean '{meant}'" if meant else "")
+    with pytest.raises(TypeError, match=match):
+        DBDiffusion.setup_anndata(rna.copy(), **{name: "batch"})
+    with pytest.raises(TypeError, match=match):
+        DBDiffusion.setup_mudata(mudata.MuData({"rna": rna.copy()}), modalities={"rna_layer": "rna"}, **{name: "batch"})
+
+
+def test_a_slice_is_refused_in_words(rna):
+    with pytest.raises(ValueError, match=r"a slice of another AnnData. Please run `adata = adata.copy\(\)`"):
+        DBDiffusion.setup_anndata(rna[:20])
+
+
+def test_totals_of_all_genes_are_noticed_unless_they_are_used(rna):
+    screen = rna.copy()
+    screen.obs["total_counts"] = 3.0 * np.asarray(rna.X.sum(axis=1)).ravel() + 1
+    with pytest.warns(ScreenWarning, match="times the totals of X"):
+        DBDiffusion.setup_anndata(screen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScreenWarning)
+        DBDiffusion.setup_anndata(screen, size_factor_key="total_counts")

@@ -61,3 +61,10 @@ def test_epochs_must_be_positive(model):
     model.train_vae(max_epochs=1, **QUIET)
     with pytest.raises(ValueError, match="max_epochs"):
         model.train_diffusion(max_epochs=-1, **QUIET)
+
+
+def test_lightning_does_not_warn_of_what_is_meant(model, recwarn):
+    model.train(max_epochs=1, max_epochs_diffusion=1, **QUIET)
+    recwarn.clear()  # of stage one, which is scvi-tools' own
+    model.train_diffusion(max_epochs=1, **QUIET)
+    assert not [one for one in recwarn if "in eval mode" in str(one.message) or "logging interval" in str(one.message)]

@@ -98,6 +98,14 @@ def test_the_panel_says_how_well_prediction_and_observation_agree(table, ax):
     assert ax.texts[0].get_text() == "r 1.00\nerror / no effect 0.00\nin interval 100 %"
 
 
+def test_the_share_in_the_interval_allows_for_the_noise_of_the_observation(table, ax):
+    far = table.assign(observed=table["ci_high"] + 0.5 * (table["ci_high"] - table["effect"]))
+    predicted_against_observed(far, ax)
+    assert "in interval 0 %" in ax.texts[0].get_text()
+    predicted_against_observed(far.assign(se=1.0, observed_se=2.0), other := Figure().subplots())
+    assert "in interval 100 %" in other.texts[0].get_text()
+
+
 def test_own_genes_are_left_out(table, ax):
     exact = table.assign(observed=table["effect"], target="GENE03+GENE05")
     exact.loc[[103, 105], "observed"] = 50.0

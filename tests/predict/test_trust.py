@@ -17,9 +17,13 @@ def verdict(evidence=(), **of_list):
 
 def test_better_is_what_lies_two_standard_errors_below_one():
     said = verdict()
-    assert "better than by no effect (0.40 times" in said
-    assert "no better than by the mean of the measured ones (0.90 times)" in said
-    assert "no better than by no effect" in verdict({"relative_to_zero": 0.85})
+    assert "predicted better than by no effect (0.40 times its squared error, standard error 0.10)" in said
+    assert "not surely better than by the mean of the measured ones (0.90 times, standard error 0.10)" in said
+    assert "not surely better than by no effect" in verdict({"relative_to_zero": 0.85})
+    assert "predicted no better than by no effect (1.00 times" in verdict({"relative_to_zero": 0.997})
+    assert "not surely better than by no effect (0.04 times its squared error, too few to say how surely)" in verdict(
+        {"relative_to_zero": 0.04, "relative_to_zero_se": np.nan}
+    )
 
 
 def test_the_verdict_says_what_lists_hold():
@@ -30,6 +34,7 @@ def test_the_verdict_says_what_lists_hold():
 
 def test_the_verdict_says_why_there_are_no_lists():
     assert "least promise is 20%" in verdict(least_promise=0.2)
+    assert "were empty for 98% of the left-out perturbations" in verdict(share_empty=0.98, n_listed=0.0)
     assert "does not tell which genes" in verdict(share_empty=1.0, n_listed=0.0)
     assert "no list can be checked" in verdict_of(pd.Series(EVIDENCE), pd.DataFrame())
 

@@ -65,6 +65,12 @@ def content(store):
     return {file.relative_to(store): file.read_bytes() for file in store.rglob("*") if file.is_file()}
 
 
+def test_nothing_is_said_of_next_versions_of_others(tmp_path, recwarn):
+    frame = table()
+    write_effects(tmp_path / "a.zarr", list(frame["target"].unique()), answers(frame), 3)
+    assert not [one for one in recwarn if "autosharding" in str(one.message) or "Consolidated" in str(one.message)]
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 7, 20])
 def test_a_store_is_the_table_however_it_is_cut(tmp_path, chunk):
     frame = table()

@@ -52,6 +52,26 @@ def check_kind(data: object, *, is_mudata: bool | None = False) -> None:
     raise TypeError(msg)
 
 
+def check_no_view(adata: AnnData) -> None:
+    """Raise on a slice of another AnnData, which a set-up could not write into.
+
+    Raises
+    ------
+    ValueError
+        Then.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> check_no_view(anndata.AnnData(np.ones((4, 2)))[:3])
+    Traceback (most recent call last):
+    ValueError: The cells are a view, a slice of another AnnData. Please run `adata = adata.copy()` first.
+    """
+    if adata.is_view:
+        msg = "The cells are a view, a slice of another AnnData. Please run `adata = adata.copy()` first."
+        raise ValueError(msg)
+
+
 def check_genes(brought: Iterable[str], known: Iterable[str], remedy: str = ALIGN) -> None:
     """Raise unless genes are those that are known, in the same order: weights and effects belong to positions.
 

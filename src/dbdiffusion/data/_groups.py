@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dbdiffusion.data._manager import ScreenManager
 
 MOST_SHOWN = 3
+FEW_CONTROL = 20  # cells, of which users are told
 
 
 def contexts_of(registry: dict[str, Any]) -> list[str]:
@@ -131,6 +132,18 @@ class CellGroups:
         """Warn of cells that take no part in effects, with numbers."""
         for message in (*self._without_counts(), *self._without_control()):
             say(f"{message} `model.target_cells()` lists them by perturbation.")
+
+    def say_few_control(self) -> None:
+        """Warn of few control cells, since their error is in every effect."""
+        contexts: list[str | None] = [*self.contexts] or [None]
+        for context in contexts:
+            n = int((self._counted(self.control_code, context) & self._has_counts).sum())
+            if n < FEW_CONTROL:
+                where = "" if context is None else f" in context {context!r}"
+                say(
+                    f"Only {n} cells of control {self.control!r} take part in effects{where}. Their error is in every "
+                    "effect, so all intervals are wide. More control cells make every answer better."
+                )
 
     def _without_counts(self) -> Iterator[str]:
         empty = np.flatnonzero(~self.takes_part)

@@ -111,6 +111,11 @@ class ScreenManager(AnnDataManager):
         return self._totals
 
     @property
+    def rna(self) -> AnnData:
+        """What holds the counts."""
+        return self._rna_of(self.adata)
+
+    @property
     def takes_part(self) -> np.ndarray | None:
         """Which cells (N,) say something of expression: those with counts, or all where size factors say how deep they are."""
         if self._totals is None or REGISTRY_KEYS.SIZE_FACTOR_KEY in self.data_registry:

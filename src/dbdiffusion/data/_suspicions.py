@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
 from dbdiffusion._words import say
 from dbdiffusion.screen import CONTROL_WORDS, canonical_names, folded_name, split_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import pandas as pd
-
     from dbdiffusion.screen import NameRule
 
 MISSING_WORDS = ("nan", "none", "na", "n/a", "<na>", "null", "nat")
 SEPARATORS = ("_", "+", ",", ";", "|", "&", "/", "-", ":", ".", "__", " ")
 ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}")
+TOTALS = ("total_counts", "totalcounts", "n_counts", "ncounts", "ncount_rna", "n_umis", "n_umi", "umi_count", "umi_counts")
+MORE = 1.2  # times the totals of X: lowly expressed genes that were dropped are less
+NEARLY_ALL = 0.95  # of the cells
 MANY = 2  # times as many names that are genes in another case make the case the likelier reading
 
 
@@ -58,6 +62,38 @@ def say_suspicions(labels: pd.Series, rule: NameRule, var: pd.DataFrame, vectors
         *_no_genes(set(names.values()), rule, var, set(vectors)),
     ):
         say(message)
+
+
+def say_other_totals(obs: pd.DataFrame, totals: np.ndarray) -> None:
+    """Warn where a column of total counts says that X holds only some of the genes.
+
+    Parameters
+    ----------
+    obs
+        Of the cells.
+    totals
+        Total counts (N,) of X.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import pandas as pd
+    >>> with warnings.catch_warnings(record=True) as said:
+    ...     warnings.simplefilter("always")
+    ...     say_other_totals(pd.DataFrame({"total_counts": [900, 1100]}), np.array([100, 200]))
+    >>> str(said[0].message)[:52]
+    "obs['total_counts'] is 7.2 times the totals of X in "
+    """
+    for column in obs:
+        if folded_name(column) not in TOTALS or not pd.api.types.is_numeric_dtype(obs[column].dtype):
+            continue
+        ratio = obs[column].to_numpy(dtype=float)[totals > 0] / totals[totals > 0]
+        if len(ratio) and (ratio >= 1).mean() > NEARLY_ALL and np.median(ratio) > MORE:
+            say(
+                f"obs[{column!r}] is {np.median(ratio):.1f} times the totals of X in the median cell, so X seems to hold only "
+                f"some of the genes. Effects are then on another scale: set up with `size_factor_key={column!r}`."
+            )
+            return
 
 
 def _listed(labels: Iterable[str], sizes: Mapping[str, int] | None = None) -> str:

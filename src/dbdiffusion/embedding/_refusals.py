@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from dbdiffusion.screen import meant_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+MOST_SHOWN = 5  # names
 
 
-def not_placed(name: str, measured: Iterable[str], genes: Iterable[str], vectors: Iterable[str]) -> KeyError:
-    """Nothing is known of a name; close ones are named as what they are.
+def not_placed(
+    name: str, measured: Iterable[str], genes: Iterable[str], vectors: Iterable[str], others: Sequence[str] = ()
+) -> KeyError:
+    """Nothing is known of a name, nor of the others; close ones are named as what they are.
 
     Examples
     --------
@@ -19,10 +23,12 @@ def not_placed(name: str, measured: Iterable[str], genes: Iterable[str], vectors
     True
     """
     hint = meant_of(name, {"measured perturbation": measured, "gene": genes, "vector of": vectors})
+    shown = ", ".join(map(repr, others[:MOST_SHOWN])) + (f" and {len(others) - MOST_SHOWN} more" if others[MOST_SHOWN:] else "")
+    same = f" The same holds of {shown}." if others else ""
     return KeyError(
         f"{name!r} was not measured, is not among the measured genes and has no vector of your own, so nothing places "
         f"it.{hint} Either give it a vector (`embedding_key` in `setup_anndata`, or `add_perturbations`), or keep its "
-        "gene among the measured genes."
+        f"gene among the measured genes.{same}"
     )
 
 

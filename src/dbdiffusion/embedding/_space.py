@@ -104,9 +104,10 @@ class PerturbationSpace:
         ValueError
             If the strategy that would place a part has too little to learn from.
         """
-        for piece in sorted({piece for name in names for piece in self._pieces(name) if not self.is_measured(piece)}):
+        pieces = sorted({piece for name in names for piece in self._pieces(name) if not self.is_measured(piece)})
+        for piece in pieces:
             if self._strategy_of(piece) is None:
-                raise self._refusal(piece)
+                raise self._refusal(piece, [other for other in pieces if self._strategy_of(other) is None])
 
     def embed(self, names: Sequence[str]) -> np.ndarray:
         """Embeddings (n, E): measured ones as measured, unseen ones by strategy, combinations as the sum of parts.
@@ -279,11 +280,11 @@ class PerturbationSpace:
     def _features(self, strategy: str) -> np.ndarray:
         return self._own.evidence if strategy in TABLE_STRATEGIES else self.genes.evidence
 
-    def _refusal(self, name: str) -> Exception:
+    def _refusal(self, name: str, all_refused: Sequence[str] = ()) -> Exception:
         known = next((s for s in self.ranking if self._knows(name, s)), None)
         if known is not None:
             return too_few(known, len(self._rows_with_vectors(self.names, known)), MIN_KNOWN)
-        return not_placed(name, self.names, self.genes.names, self._own.names)
+        return not_placed(name, self.names, self.genes.names, self._own.names, [o for o in all_refused if o != name])
 
 
 def fit_space(

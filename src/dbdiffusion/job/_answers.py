@@ -62,15 +62,15 @@ def observe_hidden(
 def with_observed(
     effects: pd.DataFrame, held_out: Mapping[str | None, HeldOut | None], truth: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """The table of effects with the columns ``observed`` and, if it is known, ``true_effect``."""
+    """The table of effects with the columns ``observed, observed_se`` and, if it is known, ``true_effect``."""
     attrs = effects.attrs
     columns = ["target", "variable", *({"context"} & set(effects))]
     tables = [labelled(one.observed, name) for name, one in held_out.items() if one is not None]
-    observed = np.nan
+    seen: dict[str, Any] = {"observed": np.nan, "observed_se": np.nan}
     if tables:
-        by_key = pd.concat(tables).set_index(columns)["effect"]
-        observed = by_key.reindex(pd.MultiIndex.from_frame(effects[columns])).to_numpy()
-    effects = effects.assign(observed=observed)
+        by_key = pd.concat(tables).set_index(columns)[["effect", "se"]]
+        seen = dict(zip(seen, by_key.reindex(pd.MultiIndex.from_frame(effects[columns])).to_numpy().T, strict=True))
+    effects = effects.assign(**seen)
     if truth is not None:
         effects["true_effect"] = truth.stack().reindex(pd.MultiIndex.from_frame(effects[columns])).to_numpy()
     effects.attrs = attrs

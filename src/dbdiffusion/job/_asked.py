@@ -16,6 +16,7 @@ from dbdiffusion.model import DBDiffusion, training_options
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
@@ -99,7 +100,7 @@ def _check_numbers(arguments: Namespace) -> None:
     whole_number("seed", arguments.seed)
     whole_number("n_cells", arguments.n_cells, 1)
     training_options(arguments.max_epochs)
-    training_options(arguments.max_epochs_diffusion, epochs="max_epochs_diffusion")
+    training_options(arguments.max_epochs_diffusion, named="max_epochs_diffusion")
     if arguments.hold_out_n is not None:
         whole_number("hold_out_n", arguments.hold_out_n)
 
@@ -124,9 +125,13 @@ def _choose_hidden(screen: AnnData, arguments: Namespace) -> list[str]:
     if n is None:
         n = SIMULATED_HOLD_OUT if arguments.h5ad is None and not arguments.hold_out and not arguments.targets else 0
     names = sorted(set(screen.obs[arguments.perturbation_key].astype(str)) - {arguments.control, *arguments.hold_out})
-    candidates = [name for name in names if name in screen.var_names] or names
-    if n > len(candidates) - 1:
-        msg = f"`--hold-out-n` must leave a perturbation to learn from: at most {len(candidates) - 1}, got {n}."
+    candidates = _placed_without_cells(names, screen, arguments.embedding_key) or names
+    most = min(len(candidates), len(names) - 1)
+    if n > most:
+        which = "" if len(candidates) == len(names) else (
+            f", and {len(candidates)} of {len(names)} could be predicted without their cells: the others are no measured genes"
+        )  # fmt: skip
+        msg = f"`--hold-out-n` must leave a perturbation to learn from{which}. At most {most}, got {n}."
         raise ValueError(msg)
     chosen = np.random.default_rng(arguments.seed).choice(candidates, n, replace=False) if n else []
     hidden = [*arguments.hold_out, *map(str, sorted(chosen))]
@@ -134,6 +139,16 @@ def _choose_hidden(screen: AnnData, arguments: Namespace) -> list[str]:
         msg = f"Control {arguments.control!r} is what targets are compared with; leave it out of `--hold-out`."
         raise ValueError(msg)
     return hidden
+
+
+def _placed_without_cells(names: Sequence[str], screen: AnnData, embedding_key: str | None) -> list[str]:
+    """Names whose every part is a measured gene, has a vector, or, in a combination, has cells of its own."""
+    table = None if embedding_key is None else screen.uns.get(embedding_key)
+    known = {*screen.var_names, *map(str, getattr(table, "index", ()))}
+    singles = {name for name in names if len(_parts(name, screen)) == 1}
+    parts = {name: _parts(name, screen) for name in names}
+    return [name for name in names if known.issuperset(parts[name])
+            or (len(parts[name]) > 1 and (known | singles).issuperset(parts[name]))]  # fmt: skip
 
 
 def _hide(screen: AnnData, hidden: list[str], key: str) -> tuple[AnnData, AnnData]:

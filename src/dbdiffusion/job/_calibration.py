@@ -101,7 +101,9 @@ def _draw(checked: Checked, axes: Sequence[Axes], where: str) -> None:
         for kind, table in list(checked.unseen.table.groupby("kind", sort=False))[:1]:
             coverage_by_level(table, first, f"left-out {kind} perturbations{where}")
         pit_histogram(checked.unseen.pit.to_numpy(), second, f"flat if calibrated at every level{where}")
-        for kind, table in list(checked.unseen.signs.groupby("kind", sort=False))[:1] if len(checked.unseen.signs) else ():
+        signs = checked.unseen.signs
+        signs = signs[signs["n_signs"] > 0] if len(signs) else signs
+        for kind, table in list(signs.groupby("kind", sort=False))[:1] if len(signs) else ():
             sign_reliability(table, third, f"wrong signs of left-out {kind} ones{where}")
     if checked.null is not None:
         null_quantiles(checked.null.p_values.to_numpy(), fourth, f"control against control{where}")
@@ -129,6 +131,9 @@ def calibration_lines(checked: Mapping[str | None, Checked], markdown: Callable[
             "the observation allowed for). `coverage` should be the level; `width` is that of the interval, beside it those of "
             "the mean of the references and of predicting zero, calibrated alike.",
             markdown(stacked({name: one.table[columns].set_index("kind") for name, one in unseen.items()})),
+            _OF_EVIDENCE,
+            markdown(stacked({name: one.evidence for name, one in unseen.items()})),
+            _OF_WEIGHTS,
             markdown(stacked({name: one.tuned for name, one in unseen.items()})),
         ]
         lists = {name: one.lists.set_index("kind") for name, one in unseen.items() if len(one.lists)}
@@ -144,10 +149,16 @@ def calibration_lines(checked: Mapping[str | None, Checked], markdown: Callable[
     return said + [f"Not checked{'' if name is None else f' in {name}'}: {reason}" for name, reason in reasons]
 
 
+_OF_EVIDENCE = (
+    "Squared error of left-out perturbations, divided by that of the mean of the others (`relative_to_mean`) and by that of no "
+    "effect (`relative_to_zero`), with standard errors (`_se`). Clearly below 1 means that the predictions know something."
+)
+_OF_WEIGHTS = "Weights of the predictors, tuned on left-out perturbations. Near 0: it did not help on this screen."
 _OF_LISTS = (
     "The gene list of every measured perturbation, made by the others, at levels of wrong signs or null effects: `n_listed` "
     "genes in the median, `share_empty` of the lists, `wrong` on average (an empty list counts as right), `wrong_if_any` in "
-    "lists that are not empty, `pooled` over all listed genes."
+    "lists that are not empty, `pooled` over all listed genes. These shares allow for the noise of the observation, so with "
+    "few genes they can leave the range from 0 to 1."
 )
 _OF_SIGNS = (
     "Do signs differ as often as `lfsr` says? The signs of left-out perturbations by class of `lfsr`: mean `lfsr`, the share "

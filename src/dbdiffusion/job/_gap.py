@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dbdiffusion")
 
+SUMMED = "(Errors are summed over perturbations here, and known noise is taken out.)"
 NEGLIGIBLE = 0.1  # of the ratio; a smaller gap changes nobody's mind
 COLUMNS = ("n", "left_out", "left_out_se", "realised", "realised_se", "differs")
 
@@ -107,7 +108,7 @@ def gap_lines(gaps: Mapping[str | None, pd.DataFrame]) -> list[str]:
     for context, kind, row in _rows(gaps):
         numbers = _numbers(context, kind, row)
         doubt = f"**The evidence of this screen does not hold**: {numbers}. Do not rely on its intervals."
-        lines.append(doubt if row["differs"] else f"{numbers[0].upper()}{numbers[1:]}.")
+        lines.append(doubt if row["differs"] else f"{numbers[0].upper()}{numbers[1:]}. {SUMMED}")
     return lines
 
 
@@ -126,7 +127,8 @@ def _rows(gaps: Mapping[str | None, pd.DataFrame]) -> Iterator[tuple[str | None,
 
 def _numbers(context: str | None, kind: str, row: pd.Series) -> str:
     where = "" if context is None else f" in {context}"
-    promised, came_out = (f"{row[key]:.2f} (se {row[f'{key}_se']:.2f})" for key in ("left_out", "realised"))
+    errors = {key: row[f"{key}_se"] for key in ("left_out", "realised")}
+    promised, came_out = (f"{row[key]:.2f}" + (f" (se {se:.2f})" if np.isfinite(se) else "") for key, se in errors.items())
     return (
         f"left-out {kind} references promised {promised} times the mean's squared error{where}; the {row['n']} hidden "
         f"ones came out at {came_out}"

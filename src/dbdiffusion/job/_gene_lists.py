@@ -44,11 +44,11 @@ class GeneList:
     def sentence(self) -> str:
         """How many genes are listed, in words."""
         if self.n_listed is None:
-            return "No list of genes can be checked for this target; the largest effects:"
+            return "No list of genes can be checked for this target."
         if self.n_listed == 0:
-            return f"No gene is listed at {LEVEL:.0%} wrong signs; the largest effects:"
+            return f"No gene is listed at {LEVEL:.0%} wrong signs."
         verb = "gene is" if self.n_listed == 1 else "genes are"
-        return f"{self.n_listed} {verb} listed at {LEVEL:.0%} wrong signs (q at most {LEVEL:g}); the largest effects:"
+        return f"{self.n_listed} {verb} listed at {LEVEL:.0%} wrong signs (q at most {LEVEL:g})."
 
 
 def gene_lists(effects: pd.DataFrame, parts: dict[str, Sequence[str]]) -> list[GeneList]:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dbdiffusion.job._calibration import calibration_lines
 from dbdiffusion.job._contexts import title_of
-from dbdiffusion.job._report import OF_OWN_GENES, template, verdicts
+from dbdiffusion.job._gap import gap_lines
+from dbdiffusion.job._report import (
+    HOW_TO_READ,
+    OF_CONTEXTS,
+    OF_OWN_GENES,
+    cells_of,
+    how_good,
+    template,
+    told_apart,
+    verdicts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +45,9 @@ def write_html(
     trust: pd.DataFrame,
     plots: Sequence[tuple[str, str]],
     checked: Mapping[str | None, Checked],
+    gaps: Mapping[str | None, pd.DataFrame],
     genes: Sequence[GeneList],
+    scores: pd.DataFrame,
 ) -> None:
     """Write ``report.html``.
 
@@ -50,21 +65,28 @@ def write_html(
         File names and captions.
     checked
         Calibration by context.
+    gaps
+        What hidden perturbations showed beside what left-out ones promised, by context.
     genes
         Lists of all targets, in the order of ``effects``.
+    scores
+        Of all targets, as people read them.
     """
     titled = effects.assign(title=_titles(effects))
     page = template("report.html.j2").render(
         summary=summary,
-        verdicts=verdicts(checked),
-        cards=_cards(genes, trust),
+        verdicts=[*told_apart(summary["targets"]), *verdicts(checked)],
+        good=[*how_good(summary["targets"], _table), *gap_lines(gaps)],
+        scores=_table(scores),
+        how_to_read=[HOW_TO_READ, *([OF_CONTEXTS] if summary["screen"]["contexts"] else [])],
+        cards=_cards(genes, trust, summary["targets"]),
         of_own_genes=OF_OWN_GENES,
         rows=_safe_json(searchable(titled)),
         heat=heat_map(titled),
         plots=[(caption, _data_url(folder / file)) for file, caption in plots],
-        trusted=_trusted(checked),
-        why_not=_reasons(checked),
+        trusted=calibration_lines(checked, _table),
         number=_number,
+        prose=_prose,
     )
     (folder / HTML).write_text(page, encoding="utf-8")
 
@@ -109,16 +131,17 @@ def heat_map(effects: pd.DataFrame) -> dict[str, Any]:
     return {"genes": list(map(str, chosen)), "rows": rows}
 
 
-def _cards(genes: Sequence[GeneList], trust: pd.DataFrame) -> list[dict[str, Any]]:
+def _cards(genes: Sequence[GeneList], trust: pd.DataFrame, targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
     of_title = dict(zip(_titles(trust), trust.to_dict(orient="records"), strict=True))
+    seen = {title_of(one["target"], one.get("context")): one for one in targets}
     return [
         {
             "title": one.title,
             "sentence": one.sentence,
-            "columns": list(one.genes.columns),
+            "columns": [column.replace("_", " ") for column in one.genes.columns],
             "genes": one.genes.to_numpy().tolist(),
             "own": one.own.to_numpy().tolist(),
-            "facts": _facts(of_title.get(one.title, {})),
+            "facts": [*_facts(of_title.get(one.title, {})), *_hidden(seen.get(one.title, {}))],
         }
         for one in genes
     ]
@@ -129,8 +152,8 @@ def _facts(row: dict[str, Any]) -> list[tuple[str, str]]:
     facts = []
     for column, words in (
         ("correlation", "expected correlation with the truth"),
-        ("right_20", "expected right signs, first 20 genes"),
-        ("right_50", "expected right signs, first 50 genes"),
+        ("right_20", "expected share of right signs, first 20 genes"),
+        ("right_50", "expected share of right signs, first 50 genes"),
     ):
         if np.isfinite(row.get(column, np.nan)):
             low, high = row[f"{column}_low"], row[f"{column}_high"]
@@ -142,34 +165,46 @@ def _facts(row: dict[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
-def _reasons(checked: Mapping[str | None, Checked]) -> list[str]:
-    """Why something could not be judged."""
-    return [reason if name is None else f"{name}: {reason}" for name, one in checked.items() for reason in one.why_not]
+def _hidden(score: dict[str, Any]) -> list[tuple[str, str]]:
+    """How the prediction of a hidden perturbation came out, a name and a value each."""
+    if score.get("mse") is None:
+        return []
+    facts = [("hidden cells", str(score["n_cells"]))]
+    if score.get("pearson_effect") is not None:
+        ceiling = score.get("split_half_ceiling")
+        most = "" if ceiling is None else f" (noise allows {ceiling:.2f})"
+        facts.append(("correlation with the observed effects", f"{score['pearson_effect']:.2f}{most}"))
+    return [*facts, ("observed effects in their 95 % intervals", f"{score['coverage_95']:.0%}")]
 
 
-def _trusted(checked: Mapping[str | None, Checked]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Tables of the trust section: a heading, column names and cells."""
-    tables = []
-    for context, one in checked.items():
-        where = "" if context is None else f", {context}"
-        for heading, table in _checks(one):
-            cells = [[_number(value) for value in row] for row in table.itertuples(index=False, name=None)]
-            tables.append((heading + where, list(map(str, table.columns)), cells))
-    return tables
+class _Html(str):
+    """Text that a template takes as it is."""
+
+    def __html__(self) -> str:
+        return str(self)
 
 
-def _checks(one: Checked) -> list[tuple[str, pd.DataFrame]]:
-    tables: list[tuple[str, pd.DataFrame]] = []
-    if one.unseen is not None:
-        tables = [
-            ("Squared error of left-out perturbations", one.unseen.evidence.rename_axis("kind").reset_index()),
-            ("Coverage of left-out perturbations", one.unseen.table[["kind", "level", "coverage", "coverage_se", "width"]]),
-            ("Gene lists of left-out perturbations", one.unseen.lists),
-            ("Coverage of 95 % intervals in thirds", one.unseen.thirds),
-        ]
-    if one.null is not None:
-        tables.append(("Control cells against control cells, mean over draws", one.null.table.mean().to_frame().T))
-    return [(heading, table) for heading, table in tables if len(table)]
+def _table(frame: pd.DataFrame) -> str:
+    """For a page, in a frame of its own that scrolls."""
+    head, *rows = cells_of(frame)
+    heading = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
+    body = "\n".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
+    table = f"<table><thead><tr>{heading}</tr></thead>\n<tbody>{body}</tbody></table>"
+    return _Html(f'<div class="wide" tabindex="0">{table}</div>')
+
+
+def _prose(text: str) -> str:
+    """A paragraph with the marks of a Markdown report; a table as it is.
+
+    Examples
+    --------
+    >>> print(_prose("**No** `lam` in <b>"))
+    <p><strong>No</strong> <code>lam</code> in &lt;b&gt;</p>
+    """
+    if isinstance(text, _Html):
+        return text
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return _Html("<p>" + re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", marked) + "</p>")
 
 
 def _titles(table: pd.DataFrame) -> list[str]:

@@ -36,6 +36,16 @@ logger = logging.getLogger("dbdiffusion")
 BYTES_OF_A_ROW = 150  # of a table of effects
 BYTES_STORED = 25  # of a target and gene in the store, compressed
 
+STEPS = {  # of the job, in words
+    "vae": "Stage one of two: training the autoencoder (VAE)",
+    "diffusion": "Stage two of two: training the diffusion",
+    "cross_fit": "Predicting every measured perturbation as if it had not been measured",
+    "predict": "Predicting the targets",
+    "calibration": "Checking whether intervals and p-values hold",
+    "store": "Writing the store of effects",
+    "plots": "Drawing",
+}
+
 
 class HalfDoneError(RuntimeError):
     """The job failed after the training; what was done by then is kept.
@@ -130,10 +140,11 @@ def _report(asked: Asked, arguments: Namespace, folder: Path, summary: dict[str,
         with clock.timing("store"):
             model.write_effects(folder / STORE, None if arguments.all_genes else asked.listed, **way)
     mapped = cells_to_map(control, asked.cells, generated, key, arguments.context_key, layer=arguments.layer)
-    plots = [*draw_plots(model, effects, mapped, folder), *draw_calibration(checked, folder)]
+    with clock.timing("plots"):
+        plots = [*draw_plots(model, effects, mapped, folder), *draw_calibration(checked, folder)]
     summary["finished"] = True
     _write_both(folder, summary, scores, plots, checked, gaps, genes, clock)
-    write_html(folder, summary, effects, trust, plots, checked, genes)
+    write_html(folder, summary, effects, trust, plots, checked, gaps, genes, readable(scores))
     return summary
 
 
@@ -159,7 +170,8 @@ class _Clock:
 
     @contextmanager
     def timing(self, part: str) -> Iterator[None]:
-        """Time what is done inside, and log it."""
+        """Time what is done inside; log what it is before, and how long it took."""
+        logger.info("%s ...", STEPS[part])
         start = time.perf_counter()
         yield
         self._parts[part] = time.perf_counter() - start

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dbdiffusion.model import DBDiffusion
 
 MAX_PANELS = 12
+HOW_GOOD = "How good are the predictions?"
 OF_OWN_GENES = "Its own gene, of which other perturbations say nothing:"
 STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 
@@ -50,14 +51,18 @@ def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder
     if seen:
         file = folder / "predicted_against_observed.png"
         _grid(seen, lambda t, ax, name: predicted_against_observed(t, ax, title=name), file, columns)
-        caption = f"Predicted against observed effects of held-out targets (one dot a gene, interval as a line).{cut}"
+        caption = (
+            f"Predicted against observed effects of held-out targets (one dot a gene, its interval as a line). "
+            f"`r` is their correlation; the share in the interval allows for the noise of the observed cells.{cut}"
+        )
         plots.append((file.name, caption))
     _grid(titled, lambda t, ax, name: gene_intervals(t, ax, title=name), folder / "gene_intervals.png", columns, height=3.6)
     plots.append(
         ("gene_intervals.png", f"The genes with the largest effects and their 80 % (thick) and 95 % prediction intervals.{cut}")
     )
     _grid(titled, lambda t, ax, name: ranked_effects(t, ax, title=name), folder / "ranked_effects.png", columns)
-    plots.append(("ranked_effects.png", f"Effects in order, by how sure their signs are; ringed: at most 10 % wrong.{cut}"))
+    caption = f"Effects in order, the darker the surer their signs; ringed: the list at 10 % wrong signs.{cut}"
+    plots.append(("ranked_effects.png", caption))
     table = _umap(cells)
     maps = {
         title_of(name, context): table[table["target"].isin([name, ""]) & rows_in(table, "context", context)]
@@ -68,7 +73,7 @@ def draw_plots(model: DBDiffusion, effects: pd.DataFrame, cells: AnnData, folder
     names = list(dict.fromkeys(target for target, _ in panels))
     places = {name or "": places_of(view, names) for name, view in views_of(model).items()}
     file = folder / "perturbations.png"
-    _grid(places, lambda t, ax, name: perturbation_map(t, ax, name), file, columns, height=3.6, width=4.8)
+    _grid(places, lambda t, ax, name: perturbation_map(t, ax, name), file, columns, height=4.6, width=6.2)
     plots.append(("perturbations.png", "Where perturbations lie; those that lie together are predicted alike."))
     stages = {"vae": pd.DataFrame(), "diffusion": pd.DataFrame()}
     _grid(stages, lambda _t, ax, stage: losses(model.history, ax, stage), folder / "losses.png", len(stages))
@@ -138,21 +143,22 @@ def write_report(
     """Write ``report.md``."""
     placed = summary["embedding_scores"]
     placed = {name: pd.DataFrame(placed if name is None else placed[name]).T for name in checked}
-    contexts = [_OF_CONTEXTS] if summary["screen"]["contexts"] else []
+    contexts = [OF_CONTEXTS] if summary["screen"]["contexts"] else []
     run = f"Seed {summary['seed']}. Seconds: {_inline(summary['seconds'])}. Versions: {_inline(summary['versions'])}."
     given = f"Arguments: {_inline(summary['arguments'])}."
     made_of = [] if summary["input"] is None else [f"Input: {_inline(summary['input'])}."]
+    good, gap = how_good(summary["targets"], _markdown), gap_lines(gaps)
     sections = [
-        *_how_good([t for t in summary["targets"] if t["mse"] is not None]),
-        *([{"title": "Do left-out and hidden perturbations agree?", "paragraphs": said}] if (said := gap_lines(gaps)) else []),
-        {"title": "Targets", "paragraphs": [_markdown(table), _HOW_TO_READ, *contexts]},
+        *([{"title": HOW_GOOD, "paragraphs": good}] if good else []),
+        *([{"title": "Do left-out and hidden perturbations agree?", "paragraphs": gap}] if gap else []),
+        {"title": "Targets", "paragraphs": [_markdown(table), HOW_TO_READ, *contexts]},
         *([{"title": "Genes", "paragraphs": [p for one in genes for p in _of_genes(one)]}] if genes else []),
         {"title": TRUSTED, "paragraphs": calibration_lines(checked, _markdown)},
-        {"title": "How unseen perturbations were placed", "paragraphs": [_markdown(stacked(placed))]},
+        {"title": "How unseen perturbations were placed", "paragraphs": [_OF_PLACES, _markdown(stacked(placed))]},
         {"title": "Plots", "paragraphs": [p for file, caption in plots for p in (f"![{caption}]({file})", caption)]},
         {"title": "Run", "paragraphs": [run, given, *made_of]},
     ]
-    opening = [*_told_apart(summary["targets"]), *verdicts(checked), _what(summary)]
+    opening = [*told_apart(summary["targets"]), *verdicts(checked), _what(summary)]
     (folder / "report.md").write_text(template("report.md.j2").render(opening=opening, sections=sections))
 
 
@@ -171,19 +177,43 @@ def template(name: str) -> Template:
 
 def verdicts(checked: Mapping[str | None, Checked]) -> list[str]:
     """What calibration says of the screen, a paragraph a context."""
-    return [
-        one.unseen.verdict if name is None else f"{name}: {one.unseen.verdict}"
-        for name, one in checked.items()
-        if one.unseen is not None
-    ]
+    return _by_line({name: one.unseen.verdict for name, one in checked.items() if one.unseen is not None})
+
+
+def verdicts_of(summary: dict[str, Any]) -> list[str]:
+    """The same from the summary of a job, a line a context.
+
+    Examples
+    --------
+    >>> verdicts_of({"screen": {"contexts": []}, "calibration": {"verdict": "On this screen ..."}})
+    ['On this screen ...']
+    """
+    of_each = summary["calibration"] if summary["screen"]["contexts"] else {None: summary["calibration"]}
+    said = {name: one["verdict"] for name, one in of_each.items() if one["verdict"] is not None}
+    return _by_line(said)
+
+
+def _by_line(verdicts: Mapping[str | None, str]) -> list[str]:
+    """Single perturbations and combinations have lines of their own."""
+    return [line if name is None else f"{name}: {line}" for name, verdict in verdicts.items() for line in verdict.splitlines()]
 
 
 def _of_genes(one: GeneList) -> list[str]:
-    said = [f"### {_cell(one.title)}", one.sentence, _markdown(one.genes.set_index("gene"))]
+    said = [f"### {_cell(one.title)}", f"{one.sentence} The largest effects:", _markdown(one.genes.set_index("gene"))]
     return said + ([OF_OWN_GENES, _markdown(one.own.set_index("gene"))] if len(one.own) else [])
 
 
-def _how_good(held_out: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def how_good(targets: list[dict[str, Any]], table_of: Callable[[pd.DataFrame], str]) -> list[str]:
+    """Paragraphs on the hidden perturbations; none where nothing was hidden.
+
+    Parameters
+    ----------
+    targets
+        Scores.
+    table_of
+        Turns a table into text.
+    """
+    held_out = [target for target in targets if target["mse"] is not None]
     if not held_out:
         return []
     frame = pd.DataFrame(held_out)
@@ -198,16 +228,20 @@ def _how_good(held_out: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
     if "context" in frame:
         by_context = frame.groupby("context", sort=False)
-        said.append(_markdown(by_context[scores].mean().assign(hidden=by_context.size())[["hidden", *scores]]))
-    return [{"title": "How good are the predictions?", "paragraphs": said}]
+        said.append(table_of(by_context[scores].mean().assign(hidden=by_context.size())[["hidden", *scores]]))
+    return said
 
 
-_OF_CONTEXTS = (
+_OF_PLACES = (
+    "Ways to place a perturbation nobody measured, tried on the measured ones. `relative_to_mean` below 1: better than the "
+    "mean of all. Unless another was asked for, the one with the least error is taken."
+)
+OF_CONTEXTS = (
     "Every context is a screen of its own: effects are contrasts with its control cells, and a prediction is rectified and "
     "judged by the perturbations measured in it. A target that was measured in a context has its observed effect there. Folds "
     "are not retrained and true effects are not shown where there are several contexts."
 )
-_HOW_TO_READ = (
+HOW_TO_READ = (
     "Effects are differences of mean log1p counts per 10,000 (natural log) from control. `mse / mean`, `/ zero`, `/ ridge`:"
     " squared error over that of the mean of measured perturbations, of predicting no effect, and of ridge regression from "
     "gene space (for a combination of measured parts: of the sum of their effects); below 1 is better. "
@@ -221,7 +255,7 @@ _HOW_TO_READ = (
 )
 
 
-def _told_apart(targets: list[dict[str, Any]]) -> list[str]:
+def told_apart(targets: list[dict[str, Any]]) -> list[str]:
     """The first sentence, where targets get the answer that any other would get."""
     same = list(dict.fromkeys(target["target"] for target in targets if target.get("told_apart") is False))
     n = len({target["target"] for target in targets})
@@ -245,11 +279,22 @@ def _what(summary: dict[str, Any]) -> str:
 
 
 def _markdown(frame: pd.DataFrame) -> str:
+    head, *rows = cells_of(frame)
+    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in [head, ["---"] * len(head), *rows])
+
+
+def cells_of(frame: pd.DataFrame) -> list[list[str]]:
+    """A table as people read it, names of columns first and those of rows in front; columns without any value are left out.
+
+    Examples
+    --------
+    >>> cells_of(pd.DataFrame({"mse": [0.12345, np.nan], "none": np.nan}, index=["A", "B"]))
+    [['', 'mse'], ['A', '0.123'], ['B', '']]
+    """
     frame = frame.dropna(axis=1, how="all")
     text = frame.map(lambda v: f"{v:.3g}" if isinstance(v, float) and not np.isnan(v) else "" if pd.isna(v) else str(v))
-    rows = [["", *map(str, text.columns)], ["---"] * (text.shape[1] + 1)]
-    rows += [[str(index), *row] for index, row in zip(text.index, text.to_numpy().tolist(), strict=True)]
-    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
+    rows = [[str(index), *row] for index, row in zip(text.index, text.to_numpy().tolist(), strict=True)]
+    return [["", *map(str, text.columns)], *rows]
 
 
 def _cell(text: str) -> str:

@@ -17,6 +17,7 @@ SIZES = {  # arguments of the constructor: least, and most so that a mistyped nu
     "n_diffusion_blocks": (1, 1_024),
     "n_folds": (2, 1_024),
 }
+OTHERS_SAY = ("epochs", "n_epochs", "num_epochs")  # for `max_epochs`
 SHARES = ("train_size", "validation_size")
 
 
@@ -42,7 +43,7 @@ def check_sizes_of_model(dropout_rate: Any, **sizes: Any) -> dict[str, Any]:
 
 
 def training_options(
-    max_epochs: Any = None, batch_size: Any = 1, plan_kwargs: Any = None, epochs: str = "max_epochs", **others: Any
+    max_epochs: Any = None, batch_size: Any = 1, plan_kwargs: Any = None, named: str = "max_epochs", **others: Any
 ) -> tuple[int | None, int]:
     """Epochs (None: to be chosen) and cells a minibatch, as plain numbers, after a look at all other options of a training.
 
@@ -50,7 +51,7 @@ def training_options(
     ----------
     max_epochs, batch_size, plan_kwargs, **others
         As of :meth:`DBDiffusion.train_vae` or :meth:`DBDiffusion.train_diffusion`.
-    epochs
+    named
         How the first is called where it is asked for.
 
     Raises
@@ -58,7 +59,7 @@ def training_options(
     ValueError
         If epochs or cells are not at least 1, a share of cells is none, or any number is NaN.
     TypeError
-        If ``plan_kwargs`` is no dictionary.
+        If ``plan_kwargs`` is no dictionary, or epochs go by a name of other packages.
 
     Examples
     --------
@@ -68,6 +69,13 @@ def training_options(
     if plan_kwargs is not None and not isinstance(plan_kwargs, Mapping):
         msg = f"`plan_kwargs` must be a dictionary of options of the training plan, got {plan_kwargs!r}."
         raise TypeError(msg)
+    for name in OTHERS_SAY:
+        if name in others:
+            msg = (
+                f"`{name}` is no option of the training: the epochs of the VAE are `max_epochs`, those of the diffusion "
+                "`max_epochs_diffusion`."
+            )
+            raise TypeError(msg)
     for name, value in {**others, **(plan_kwargs or {})}.items():
         if isinstance(value, float) and math.isnan(value):
             msg = f"`{name}` must be a number, got {value!r}."
@@ -75,4 +83,4 @@ def training_options(
     for name in SHARES:
         if others.get(name) is not None:
             real_number(name, others[name], 0, 1)
-    return (None if max_epochs is None else whole_number(epochs, max_epochs, 1)), whole_number("batch_size", batch_size, 1)
+    return (None if max_epochs is None else whole_number(named, max_epochs, 1)), whole_number("batch_size", batch_size, 1)

@@ -137,7 +137,10 @@ class SavingMixin(_Base):
         file = Path(dir_path) / _name_of(prefix)
         if backup_url is not None and not file.is_file():
             _fetch(backup_url, file)
-        companions = check_whole(file) if file.is_file() else {}
+        if not file.is_file():
+            msg = f"There is no saved model in {str(dir_path)!r}: it has no {file.name!r}. Name a folder of `model.save(...)`."
+            raise ValueError(msg)
+        companions = check_whole(file)
         if adata is None:
             for cells in (file.with_name(f"{prefix or ''}{name}") for name in CELLS):
                 if cells.is_file():

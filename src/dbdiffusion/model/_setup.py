@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scvi import REGISTRY_KEYS
+
 from dbdiffusion._compat import DATA_UUID, assign_uuid, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import (
@@ -13,14 +15,16 @@ from dbdiffusion.data import (
     check_contexts,
     check_kind,
     check_modalities,
+    check_no_view,
     check_texts,
     labels_in,
     perturbations_in,
+    say_other_totals,
     say_suspicions,
     undone_if_it_fails,
 )
 from dbdiffusion.model._fields import COLUMN_ARGUMENTS, anndata_fields, mudata_fields, mudata_perturbations
-from dbdiffusion.screen import NameRule
+from dbdiffusion.screen import NameRule, meant
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -103,7 +107,9 @@ class SetupMixin(_Base):
         setup_method_args = cls._get_setup_method_args(**locals())
         arguments = setup_method_args["setup_args"]
         check_kind(adata)
-        _check_arguments(arguments)
+        _check_arguments(arguments, kwargs)
+        if _is_news(kwargs):
+            check_no_view(adata)
         rule = NameRule(control, combination_sep, adata.var_names)
         perturbations = perturbations_in(adata.obs, perturbation_key, rule)
         for name in COLUMN_ARGUMENTS:
@@ -196,7 +202,7 @@ class SetupMixin(_Base):
         if located["rna_layer"] is None:
             msg = "`modalities` must say where the counts are: `modalities={'rna_layer': 'rna', ...}`."
             raise ValueError(msg)
-        _check_arguments(arguments)
+        _check_arguments(arguments, kwargs)
         check_modalities(mdata, {name for name in located.values() if name is not None})
         holders = {name: mdata if located[name] is None else mdata.mod[located[name]] for name in COLUMN_ARGUMENTS}
         for name, holder in holders.items():
@@ -221,9 +227,12 @@ class SetupMixin(_Base):
                 assign_uuid(data, overwrite=True)
             manager.register_fields(data, **transfer)
             if _is_news(transfer) and manager.totals is not None:
+                if REGISTRY_KEYS.SIZE_FACTOR_KEY not in manager.data_registry:
+                    say_other_totals(manager.rna.obs, manager.totals)
                 groups = CellGroups(manager)
                 groups.check()
                 groups.say_what_is_lost()
+                groups.say_few_control()
             cls.register_manager(manager)
 
     @classmethod
@@ -258,7 +267,11 @@ def _names_in(uns: Any, key: str | None) -> list[str]:
     return [] if table is None else [str(name) for name in getattr(table, "index", ())]
 
 
-def _check_arguments(arguments: dict[str, Any]) -> None:
+def _check_arguments(arguments: dict[str, Any], others: dict[str, Any]) -> None:
+    foreign = [] if others.get("source_registry") is not None else [name for name in others if name != "source_registry"]
+    if foreign:
+        msg = f"Set-up has no argument {foreign[0]!r}.{meant(foreign[0], arguments)} It has {sorted(arguments)}."
+        raise TypeError(msg)
     texts = {name: arguments[name] for name in ("perturbation_key", "control", "combination_sep")}
     optional = ("layer", "rna_layer", "guide_layer", "guide_target_key", "embedding_key", *COLUMN_ARGUMENTS)
     check_texts({name: arguments[name] for name in optional if name in arguments}, **texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from dbdiffusion.predict import Predictor
 
 VAE_STEPS = 2000
+LOG_EVERY = 10  # steps, as scvi-tools does
 STAGE_TWO_BROKEN_OFF = (
     "Stage two was broken off; stage one is as it was. `model.train_diffusion()` starts stage two anew, "
     "`model.train_diffusion(warm_start=True)` goes on from here."
@@ -85,7 +87,7 @@ class TwoStageTrainingMixin(ContextMixin):
         shared = {"accelerator": accelerator, "devices": devices, **trainer_kwargs}
         training_options(**{"max_epochs": max_epochs, **shared, **(vae_kwargs or {})})
         options = {"max_epochs": max_epochs_diffusion, **shared, **(diffusion_kwargs or {})}
-        training_options(**options, epochs="max_epochs_diffusion")
+        training_options(**options, named="max_epochs_diffusion")
         DiffusionRecipe.of(options.get("plan_kwargs"))
         self.train_vae(max_epochs=max_epochs, **{**shared, **(vae_kwargs or {})})
         self.train_diffusion(max_epochs=max_epochs_diffusion, **{**shared, **(diffusion_kwargs or {})})
@@ -227,12 +229,14 @@ class TwoStageTrainingMixin(ContextMixin):
             "early_stopping_monitor": "validation_loss",
             "checkpointing_monitor": "validation_loss",
             "profiler": Unprofiled(),
+            "log_every_n_steps": min(LOG_EVERY, steps_per_epoch(data)),  # else Lightning warns of short epochs
         }
         split = (self.train_indices, self.validation_indices, self.test_indices)
         with (
             interruptible(STAGE_TWO_BROKEN_OFF),
             self._stage_two(split),
             keeping_single_precision(self.module, trainer_kwargs.get("precision")),
+            _frozen_on_purpose(),
         ):
             runner = DiffusionTrainRunner(
                 self,
@@ -319,6 +323,14 @@ class TwoStageTrainingMixin(ContextMixin):
         self._cached_screen = None
         self._forget_predictors()
         self.module.diffusion.is_fitted.fill_(False)
+
+
+@contextlib.contextmanager
+def _frozen_on_purpose() -> Iterator[None]:
+    """Lightning warns of modules in eval mode: the VAE is, while the diffusion trains."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+        yield
 
 
 def _with_own_callbacks(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -37,10 +37,10 @@ def coverage_by_level(table: pd.DataFrame, ax: Axes | None = None, title: str = 
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     ax.errorbar(
         table["level"], table["coverage"], yerr=2 * table["coverage_se"], fmt="o-", color=BLUE, markersize=4, capsize=2,
-        label="rectified",
+        label="predictions",
     )  # fmt: skip
     if "coverage_mean" in table:
-        ax.plot(table["level"], table["coverage_mean"], "x", color=RED, markersize=5, label="mean of references")
+        ax.plot(table["level"], table["coverage_mean"], "x", color=RED, markersize=5, label="mean of the measured ones")
     ax.set(xlim=(0.4, 1), ylim=(0.4, 1), xlabel="nominal level", ylabel="coverage", title=title)
     ax.legend(frameon=False, fontsize=7, loc="upper left")
     return ax

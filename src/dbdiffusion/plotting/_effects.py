@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+LEGEND_ROWS = 2.2  # of genes, left free below them
 THICK = 0.8  # confidence of the thick part of an interval
 
 
@@ -20,13 +21,14 @@ def predicted_against_observed(
 ) -> Axes:
     """Scatter of predicted against observed effects of one target, the interval as a vertical line.
 
-    In the panel stand the correlation, the squared error over that of no effect, and the share of observed effects inside the
-    interval, the noise of the observation in all of them. The target's own genes are left out: others say nothing of them.
+    In the panel stand the correlation and the squared error over that of no effect, the noise of the observation in both, and
+    the share of observed effects inside the interval. That share allows for the noise where ``observed_se`` says how large it
+    is. The target's own genes are left out: others say nothing of them.
 
     Parameters
     ----------
     table
-        Rows = genes; columns ``effect, ci_low, ci_high, observed``, and perhaps ``target, variable``.
+        Rows = genes; columns ``effect, ci_low, ci_high, observed``, and perhaps ``target, variable, se, observed_se``.
     ax
         To draw on; None makes a new figure.
     target
@@ -98,9 +100,9 @@ def gene_intervals(
         ax.plot(top["observed"], height, "x", color=RED, markersize=5, label="observed")
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.set_yticks(height, top["variable"], fontsize=6, parse_math=False)  # a name may hold a `$`
-    ax.set(xlabel="effect (mean log1p CP10K)")
+    ax.set(xlabel="effect (mean log1p CP10K)", ylim=(-LEGEND_ROWS, len(top) - 0.4))
     ax.set_title(str(target or "") if title is None else title, parse_math=False)
-    ax.legend(frameon=False, fontsize=7, loc="best")
+    ax.legend(frameon=False, fontsize=7, loc="lower center", ncols=2, borderaxespad=0.2)  # below the last gene
     return ax
 
 
@@ -163,7 +165,11 @@ def _agreement(rows: pd.DataFrame) -> str:
     if len(seen) < 3:
         return ""
     x, y = seen["observed"].to_numpy(dtype=float), seen["effect"].to_numpy(dtype=float)
-    inside = ((seen["ci_low"] <= x) & (x <= seen["ci_high"])).mean()
+    wider = 1.0  # an observed effect has an error of its own
+    if {"se", "observed_se"} <= set(seen):
+        wider = np.sqrt(1 + (seen["observed_se"] / seen["se"]).fillna(0).to_numpy(dtype=float) ** 2)
+    low, high = (y + wider * (seen[side].to_numpy(dtype=float) - y) for side in ("ci_low", "ci_high"))
+    inside = ((low <= x) & (x <= high)).mean()
     r = np.corrcoef(x, y)[0, 1] if x.std() > 0 and y.std() > 0 else np.nan
     ratio = ((x - y) ** 2).sum() / (x**2).sum() if x.any() else np.nan
     return f"r {r:.2f}\nerror / no effect {ratio:.2f}\nin interval {100 * inside:.0f} %"

@@ -24,7 +24,7 @@ def ranked_effects(
     n_labels: int = 8,
     title: str | None = None,
 ) -> Axes:
-    """Effects from the most negative to the most positive, coloured by how sure their signs are; listed genes are ringed.
+    """Effects from the most negative to the most positive, the darker the surer their signs; listed genes are ringed.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def ranked_effects(
     sure = 1 - rows["lfsr"].to_numpy(dtype=float)
     listed = rows["adj_p_value"].to_numpy(dtype=float) <= level
     ax.axhline(0, color=GREY, linewidth=0.6)
-    drawn = ax.scatter(rank, effect, c=sure, s=7, cmap="viridis", vmin=LEAST_SURE, vmax=1, linewidths=0, plotnonfinite=True,
+    drawn = ax.scatter(rank, effect, c=sure, s=7, cmap="viridis_r", vmin=LEAST_SURE, vmax=1, linewidths=0, plotnonfinite=True,
                        rasterized=True)  # fmt: skip
     ax.scatter(rank[listed], effect[listed], s=22, facecolors="none", edgecolors=RED, linewidths=0.7, label="listed")
     largest = np.sort(np.flatnonzero(listed)[np.argsort(-np.abs(effect[listed]), kind="stable")[:n_labels]])
@@ -62,10 +62,11 @@ def ranked_effects(
     for i, height in zip(largest, heights, strict=True):
         ax.annotate(str(rows["variable"].iloc[i]), (rank[i], effect[i]), (rank[i] + 0.04 * len(rows), height), va="center",
                     fontsize=6, parse_math=False, arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.4})  # fmt: skip
-    ax.figure.colorbar(drawn, ax=ax, label="1 - lfsr", shrink=0.7)
+    ax.figure.colorbar(drawn, ax=ax, label="chance that the sign is right (1 - lfsr)", shrink=0.7)
     name = str(rows["target"].iloc[0]) if "target" in rows and len(rows) else str(target or "")
     heading = name if title is None else title
-    ax.set(xlabel="genes by effect", ylabel="effect (mean log1p CP10K)", xlim=(-0.02 * len(rows), 1.3 * len(rows) + 1))
+    last = 1.3 if len(largest) else 1.02  # room for names
+    ax.set(xlabel="genes by effect", ylabel="effect (mean log1p CP10K)", xlim=(-0.02 * len(rows), last * len(rows) + 1))
     ax.set_title(f"{heading}\n{int(listed.sum())} genes at {100 * level:g}% wrong signs".strip(), parse_math=False)
     return ax
 

@@ -88,6 +88,9 @@ class Calibration:
     verdict: str
 
 
+IN_WORDS = {"single": "Single perturbations", "combination": "Combinations"}
+
+
 def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> Calibration:
     """Judge every reference by the others.
 
@@ -144,7 +147,9 @@ def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> 
         signs=pd.concat(signs, ignore_index=True) if signs else pd.DataFrame(),
         accuracy=pd.DataFrame(accuracy).T,
         thirds=pd.concat(thirds, ignore_index=True),
-        verdict=next(iter(verdicts.values())) if len(verdicts) == 1 else " ".join(f"{k}: {v}" for k, v in verdicts.items()),
+        verdict=next(iter(verdicts.values()))
+        if len(verdicts) == 1
+        else "\n".join(f"{IN_WORDS[kind]}: {verdict}" for kind, verdict in verdicts.items()),
     )
 
 

@@ -269,7 +269,7 @@ def _against(ratio: float, se: float, name: str) -> str:
     doubt = f" (standard error {se:.2f})" if np.isfinite(se) else ""
     better = "better than" if ratio < 1 - 2 * (se if np.isfinite(se) else 0) else "no better than"
     worse = np.isfinite(se) and ratio > 1 + 2 * se
-    return f"Squared error is {ratio:.2f}{doubt} of that of {name}: {'worse than' if worse else better} it."
+    return f"Squared error is {max(ratio, 0.0):.2f}{doubt} of that of {name}: {'worse than' if worse else better} it."
 
 
 def _percent(values: Iterable[float]) -> str:

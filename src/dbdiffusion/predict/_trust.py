@@ -93,21 +93,26 @@ def verdict_of(evidence: pd.Series, lists: pd.DataFrame) -> str:
     """Two sentences: whether predictions are of use on this screen, and what lists hold.
 
     "Better" means that the squared error of left-out predictions, over that of the other, lies two standard errors below one.
+    "Not surely better": below one, but not so far.
 
     Examples
     --------
     >>> ratios = {"relative_to_zero": 0.41, "relative_to_zero_se": 0.05, "relative_to_mean": 0.6, "relative_to_mean_se": 0.05}
     >>> print(verdict_of(pd.Series(ratios), pd.DataFrame()))
-    On this screen left-out perturbations were predicted better than by no effect (0.41 times its squared error) and better \
-than by the mean of the measured ones (0.60 times). There are no gene lists: no list can be checked here.
+    On this screen left-out perturbations were predicted better than by no effect (0.41 times its squared error, standard \
+error 0.05) and better than by the mean of the measured ones (0.60 times, standard error 0.05). There are no gene lists: no \
+list can be checked here.
     """
     words = {}
     for kind in ("zero", "mean"):
         ratio, se = evidence[f"relative_to_{kind}"], evidence[f"relative_to_{kind}_se"]
-        words[kind] = ("better" if ratio + STANDARD_ERRORS * se < 1 else "no better", ratio)
+        below = "not surely better" if f"{ratio:.2f}" < "1.00" else "no better"
+        doubt = f", standard error {se:.2f}" if np.isfinite(se) else ", too few to say how surely"
+        words[kind] = "better" if ratio + STANDARD_ERRORS * se < 1 else below, f"{ratio:.2f} times", doubt
     first = (
-        f"On this screen left-out perturbations were predicted {words['zero'][0]} than by no effect ({words['zero'][1]:.2f} "
-        f"times its squared error) and {words['mean'][0]} than by the mean of the measured ones ({words['mean'][1]:.2f} times)."
+        f"On this screen left-out perturbations were predicted {words['zero'][0]} than by no effect ({words['zero'][1]} its "
+        f"squared error{words['zero'][2]}) and {words['mean'][0]} than by the mean of the measured ones "
+        f"({words['mean'][1]}{words['mean'][2]})."
     )
     return f"{first} {_of_lists(lists)}"
 
@@ -121,6 +126,11 @@ def _of_lists(lists: pd.DataFrame) -> str:
         return f"With so few measured perturbations no list can promise {level} wrong signs; the least promise is {promise}."
     if row["share_empty"] == 1:
         return f"No left-out perturbation had a gene list at {level} wrong signs: the screen does not tell which genes."
+    if row["n_listed"] == 0:
+        return (
+            f"Gene lists that promise at most {level} wrong signs or null effects were empty for {share} of the left-out "
+            f"perturbations, and held {row['wrong']:.1%} wrong ones on average (an empty one counts as right)."
+        )
     return (
         f"Lists that promise at most {level} wrong signs or null effects had {row['n_listed']:.0f} genes in the median "
         f"({share} were empty) and held {row['wrong']:.1%} wrong ones on average."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +21,14 @@ from anndata.io import read_elem, write_elem
 from dbdiffusion.storage._files import whole_file, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 LAYERS = {
     "effect": "effect", "se": "se", "df": "df", "lfsr": "lfsr", "q": "adj_p_value", "ci_low": "ci_low", "ci_high": "ci_high",
     "p_value": "p_value",
 }  # fmt: skip
 OF_TARGET = ("status", "lam", "n_reference", "contrast", "error_rate")
+OF_NEXT_VERSIONS = ("zarr v3 autosharding", "Consolidated metadata is currently not part")
 DONE, PLAN, PARAMETERS = "done", "plan.json", "parameters"
 
 
@@ -188,7 +191,8 @@ class _Unfinished:
     def add(self, start: int, block: ad.AnnData) -> None:
         """Write a block, then what is said of its targets, which tells that it is whole."""
         if not self.arrays.exists():
-            self._make_arrays(block)
+            with _without_plans_of_others():
+                self._make_arrays(block)
         group: Any = zarr.open_group(self.arrays, mode="r+")
         rows = slice(start, start + block.n_obs)
         for path, values in _arrays_of(block).items():
@@ -205,11 +209,12 @@ class _Unfinished:
                 said.append((read_elem(file["obs"]), json.loads(read_elem(file["uns"])[PARAMETERS])))
         whole = ad.AnnData(obs=pd.concat([obs for obs, _ in said]))
         whole.strings_to_categoricals()
-        group = zarr.open_group(self.arrays, mode="r+")
-        write_elem(group, "obs", whole.obs)
-        write_elem(group, "uns", {PARAMETERS: _as_text(_together([parameters for _, parameters in said]))})
-        self.arrays.rename(store)
-        zarr.consolidate_metadata(str(store))
+        with _without_plans_of_others():
+            group = zarr.open_group(self.arrays, mode="r+")
+            write_elem(group, "obs", whole.obs)
+            write_elem(group, "uns", {PARAMETERS: _as_text(_together([parameters for _, parameters in said]))})
+            self.arrays.rename(store)
+            zarr.consolidate_metadata(str(store))
         shutil.rmtree(self.folder)
 
     def _said(self, start: int) -> Path:
@@ -234,6 +239,15 @@ class _Unfinished:
             if not self.arrays.exists():
                 raise
             shutil.rmtree(made)
+
+
+@contextlib.contextmanager
+def _without_plans_of_others() -> Iterator[None]:
+    """What anndata and zarr say of their own next versions tells a user of effects nothing."""
+    with warnings.catch_warnings():
+        for message in OF_NEXT_VERSIONS:
+            warnings.filterwarnings("ignore", message)
+        yield
 
 
 def _arrays_of(effects: ad.AnnData) -> dict[str, np.ndarray]:
