@@ -18,6 +18,27 @@ def test_rectified_estimate_is_the_formula(trained, unseen):
         assert answers[name].n_reference == rectifier.n_reference
 
 
+def test_no_cell_is_generated_of_targets_where_the_generated_mean_has_no_weight(trained, unseen, monkeypatch):
+    predictor = trained.predictor()
+    without = Recipe(GenerationOptions(), n_cells=64, lam=0.0)
+    predictor.references(without)
+    asked = []
+    effects = type(predictor.generator).effects
+    monkeypatch.setattr(type(predictor.generator), "effects", lambda *args: asked.append(args) or effects(*args))
+    answers, fits = rectified_answers(predictor, unseen, without)
+    assert not asked
+    predicted, noise = predictor.predicted(unseen, without)  # all the same, had they been generated
+    assert asked
+    expected = fits["single"].rectifier.estimate(predicted, 0 * noise, without.interval)
+    for row, name in enumerate(unseen):
+        assert np.array_equal(answers[name].estimate.effect, expected.effect[row])
+    other = Recipe(GenerationOptions(seed=1), n_cells=64, lam=0.5)
+    predictor.references(other)
+    asked.clear()
+    rectified_answers(predictor, unseen, other)
+    assert asked
+
+
 def test_measured_answer_is_the_observed_contrast(trained):
     names = [trained.perturbation_names[row] for row in (3, 1)]
     for row, answer in zip((3, 1), measured_answers(trained.predictor(), names).values(), strict=True):

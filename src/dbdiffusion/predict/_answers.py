@@ -146,13 +146,14 @@ def rectified_answers(
 ) -> tuple[dict[str, Answer], dict[str, Fitted]]:
     """Rectified predictions, and what single perturbations and combinations were predicted with."""
     space = predictor.space
-    predictor.references(recipe)  # what cannot be is refused before targets are predicted
-    predicted, noise = predictor.predicted(unseen, recipe)
+    kinds = dict(by_kind(space, unseen))
+    fits = {kind: predictor.fitted(recipe, kind) for kind in kinds}
+    counts = any(fitted.rectifier.weights[GENERATED] != 0 for fitted in fits.values())
+    predicted, noise = predictor.predicted(unseen, recipe, generated=counts)
     position = {name: i for i, name in enumerate(unseen)}
     answers: dict[str, Answer] = {}
-    fits: dict[str, Fitted] = {}
-    for kind, names in by_kind(space, unseen):
-        fitted = fits[kind] = predictor.fitted(recipe, kind)
+    for kind, names in kinds.items():
+        fitted = fits[kind]
         rectifier = fitted.rectifier
         lam = rectifier.weights[GENERATED]
         rows = [position[name] for name in names]

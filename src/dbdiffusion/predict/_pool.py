@@ -168,6 +168,8 @@ def predictions(
     groups: Sequence[tuple[PerturbationSpace, Sequence[str]]],
     recipe: Recipe,
     own: bool | None = None,
+    *,
+    generated: bool = True,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Every predictor's effects (n, G), and the Monte-Carlo variance of the generated ones.
 
@@ -183,6 +185,8 @@ def predictions(
         How means are generated.
     own
         Whether predictors that were added count too; None means unless in sample.
+    generated
+        Whether cells are generated; zeros stand for their effects and variance otherwise.
 
     Examples
     --------
@@ -196,7 +200,9 @@ def predictions(
     groups = [(space, names) for space, names in groups if len(names)]
     trained_on = groups[0][0].effects if recipe.cross_fitting == "k_fold" else predictor.space.effects
     embeddings = np.concatenate([_on_axes(trained_on, space, names) for space, names in groups])
-    generated, noise = generator.effects(embeddings, trained_on.control, recipe.n_cells, recipe.options)
+    effects = noise = np.zeros((len(embeddings), len(predictor.screen.var_names)))
+    if generated:
+        effects, noise = generator.effects(embeddings, trained_on.control, recipe.n_cells, recipe.options)
     direct = {
         strategy: np.concatenate([_preferring(space, strategy).predict_effect(names) for space, names in groups])
         for strategy in predictors(predictor.space, recipe.cross_fitting)
@@ -205,7 +211,7 @@ def predictions(
     brought = {}
     if recipe.cross_fitting != "in_sample" if own is None else own:
         brought = {name: table.of([one for _, names in groups for one in names]) for name, table in predictor.own.items()}
-    return {GENERATED: generated, **direct, **brought}, noise
+    return {GENERATED: effects, **direct, **brought}, noise
 
 
 def _on_axes(axes: EffectSpace, space: PerturbationSpace, names: Sequence[str]) -> np.ndarray:

@@ -140,12 +140,17 @@ class Predictor:
             self._fits[key] = fit(self, recipe, pool, pool.select(combination=kind == "combination"))
         return self._fits[key]
 
-    def predicted(self, unseen: Sequence[str], recipe: Recipe) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """What every predictor says of targets, and the Monte-Carlo variance; kept until other targets are asked for."""
-        key = (tuple(unseen), recipe.cross_fitting, recipe.n_cells, recipe.options)
+    def predicted(
+        self, unseen: Sequence[str], recipe: Recipe, *, generated: bool = True
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """What every predictor says of targets, and the Monte-Carlo variance; kept until other targets are asked for.
+
+        Cells are the dear part: where the generated mean has no weight, zeros may stand for it (``generated=False``).
+        """
+        key = (tuple(unseen), recipe.cross_fitting, recipe.n_cells, recipe.options, generated)
         if key not in self._last:
             self._last.clear()
-            self._last[key] = predictions(self, self.generator, [(self.space, unseen)], recipe)
+            self._last[key] = predictions(self, self.generator, [(self.space, unseen)], recipe, generated=generated)
         return self._last[key]
 
     def forget_references(self) -> None:
