@@ -183,7 +183,8 @@ def fit_discoveries(
             loss[share] += np.where(n_listed >= LEAST_LISTED, 2 * n_wrong / np.maximum(n_listed, 1), 0)
             size += n_listed / len(control_weights)
     loss = np.maximum.accumulate(loss[..., ::-1], axis=-1)[..., ::-1]
-    return DiscoveryRule(threshold, *(values / len(shifts) for values in (loss, size, wrong)), smallest)
+    n_shifts = len(shifts)
+    return DiscoveryRule(threshold, loss / n_shifts, size / n_shifts, wrong / n_shifts, smallest)
 
 
 def discoveries_of(
