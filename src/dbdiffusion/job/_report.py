@@ -181,7 +181,7 @@ def verdicts(checked: Mapping[str | None, Checked]) -> list[str]:
 
 
 def verdicts_of(summary: dict[str, Any]) -> list[str]:
-    """The same from the summary of a job, a line a context.
+    """Verdicts on the screen from the summary of a job, a line a context.
 
     Examples
     --------

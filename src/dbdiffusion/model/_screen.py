@@ -140,7 +140,8 @@ class ScreenReader:
         observed = contrast_within_batches(self._moments.subset(groups.ravel()), len(strata), control)
         present = np.isin(kept, np.unique(self.codes[self._in_context(context)]))
         rows = np.array([i for i in np.flatnonzero(present) if i != control], dtype=int)
-        return tuple(self.categories[kept[i]] for i in rows), observed.subset(rows)
+        as_saved = ObservedEffects.from_dict(observed.subset(rows).to_dict())  # so that a loaded model answers the same
+        return tuple(self.categories[kept[i]] for i in rows), as_saved
 
     @cached_property
     def _moments(self) -> GroupMoments:
