@@ -40,7 +40,8 @@ def fingerprint(adata):
     for matrix in (adata.X, *adata.layers.values()):
         for part in (matrix.data, matrix.indices, matrix.indptr) if sp.issparse(matrix) else (np.ascontiguousarray(matrix),):
             digest.update(np.asarray(part).tobytes())
-        digest.update(str((type(matrix), matrix.dtype, matrix.shape)).encode())
+        kind = (getattr(matrix, "format", "dense"), isinstance(matrix, sp.sparray))  # scvi-tools makes slices whole, in place
+        digest.update(str((kind, matrix.dtype, matrix.shape)).encode())
     own = [not str(name).startswith("_scvi") for name in adata.obs]
     digest.update(repr([(name, column.dtype, column.tolist()) for name, column in adata.obs.loc[:, own].items()]).encode())
     digest.update(repr((list(adata.obs_names), list(adata.var_names), sorted(map(str, adata.layers)))).encode())

@@ -110,3 +110,10 @@ def test_load_says_that_checkpoints_are_pickles():
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no saved model in .*it has no 'model.pt'"):
         DBDiffusion.load(tmp_path / "nowhere", adata=False)
+
+
+def test_the_registry_of_what_is_no_saved_model_is_refused_in_words(tmp_path):
+    (tmp_path / "model.pt").mkdir()
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(ValueError, match="There is no saved model in"):
+            DBDiffusion.load_registry(folder)

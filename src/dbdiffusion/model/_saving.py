@@ -137,10 +137,7 @@ class SavingMixin(_Base):
         file = Path(dir_path) / _name_of(prefix)
         if backup_url is not None and not file.is_file():
             _fetch(backup_url, file)
-        if not file.is_file():
-            msg = f"There is no saved model in {str(dir_path)!r}: it has no {file.name!r}. Name a folder of `model.save(...)`."
-            raise ValueError(msg)
-        companions = check_whole(file)
+        companions = check_whole(_existing(file))
         if adata is None:
             for cells in (file.with_name(f"{prefix or ''}{name}") for name in CELLS):
                 if cells.is_file():
@@ -172,10 +169,16 @@ class SavingMixin(_Base):
         ...     DBDiffusion.load_registry(f"{folder}/model")["model_name"]
         'DBDiffusion'
         """
-        file = Path(dir_path) / _name_of(prefix)
-        if file.is_file():
-            check_whole(file)
+        check_whole(_existing(Path(dir_path) / _name_of(prefix)))
         return SCVI.load_registry(str(dir_path), prefix)
+
+
+def _existing(file: Path) -> Path:
+    """The file of a saved model, or an error in words."""
+    if not file.is_file():
+        msg = f"There is no saved model in {str(file.parent)!r}: it has no {file.name!r}. Name a folder of `model.save(...)`."
+        raise ValueError(msg)
+    return file
 
 
 def _name_of(prefix: str | None) -> str:
