@@ -145,8 +145,8 @@ def _placed_without_cells(names: Sequence[str], screen: AnnData, embedding_key: 
     """Names whose every part is a measured gene, has a vector, or, in a combination, has cells of its own."""
     table = None if embedding_key is None else screen.uns.get(embedding_key)
     known = {*screen.var_names, *map(str, getattr(table, "index", ()))}
-    singles = {name for name in names if len(_parts(name, screen)) == 1}
     parts = {name: _parts(name, screen) for name in names}
+    singles = {name for name in names if len(parts[name]) == 1}
     return [name for name in names if known.issuperset(parts[name])
             or (len(parts[name]) > 1 and (known | singles).issuperset(parts[name]))]  # fmt: skip
 

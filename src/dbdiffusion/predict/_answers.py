@@ -148,8 +148,8 @@ def rectified_answers(
     space = predictor.space
     kinds = dict(by_kind(space, unseen))
     fits = {kind: predictor.fitted(recipe, kind) for kind in kinds}
-    counts = any(fitted.rectifier.weights[GENERATED] != 0 for fitted in fits.values())
-    predicted, noise = predictor.predicted(unseen, recipe, generated=counts)
+    has_weight = any(fitted.rectifier.weights[GENERATED] != 0 for fitted in fits.values())
+    predicted, noise = predictor.predicted(unseen, recipe, generated=has_weight)
     position = {name: i for i, name in enumerate(unseen)}
     answers: dict[str, Answer] = {}
     for kind, names in kinds.items():

@@ -186,7 +186,7 @@ class Generator:
             if start == 0:
                 size = min(BLOCK, n_cells - block * BLOCK)
                 noise = self._noise(block, options)[:, :size]
-                differences = self._differences(control, block, size, options)
+                differences = self._differences(control, block, noise, options)
             for rows, difference in self._decoded(conditions, slice(start, start + n_at_once), noise, differences, options):
                 total[rows] += difference.sum(dim=1).cpu().numpy()
                 squares[rows] += difference.square_().sum(dim=1).cpu().numpy()
@@ -208,15 +208,14 @@ class Generator:
             yield slice(done, done := done + len(z)), differences(z)
 
     def _differences(
-        self, control: np.ndarray, block: int, size: int, options: GenerationOptions
+        self, control: np.ndarray, block: int, noise: Tensor, options: GenerationOptions
     ) -> Callable[[Tensor], Tensor]:
         """The decoder's differences from control's cells of a block; kept, since making them takes as long as ten targets."""
-        in_bfloat16 = self.diffusion.averaged.computes_in_bfloat16(self._device)
+        size, in_bfloat16 = noise.shape[1], self.diffusion.averaged.computes_in_bfloat16(self._device)
         key = (control.tobytes(), block, size, options, in_bfloat16)
         if key not in self._kept:
             if (len(self._kept) + 1) * size * len(self.screen.var_names) > KEPT_VALUES:
                 self._kept.clear()
-            noise = self._noise(block, options)[:, :size]
             z = self._latents(self.conditions.of(control[None]).to(self._device), noise, options)
             self._kept[key] = self.decoder.differences(z, self._matched(self._control_cells(block, options)[:size], options))
         return self._kept[key]
