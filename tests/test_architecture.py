@@ -155,9 +155,25 @@ def test_benchmarks_change_the_package_by_its_options():
 
 
 def test_tests_mirror_the_source():
+    """A file `_x` has a test file `test_x` or several `test_x_*`, and no test file speaks of what is not there."""
     tests = Path(__file__).parent
-    for file in SOURCE.glob("*/_*.py"):
-        if file.name == "__init__.py":
-            continue
-        expected = tests / file.parent.name / f"test_{file.stem.strip('_')}.py"
-        assert expected.exists(), f"no test file {expected.relative_to(tests)}"
+    for room in ROOMS:
+        subjects = {file.stem.strip("_") for file in (SOURCE / room).glob("_[!_]*.py")}
+        tested = {file.stem.removeprefix("test_") for file in (tests / room).glob("test_*.py")}
+        for subject in subjects:
+            assert any(one == subject or one.startswith(f"{subject}_") for one in tested), f"no test file of {room}/_{subject}.py"
+        for one in tested:
+            assert any(one == subject or one.startswith(f"{subject}_") for subject in subjects), f"{room}/test_{one}.py"
+
+
+MOST_FILES_ENTERED = 30
+
+
+def test_a_default_prediction_enters_few_files_and_the_page_lists_them():
+    command = [sys.executable, "-W", "ignore", Path(__file__).parent / "entered.py"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    entered = [line for line in run.stdout.splitlines() if line.endswith(".py")]
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text()
+    listed = page.split("## Files that a default prediction enters")[1].split("```text\n")[1].split("```")[0].split()
+    assert entered == listed
+    assert len(entered) <= MOST_FILES_ENTERED

@@ -56,7 +56,7 @@ def test_predictors_that_say_nothing_have_no_weight(references, control):
 
 def test_errors_do_not_depend_on_chunks_of_genes(references, monkeypatch):
     whole = Tuning(references).leave_one_out_errors()
-    monkeypatch.setattr("dbdiffusion.inference._references.MAX_CHUNK", 5 * K * 3)
+    monkeypatch.setattr("dbdiffusion.inference._tuning.MAX_CHUNK", 5 * K * 3)
     np.testing.assert_allclose(Tuning(references).leave_one_out_errors(), whole)
 
 

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from dbdiffusion.job import _html
+from dbdiffusion.job._answers import gene_lists
 from dbdiffusion.job._calibration import Checked
-from dbdiffusion.job._gap import COLUMNS as GAP
-from dbdiffusion.job._gene_lists import gene_lists
+from dbdiffusion.job._evaluate import COLUMNS as GAP
 from dbdiffusion.job._html import heat_map, searchable, write_html
 
 EVIL = "<script>alert(1)</script>&\"'"

@@ -1,7 +1,7 @@
 import pandas as pd
 
 from dbdiffusion.job._calibration import Checked
-from dbdiffusion.job._gap import COLUMNS as GAP
+from dbdiffusion.job._evaluate import COLUMNS as GAP
 from dbdiffusion.job._report import cells_to_map, draw_plots, write_report
 
 TARGET = {"target": "A", "mse": 1.0, "mse_mean_baseline": 2.0, "coverage_95": 0.9}

@@ -5,7 +5,7 @@ from tiny import tiny_model, tiny_screen, train_quickly
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion._keys import EFFECT_COLUMNS
-from dbdiffusion.predict._unseen_warnings import FewReferencesWarning
+from dbdiffusion.predict._answers import FewReferencesWarning
 
 WAYS = [
     {"method": "paper"},

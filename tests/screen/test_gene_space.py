@@ -5,9 +5,7 @@ import scipy.sparse as sp
 
 from dbdiffusion.screen import GeneSpace, gene_vectors, gene_vectors_without, log1p_cp10k
 from dbdiffusion.screen import _gene_space as module
-from dbdiffusion.screen._chance import noise_edge
-from dbdiffusion.screen._gene_space import _by_cells, _by_correlation, _by_iteration, _Cells
-from dbdiffusion.screen._sums import sums_without
+from dbdiffusion.screen._gene_space import _by_cells, _by_correlation, _by_iteration, _Cells, noise_edge, sums_without
 
 N, G = 130, 11
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dbdiffusion.data._covariates import check_texts
-from dbdiffusion.data._doors import check_kind
-from dbdiffusion.data._labels import labels_in
+from dbdiffusion.data._labels import check_texts, labels_in
+from dbdiffusion.data._manager import check_kind
 from dbdiffusion.screen import NameRule, listed_names, meant
 
 if TYPE_CHECKING:

@@ -1,11 +1,17 @@
 """Embeddings of perturbations: numpy and scikit-learn. Knows perturbations, genes and effects; no network, no AnnData."""
 
-from dbdiffusion.embedding._coherence import neighbour_coherence
-from dbdiffusion.embedding._effect_space import EffectSpace, fit_effect_space
-from dbdiffusion.embedding._left_out import LeftOutSpaces, one_gene_space
-from dbdiffusion.embedding._nearest import nearest_measured, nearest_similarity
-from dbdiffusion.embedding._select import score_strategies
-from dbdiffusion.embedding._space import ALL_STRATEGIES, PerturbationSpace, fit_space
+from dbdiffusion.embedding._space import (
+    ALL_STRATEGIES,
+    LeftOutSpaces,
+    PerturbationSpace,
+    fit_space,
+    nearest_measured,
+    nearest_similarity,
+    neighbour_coherence,
+    one_gene_space,
+    score_strategies,
+)
+from dbdiffusion.embedding._strategies import EffectSpace, fit_effect_space
 from dbdiffusion.embedding._suggest import most_informative
 
 __all__ = [

@@ -7,19 +7,138 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from dbdiffusion.embedding._effect_space import EffectSpace, fit_effect_space
-from dbdiffusion.embedding._refusals import not_placed, too_few
-from dbdiffusion.embedding._strategies import STRATEGIES, UNCLUSTERED, Evidence, locate_cluster
-from dbdiffusion.embedding._vectors import OwnVectors
-from dbdiffusion.screen import split_name
+from dbdiffusion.embedding._strategies import (
+    STRATEGIES,
+    UNCLUSTERED,
+    EffectSpace,
+    Evidence,
+    OwnVectors,
+    fit_effect_space,
+    locate_cluster,
+    not_placed,
+    too_few,
+)
+from dbdiffusion.screen import Fold, GeneSpace, LeftOut, ObservedEffects, Screen, SpaceWithout, split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    import pandas as pd
 
-    from dbdiffusion.screen import GeneSpace, ObservedEffects
+# The measured perturbations most like a target, by what is known of both without the target's cells.
+
+
+def nearest_measured(space: PerturbationSpace, names: Sequence[str], n: int = 3) -> list[list[tuple[str, float]]]:
+    """Up to n measured perturbations for every name, and the cosine of their vectors with its own, most similar first.
+
+    Parameters
+    ----------
+    space
+        Holds the measured ones. A perturbation is not its own neighbour.
+    names
+        To place. What has no vector has no neighbours.
+
+    Examples
+    --------
+    >>> nearest = nearest_measured(model.predictor().space, unseen, n=2)
+    >>> [len(of_one) for of_one in nearest], bool(nearest[0][0][1] >= nearest[0][1][1])
+    ([2, 2], True)
+    """
+    answer = []
+    for name, cosines in zip(names, space.similarity(names), strict=True):
+        known = [row for row in np.argsort(-cosines, kind="stable") if np.isfinite(cosines[row]) and row != space.row(name)]
+        answer.append([(space.names[row], float(cosines[row])) for row in known[:n]])
+    return answer
+
+
+def nearest_similarity(space: PerturbationSpace, names: Sequence[str]) -> np.ndarray:
+    """Cosine (n,) with the nearest of the measured perturbations; NaN for what has no vector.
+
+    Examples
+    --------
+    >>> space = model.predictor().space
+    >>> float(nearest_similarity(space, unseen)[0]) == nearest_measured(space, unseen)[0][0][1]
+    True
+    """
+    return np.array([near[0][1] if near else np.nan for near in nearest_measured(space, names, n=1)])
+
+
+# How much the measured neighbours of a perturbation agree: known without its cells, it tells how far to trust its place.
+
+
+N_NEIGHBOURS = 5.0  # effective; with eight or a quarter of the measured ones gene lists were shorter
+N_BISECTIONS = 50
+LEAST = 0.01  # so that no score becomes zero
+
+
+def neighbour_coherence(space: PerturbationSpace, names: Sequence[str]) -> np.ndarray:
+    """Mean cosine (n,) between the effects of a perturbation's measured neighbours, from .01 to 1.
+
+    Effects are taken less the mean of the measured ones. Neighbours weigh as a Gaussian kernel on the angle between vectors
+    says, five of them effectively; pairs of them weigh as the product. What has no vector has no neighbours: it gets the
+    least.
+
+    Parameters
+    ----------
+    space
+        Holds the measured ones. A perturbation that it holds is a neighbour of itself.
+    names
+        To place.
+
+    Examples
+    --------
+    >>> coherence = neighbour_coherence(model.predictor().space, unseen)
+    >>> bool(((coherence >= 0.01) & (coherence <= 1)).all())
+    True
+    """
+    if not len(names) or len(space.names) < 2:
+        return np.full(len(names), LEAST)
+    weights = kernel_weights(space.similarity(names), min(N_NEIGHBOURS, len(space.names)))
+    effect = space.effects.to_effect(space.embedding)
+    deviation = effect - effect.mean(axis=0)
+    unit = deviation / np.maximum(np.linalg.norm(deviation, axis=1, keepdims=True), 1e-300)
+    own = (weights**2).sum(axis=1)
+    together = ((weights @ unit) ** 2).sum(axis=1)
+    return np.clip((together - own) / np.maximum(1 - own, 1e-12), LEAST, 1.0)
+
+
+def kernel_weights(similarity: np.ndarray, n_effective: float) -> np.ndarray:
+    """Weights exp(k * cosine) with k such that every row's effective number 1 / sum(w²) is as asked, or all it has.
+
+    Parameters
+    ----------
+    similarity
+        (T, K) cosines; NaN get no weight, a row of NaN is a row of zeros.
+    n_effective
+        Between 1 and K.
+
+    Examples
+    --------
+    >>> weights = kernel_weights(np.array([[0.9, 0.5, 0.1, -0.3, np.nan]]), n_effective=2.0)
+    >>> round(float(1 / (weights**2).sum()), 3)
+    2.0
+    """
+    unknown = np.isnan(similarity)
+    nearest = np.where(unknown, -1, similarity).max(axis=1, keepdims=True, initial=-1)
+    distance = np.where(unknown, np.inf, nearest - similarity)
+    low, high = np.zeros((len(similarity), 1)), np.full((len(similarity), 1), 1e4)
+    for _ in range(N_BISECTIONS):
+        middle = (low + high) / 2
+        weights = _normalised(_kernel(distance, middle))
+        too_many = 1 / np.maximum((weights**2).sum(axis=1, keepdims=True), 1e-300) > n_effective
+        low, high = np.where(too_many, middle, low), np.where(too_many, high, middle)
+    return _normalised(_kernel(distance, high))
+
+
+def _kernel(distance: np.ndarray, sharpness: np.ndarray) -> np.ndarray:
+    return np.where(np.isinf(distance), 0.0, np.exp(-sharpness * np.where(np.isinf(distance), 0.0, distance)))
+
+
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    total = weights.sum(axis=1, keepdims=True)
+    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+
 
 TABLE_STRATEGIES = {"table": "ridge", "table_knn": "knn"}
 MIN_KNOWN = 2  # measured perturbations that a strategy learns from
@@ -313,3 +432,240 @@ def fit_space(
     effects = axes or fit_effect_space(spanning.effect, spanning.mean_noise(), n_embedding)
     embedding = effects.to_embedding(observed.effect)
     return PerturbationSpace(tuple(names), embedding, effects, genes, user_vectors, separator, tuple(ranking), places_anything)
+
+
+# Choice of the strategy for unseen perturbations: the least error on measured ones that were left out.
+
+
+COLUMNS = ["mse", "relative_to_mean", "se", "n"]
+
+
+def score_strategies(
+    placed: Iterable[tuple[PerturbationSpace, Sequence[str]]], effect: Mapping[str, np.ndarray], *, has_table: bool
+) -> pd.DataFrame:
+    """Error of every strategy on measured perturbations, each placed by a space that knows nothing of it.
+
+    Only perturbations that a strategy could place enter its score; combinations do not, since they add their parts whatever
+    the strategy. The perturbed gene's own effect is left out of the error.
+
+    Parameters
+    ----------
+    placed
+        Spaces, and the names that each is asked for.
+    effect
+        Name to observed effect (G,).
+    has_table
+        Whether there are a user's own vectors.
+
+    Returns
+    -------
+    DataFrame
+        Index = strategy, best first; ``mse`` (squared error of the effect, log1p CP10K), ``relative_to_mean`` (the same
+        over the error of the mean of the others on the same perturbations), ``se`` (standard error of that ratio over
+        perturbations), ``n`` (perturbations scored). Strategies that nothing could be scored for are absent.
+
+    Examples
+    --------
+    >>> predictor = model.predictor()
+    >>> names, effect = predictor.screen.names, predictor.screen.observed.effect
+    >>> placed = [(space, [names[i] for i in rows]) for space, rows in predictor.left_out.folds()]
+    >>> table = score_strategies(placed, dict(zip(names, effect, strict=True)), has_table=False)
+    >>> float(table.loc["mean", "relative_to_mean"])
+    1.0
+    """
+    strategies = [s for s in ALL_STRATEGIES if has_table or s not in TABLE_STRATEGIES]
+    errors: dict[str, dict[str, float]] = {strategy: {} for strategy in strategies}
+    for space, names in placed:
+        single = [name for name in names if len(space.parts(name)) == 1]
+        for strategy in strategies:
+            errors[strategy] |= _errors(space.with_ranking((strategy,), places_anything=True), single, effect)
+    return _ranked(errors)
+
+
+def _errors(space: PerturbationSpace, names: Sequence[str], effect: Mapping[str, np.ndarray]) -> dict[str, float]:
+    names = [name for name in names if space.can_embed(name)]
+    if not names:
+        return {}
+    others = [space.genes.names != name for name in names]
+    predicted = space.predict_effect(names)
+    return {
+        name: float(np.mean((values - effect[name])[counted] ** 2))
+        for name, values, counted in zip(names, predicted, others, strict=True)
+    }
+
+
+def _ranked(errors: dict[str, dict[str, float]]) -> pd.DataFrame:
+    rows = {}
+    for strategy, of_names in errors.items():
+        if of_names:
+            own = np.array(list(of_names.values()))
+            mean = np.array([errors["mean"][name] for name in of_names])
+            ratio = own.mean() / mean.mean()
+            spread = np.std(own - ratio * mean, ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.nan
+            rows[strategy] = {"mse": own.mean(), "relative_to_mean": ratio, "se": spread / mean.mean(), "n": len(own)}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
+    table.index.name = "strategy"
+    return table.astype({"n": int}).sort_values("relative_to_mean", kind="stable")
+
+
+# Where the perturbations of a screen would lie, had those of each fold not been measured.
+
+
+FALLBACK = "mean"  # of genes that no strategy learns to place
+MAX_GROUPS, MIN_GROUPS = 80, 10  # of perturbations, left out of screens that were saved without folds
+MAX_LEFT_OUT = 400
+
+
+@dataclass(frozen=True)
+class LeftOutSpaces:
+    """Perturbation spaces of a screen without its folds; what is left out has no part in gene space, axes or strategy.
+
+    Parameters
+    ----------
+    screen
+        With :attr:`Screen.left_out`.
+    n_embedding, user_vectors, separator
+        As in :func:`fit_space`.
+    strategy
+        ``"auto"``: the best on other folds. Any other word is the only one.
+    joint
+        Names and effects whose principal components are the axes; None means the screen's own.
+    left_out
+        Of the screen, or of one that shares its gene space.
+
+    Examples
+    --------
+    What is left out of a fold has no part in its space:
+
+    >>> space, rows = model.predictor().left_out.folds()[0]
+    >>> names = [model.perturbation_names[i] for i in rows]
+    >>> any(space.is_measured(name) for name in names)
+    False
+    """
+
+    screen: Screen
+    n_embedding: int
+    left_out: LeftOut
+    user_vectors: pd.DataFrame | None = None
+    strategy: str = "auto"
+    joint: tuple[Sequence[str], np.ndarray] | None = None
+    _genes: dict[int, GeneSpace] = field(default_factory=dict, repr=False)
+    _axes: dict[int, EffectSpace] = field(default_factory=dict, repr=False)
+    _rankings: dict[int | None, tuple[str, ...]] = field(default_factory=dict, repr=False)
+
+    def folds(self) -> list[tuple[PerturbationSpace, list[int]]]:
+        """For every fold its space, and the rows of the screen that are scored in it; folds without rows are left out."""
+        row = {name: i for i, name in enumerate(self.screen.names)}
+        scored = [[row[name] for name in fold.scored if name in row] for fold in self.left_out.folds]
+        return [(self.space(i, self.ranking(i)), rows) for i, rows in enumerate(scored) if rows and self._rows_of(i).size]
+
+    def scores(self, fold: int | None = None) -> pd.DataFrame:
+        """:func:`score_strategies` on all folds, or, without a fold, on its neighbours."""
+        effect = dict(zip(self.screen.names, self.screen.observed.effect, strict=True))
+        if fold is None:
+            asked = list(enumerate(one.scored for one in self.left_out.folds))
+        else:
+            asked = [(space, self.left_out.folds[other].scored) for other, space in self.left_out.inner[fold]]
+        placed = [
+            (self.space(i, ("ridge",)), [name for name in names if name in effect])
+            for i, names in asked
+            if self._rows_of(i).size
+        ]
+        return score_strategies(placed, effect, has_table=self.user_vectors is not None)
+
+    def ranking(self, fold: int | None = None) -> tuple[str, ...]:
+        """Strategies, best first, for targets, or for the perturbations of a fold as if they were targets."""
+        if self.strategy != "auto":
+            return (self.strategy,)
+        if fold not in self._rankings:
+            is_judged = fold is None or bool(self.left_out.inner[fold])
+            found = tuple(self.scores(fold).index) if is_judged else self.ranking()
+            self._rankings[fold] = found if FALLBACK in found else (*(found or ("ridge",)), FALLBACK)
+        return self._rankings[fold]
+
+    def space(self, index: int, ranking: Sequence[str]) -> PerturbationSpace:
+        """The perturbations that one of the spaces keeps, on axes of their own."""
+        kept, without = self._rows_of(index), self.left_out.spaces[index]
+        if index not in self._genes:
+            self._genes[index] = GeneSpace(self.screen.genes.names, without.vectors)
+            self._axes[index] = self._fit_axes(kept, without)
+        return fit_space(
+            [self.screen.names[i] for i in kept],
+            self.screen.observed.subset(kept),
+            self._genes[index],
+            self.n_embedding,
+            ranking,
+            self.user_vectors,
+            self.screen.separator,
+            places_anything=self.strategy == FALLBACK,
+            axes=self._axes[index],
+        )
+
+    def permuted(self, seed: int) -> LeftOutSpaces:
+        """A placebo: the vectors of single perturbations (of their genes, or a user's own) permuted among them.
+
+        Strategies and their ranking stay those of the screen, so that only what is known of perturbations is destroyed.
+        """
+        rng = np.random.default_rng(seed)
+        singles = [
+            name for name in self.screen.names if split_name(name, self.screen.separator, self.screen.genes.names) == (name,)
+        ]
+        genes = _dealt_out(self.screen.genes.names, singles, rng)
+        table = self.user_vectors
+        if table is not None:
+            table = table.iloc[_dealt_out(table.index, singles, rng)].set_axis(table.index, axis=0)
+        for i in range(len(self.left_out.folds)):
+            self.ranking(i)
+            if self._rows_of(i).size:
+                self.space(i, ("ridge",))  # so that its genes and axes are there to share
+        return replace(
+            self,
+            user_vectors=table,
+            _genes={i: space.permuted(genes) for i, space in self._genes.items()},
+            _axes=self._axes,
+            _rankings=self._rankings,
+        )
+
+    def _rows_of(self, index: int) -> np.ndarray:
+        excluded = set(self.left_out.spaces[index].excluded)
+        return np.array([i for i, name in enumerate(self.screen.names) if name not in excluded], dtype=int)
+
+    def _fit_axes(self, kept: np.ndarray, without: SpaceWithout) -> EffectSpace:
+        if self.joint is None:
+            return fit_effect_space(self.screen.observed.effect[kept], without.noise, self.n_embedding)
+        names, effect = self.joint
+        excluded = set(without.excluded)
+        return fit_effect_space(effect[[name not in excluded for name in names]], without.noise, self.n_embedding)
+
+
+def _dealt_out(index: pd.Index, names: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """Positions of an index, those of the names permuted among them."""
+    found = index.get_indexer(list(names))
+    found = found[found >= 0]
+    rows = np.arange(len(index))
+    rows[found] = rng.permutation(found)
+    return rows
+
+
+def one_gene_space(names: Sequence[str], observed: ObservedEffects, vectors: np.ndarray) -> LeftOut:
+    """Folds of a screen that was saved without any: their cells are in gene space, which flatters every strategy.
+
+    One perturbation a fold up to 80 of them, groups above.
+
+    Examples
+    --------
+    >>> one = np.ones((4, 7))
+    >>> observed = ObservedEffects(one, one, one, one, 9.0, one, np.full(4, 5))
+    >>> len(one_gene_space("ABCD", observed, np.ones((7, 2))).folds)
+    4
+    """
+    n = len(names)
+    groups = MAX_GROUPS * min(1.0, MAX_LEFT_OUT / max(n, 1))
+    group = np.arange(n) % max(1, min(n, max(MIN_GROUPS, round(groups))))
+    folds, spaces = [], []
+    for one in np.unique(group) if n > 2 else ():
+        scored = tuple(names[int(i)] for i in np.flatnonzero(group == one))
+        kept = observed.subset(np.flatnonzero(group != one))
+        folds.append(Fold(scored, scored))
+        spaces.append(SpaceWithout(scored, vectors, kept.mean_noise()))
+    return LeftOut(tuple(folds), tuple(spaces), tuple(() for _ in folds))

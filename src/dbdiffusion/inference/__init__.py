@@ -5,21 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dbdiffusion.inference._confidence import FIRST, Confidence, confidence_features, fit_confidence
-from dbdiffusion.inference._contrast import welch_contrast
-from dbdiffusion.inference._discoveries import DiscoveryRule, discoveries_of, fit_discoveries
-from dbdiffusion.inference._effects_table import effects_table
-from dbdiffusion.inference._estimate import Estimate, NullShare, adjust_p_values, check_confidence
-from dbdiffusion.inference._evidence import PERMUTATIONS, Evidence, left_out_evidence, placebo_evidence, squared_errors
+from dbdiffusion.inference._discoveries import (
+    DiscoveryRule,
+    LeftOutRules,
+    discoveries_of,
+    fit_discoveries,
+    left_out_lists,
+    left_out_rules,
+)
+from dbdiffusion.inference._estimate import (
+    Estimate,
+    NullShare,
+    adjust_p_values,
+    check_confidence,
+    effects_table,
+    paper_estimate,
+    welch_contrast,
+)
+from dbdiffusion.inference._evidence import (
+    PERMUTATIONS,
+    Evidence,
+    check_left_out,
+    left_out_evidence,
+    placebo_evidence,
+    squared_errors,
+)
 from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
 from dbdiffusion.inference._interactions import Interactions, interactions, unseen_along
-from dbdiffusion.inference._leave_one_out import leave_one_out
-from dbdiffusion.inference._left_out_lists import left_out_lists
-from dbdiffusion.inference._left_out_rules import LeftOutRules, left_out_rules
-from dbdiffusion.inference._left_out_signs import left_out_lfsr, left_out_signs
-from dbdiffusion.inference._moderation import ErrorLaw, VariancePrior, fit_error_law, fit_variance_prior
-from dbdiffusion.inference._own_knowledge import check_left_out
-from dbdiffusion.inference._own_scale import own_scales
-from dbdiffusion.inference._paper import paper_estimate
 from dbdiffusion.inference._projection import (
     ALTERNATIVES,
     Projection,
@@ -29,10 +41,19 @@ from dbdiffusion.inference._projection import (
     observed_along,
     project,
 )
-from dbdiffusion.inference._rectifier import MIN_REFERENCES, Rectifier, fit_rectifier
-from dbdiffusion.inference._references import References
-from dbdiffusion.inference._shrinkage import Prior, shrunk_contrast, shrunk_null
-from dbdiffusion.inference._signs import SignLaw, Signs, fit_sign_law, sign_rates, signs_of
+from dbdiffusion.inference._rectifier import (
+    MIN_REFERENCES,
+    ErrorLaw,
+    Rectifier,
+    VariancePrior,
+    fit_error_law,
+    fit_rectifier,
+    fit_variance_prior,
+    leave_one_out,
+)
+from dbdiffusion.inference._shrinkage import Prior, own_scales, shrunk_contrast, shrunk_null
+from dbdiffusion.inference._signs import SignLaw, Signs, fit_sign_law, left_out_lfsr, left_out_signs, sign_rates, signs_of
+from dbdiffusion.inference._tuning import References
 
 if TYPE_CHECKING:
     from dbdiffusion.inference._hierarchical import HierarchicalRectifier, fit_hierarchical

@@ -28,7 +28,7 @@ from scipy import stats
 
 if TYPE_CHECKING:
     from dbdiffusion.inference._rectifier import Rectifier
-    from dbdiffusion.inference._references import References
+    from dbdiffusion.inference._tuning import References
 
 FIRST = (20, 50)  # genes of which the share of right signs is told
 MIN_REFERENCES_FOR_CONFIDENCE = 10

@@ -28,12 +28,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dbdiffusion.inference._rectifier import Rectifier
-    from dbdiffusion.inference._references import References
+    from dbdiffusion.inference._tuning import References, Tuned
+
 
 LEAST_LISTED = 10  # genes: one wrong one ruins a shorter list, and the bound pays for every list that can be given
 N_THRESHOLDS = 1024
@@ -263,3 +265,186 @@ def _at_least(index: np.ndarray, among: np.ndarray | None, n: int) -> np.ndarray
     chosen = flat if among is None else flat[among.ravel()]
     counts = np.bincount(chosen, minlength=len(index) * (n + 1)).reshape(len(index), n + 1)[:, 1:]
     return np.cumsum(counts[:, ::-1], axis=1)[:, ::-1].astype(float)
+
+
+# What targets would be predicted had each reference not been measured, along a direction.
+
+
+@dataclass(frozen=True)
+class LeftOutRules:
+    """K rules of prediction, each without one reference.
+
+    Weights, shrinkage and the rectifier's mean are those found without it; what the predictors say of targets stays.
+
+    Parameters
+    ----------
+    rectifier
+        Fitted to all references.
+    references
+        Own genes filled.
+    chosen
+        (K,) weights without each.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import References, fit_rectifier
+    >>> seen = np.random.default_rng(0).standard_normal((20, 30))
+    >>> references = References(seen, np.zeros((20, 30)), np.zeros(30), {"exact": seen})
+    >>> rules = left_out_rules(fit_rectifier(references), references)
+    >>> len(rules.chosen)
+    20
+    """
+
+    rectifier: Rectifier
+    references: References
+    chosen: tuple[Tuned, ...]
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Of the references whose errors tell how far a target may lie from its prediction."""
+        return np.flatnonzero(self.rectifier.spread_from)
+
+    def along(self, direction: np.ndarray, predicted: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Targets along a direction (T, references that count), predicted without each of them.
+
+        Parameters
+        ----------
+        direction
+            (G,) weights of the genes.
+        predicted
+            Predictor to (T, G), of the targets.
+
+        Raises
+        ------
+        ValueError
+            If the direction has not G weights.
+        """
+        n_genes = self.references.effect.shape[1]
+        if np.shape(direction) != (n_genes,):
+            msg = f"A direction must have one weight a gene, ({n_genes},), got shape {np.shape(direction)}."
+            raise ValueError(msg)
+        observed = self.references.effect @ direction
+        ours = np.stack([values @ direction for values in self.references.predicted.values()])  # (Q, K)
+        theirs = np.stack([predicted[name] @ direction for name in self.references.predicted])  # (Q, T)
+        answer = np.empty((theirs.shape[1], len(self.rows)))
+        for column, i in enumerate(self.rows):
+            tuned = self.chosen[i]
+            residual = np.delete(observed - tuned.weight @ ours, i)
+            answer[:, column] = tuned.weight @ theirs + tuned.rho * residual.mean()
+        return answer
+
+
+def left_out_rules(rectifier: Rectifier, references: References) -> LeftOutRules:
+    """What was tuned without each reference, as rules for targets.
+
+    Parameters
+    ----------
+    rectifier, references
+        Fitted, and what it was fitted on, three references at least.
+
+    Raises
+    ------
+    ValueError
+        If nothing was tuned, with fewer than three.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import References, fit_rectifier
+    >>> rng = np.random.default_rng(0)
+    >>> seen = rng.standard_normal((20, 50))
+    >>> references = References(seen, np.zeros((20, 50)), np.zeros(50), {"exact": seen})
+    >>> rules = left_out_rules(fit_rectifier(references), references)
+    >>> rules.along(np.ones(50), {"exact": rng.standard_normal((2, 50))}).shape
+    (2, 20)
+    """
+    if not rectifier.loo_chosen:
+        msg = f"Nothing can be tuned without one of {rectifier.n_reference} references: at least three are needed."
+        raise ValueError(msg)
+    return LeftOutRules(rectifier, references.without_own_genes(), rectifier.loo_chosen)
+
+
+# What the gene lists of left-out references were worth, each made by the others.
+
+
+LEVELS = (0.05, 0.1, 0.2)
+
+
+def left_out_lists(
+    rule: DiscoveryRule,
+    rectifier: Rectifier,
+    references: References,
+    listable: np.ndarray,
+    halves: Any = None,
+    levels: Sequence[float] = LEVELS,
+) -> pd.DataFrame:
+    """Length and errors of the lists of references, as if each were the target.
+
+    A gene whose observed sign is not the predicted one counts twice, as in :func:`fit_discoveries`: where nothing changed, the
+    sign of the observation is wrong half of the time.
+
+    Parameters
+    ----------
+    rule
+        Of all references.
+    rectifier, references, listable, halves
+        As it was fitted, see :func:`discoveries_of`.
+    levels
+        Of the lists.
+
+    Returns
+    -------
+    DataFrame
+        One row a level: ``n_listed`` (median), ``share_empty``, ``wrong`` (mean share, an empty list counted as right),
+        ``wrong_se``, ``wrong_if_any`` (of lists that are not empty), ``pooled`` (of all listed genes), ``least_promise``.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import References, discoveries_of, fit_rectifier
+    >>> truth, listable = np.random.default_rng(0).standard_normal((40, 60)), np.ones(60, dtype=bool)
+    >>> references = References(truth, np.zeros((40, 60)), np.zeros(60), {"exact": truth})
+    >>> rectifier = fit_rectifier(references)
+    >>> rule = discoveries_of(rectifier, references, listable, None)
+    >>> left_out_lists(rule, rectifier, references, listable)[["n_listed", "wrong"]].loc[0.1].tolist()
+    [60.0, 0.0]
+    """
+    rows = np.flatnonzero(rectifier.spread_from)
+    counted = (listable & ~references.is_own_gene)[rows]
+    predicted = rectifier.loo_predicted[rows]
+    coherence = None if references.coherence is None else references.coherence[rows]
+    wrong = wrongness(rectifier, references, halves)[rows]
+    q = rule.left_out_q_values(predicted, counted, coherence)
+    table = {}
+    for level in levels:
+        listed = q <= level
+        n = listed.sum(axis=1)
+        n_wrong = np.where(listed, wrong, 0).sum(axis=1)
+        share = n_wrong / np.maximum(n, 1)
+        table[level] = {
+            "n_listed": float(np.median(n)),
+            "share_empty": float((n == 0).mean()),
+            "wrong": float(share.mean()),
+            "wrong_se": float(share.std(ddof=1) / np.sqrt(len(share))) if len(share) > 1 else np.nan,
+            "wrong_if_any": float(share[n > 0].mean()) if n.any() else np.nan,
+            "pooled": float(n_wrong.sum() / n.sum()) if n.any() else np.nan,
+            "least_promise": rule.least_promise,
+        }
+    return pd.DataFrame(table).T.rename_axis("level")
+
+
+def wrongness(rectifier: Rectifier, references: References, halves: Any = None) -> np.ndarray:
+    """Twice the share (K, G), over halves of the control cells, of signs in which prediction and observation differ.
+
+    Examples
+    --------
+    >>> from dbdiffusion.inference import References, fit_rectifier
+    >>> truth = np.random.default_rng(0).standard_normal((20, 30))
+    >>> references = References(truth, np.zeros((20, 30)), np.zeros(30), {"exact": truth})
+    >>> float(wrongness(fit_rectifier(references), references).max())
+    0.0
+    """
+    shifts = [(0.0, 0.0)] if halves is None else list(halves.shifts())
+    wrong = np.zeros(references.effect.shape)
+    for mine, others in shifts:
+        moved = rectifier.loo_predicted + rectifier.control_weight * mine
+        wrong += 2 * (np.sign(moved) * (references.effect + others) <= 0) / len(shifts)
+    return wrong

@@ -24,12 +24,11 @@ from pyro.nn import PyroModule, PyroParam, pyro_method
 from pyro.optim import ClippedAdam
 from torch.distributions import constraints
 
-from dbdiffusion.inference._estimate import Estimate
+from dbdiffusion.inference._estimate import Estimate, t_plus_normal
 from dbdiffusion.inference._rectifier import MIN_REFERENCES
-from dbdiffusion.inference._t_plus_normal import t_plus_normal
 
 if TYPE_CHECKING:
-    from dbdiffusion.inference._references import References
+    from dbdiffusion.inference._tuning import References
 
 N_STEPS = 600
 MAX_VALUES = 2_000_000  # of a minibatch of genes, times references

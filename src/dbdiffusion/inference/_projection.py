@@ -38,7 +38,7 @@ from scipy import stats
 from dbdiffusion.inference._estimate import Estimate, adjust_p_values, check_confidence
 
 if TYPE_CHECKING:
-    from dbdiffusion.inference._left_out_rules import LeftOutRules
+    from dbdiffusion.inference._discoveries import LeftOutRules
 
 ALTERNATIVES = ("greater", "less", "two-sided")
 N_NODES = 24  # quantiles of the control's error along a direction

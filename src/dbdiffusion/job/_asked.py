@@ -11,14 +11,50 @@ import scvi
 
 from dbdiffusion._words import whole_number
 from dbdiffusion.data import hold_out, read_screen, simulate_screen
-from dbdiffusion.job._listed import listed_targets
 from dbdiffusion.model import DBDiffusion, training_options
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
+    from pathlib import Path
 
     from anndata import AnnData
+
+
+# Names of perturbations in a file, one a line.
+
+
+def listed_targets(file: Path) -> list[str]:
+    r"""The names, each once, in the order of the file; empty lines do not count.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no text, or names nothing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "targets.txt"
+    ...     _ = file.write_text("MYC\n\nSPI1\nMYC\n")
+    ...     listed_targets(file)
+    ['MYC', 'SPI1']
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        msg = f"{str(file)!r} is no text with a name a line: {error}"
+        raise ValueError(msg) from error
+    names = list(dict.fromkeys(name for line in lines if (name := line.strip())))
+    if not names:
+        msg = f"{str(file)!r} names no perturbation: write one a line."
+        raise ValueError(msg)
+    return names
+
 
 SIMULATED_HOLD_OUT = 8
 MIN_LEFT = 2  # measured perturbations of a context, so that there is a direction to learn

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
-from dbdiffusion.job._contexts import stacked
+from dbdiffusion.job._evaluate import stacked
 from dbdiffusion.plotting import coverage_by_level, null_quantiles, pit_histogram, sign_reliability
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dbdiffusion.job._calibration import calibration_lines
-from dbdiffusion.job._contexts import title_of
-from dbdiffusion.job._gap import gap_lines
+from dbdiffusion.job._evaluate import gap_lines, title_of
 from dbdiffusion.job._report import (
     HOW_TO_READ,
     OF_CONTEXTS,
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from dbdiffusion.job._answers import GeneList
     from dbdiffusion.job._calibration import Checked
-    from dbdiffusion.job._gene_lists import GeneList
 
 MAX_ROWS = 40_000  # of the table that can be searched: about 2.5 MB
 MAX_HEAT_GENES = 30

@@ -9,15 +9,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dbdiffusion.job import _answers
+from dbdiffusion.job._answers import gene_lists
 from dbdiffusion.job._asked import prepare
 from dbdiffusion.job._calibration import check_calibration, draw_calibration
-from dbdiffusion.job._contexts import of_contexts, views_of
-from dbdiffusion.job._evaluate import score_frame
-from dbdiffusion.job._gap import gaps_of, warn_of
-from dbdiffusion.job._gene_lists import gene_lists
+from dbdiffusion.job._evaluate import gaps_of, of_contexts, score_frame, views_of, warn_of
 from dbdiffusion.job._html import write_html
-from dbdiffusion.job._output import MODEL, STORE, SUMMARY, check_output, check_space, whole_folder
-from dbdiffusion.job._provenance import provenance
+from dbdiffusion.job._output import MODEL, STORE, SUMMARY, check_output, check_space, provenance, whole_folder
 from dbdiffusion.job._report import cells_to_map, draw_plots, write_report
 
 if TYPE_CHECKING:
@@ -27,9 +24,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from dbdiffusion.job._answers import GeneList
     from dbdiffusion.job._asked import Asked
     from dbdiffusion.job._calibration import Checked
-    from dbdiffusion.job._gene_lists import GeneList
 
 logger = logging.getLogger("dbdiffusion")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dbdiffusion.data import read_screen
-from dbdiffusion.job._listed import listed_targets
+from dbdiffusion.job._asked import listed_targets
 from dbdiffusion.model import DBDiffusion
 from dbdiffusion.plotting import errors_by_target
 from dbdiffusion.predict import compare

@@ -9,17 +9,8 @@ import numpy as np
 import pandas as pd
 
 from dbdiffusion.job._calibration import TRUSTED, calibration_lines
-from dbdiffusion.job._contexts import rows_in, stacked, title_of, views_of
-from dbdiffusion.job._gap import gap_lines
-from dbdiffusion.job._places import places_of
-from dbdiffusion.plotting import (
-    cell_map,
-    gene_intervals,
-    losses,
-    perturbation_map,
-    predicted_against_observed,
-    ranked_effects,
-)
+from dbdiffusion.job._evaluate import gap_lines, rows_in, stacked, title_of, views_of
+from dbdiffusion.plotting import cell_map, gene_intervals, losses, perturbation_map, predicted_against_observed, ranked_effects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,9 +20,42 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from matplotlib.axes import Axes
 
+    from dbdiffusion.job._answers import GeneList
     from dbdiffusion.job._calibration import Checked
-    from dbdiffusion.job._gene_lists import GeneList
     from dbdiffusion.model import DBDiffusion
+
+
+# Where the measured perturbations and the targets lie, on two axes.
+
+
+def places_of(view: Any, targets: Sequence[str]) -> pd.DataFrame:
+    """Embeddings on the first two principal axes of the measured perturbations.
+
+    Parameters
+    ----------
+    view
+        A trained model, or what it is in a context.
+    targets
+        Names.
+
+    Returns
+    -------
+    DataFrame
+        One row a perturbation: ``target, status`` (``control``, ``measured`` or ``unseen``)``, x, y``.
+    """
+    space = view.predictor().space
+    measured = [name for name in view.perturbation_names if space.is_measured(name)]
+    unseen = [name for name in targets if not space.is_measured(name)]
+    rows = space.embed(measured)
+    centre = rows.mean(axis=0)
+    axes = np.zeros((2, rows.shape[1]))
+    found = np.linalg.svd(rows - centre, full_matrices=False)[2][:2]
+    axes[: len(found)] = found
+    blocks = [space.control[None], rows, *([space.embed(unseen)] if unseen else [])]
+    x, y = axes @ (np.vstack(blocks) - centre).T
+    status = ["control", *["measured"] * len(measured), *["unseen"] * len(unseen)]
+    return pd.DataFrame({"target": ["control", *measured, *unseen], "status": status, "x": x, "y": y})
+
 
 MAX_PANELS = 12
 HOW_GOOD = "How good are the predictions?"

@@ -4,14 +4,14 @@ from dbdiffusion.metrics._coverage import coverage, interval_score, two_sided_pi
 from dbdiffusion.metrics._distribution import energy_distance, mmd_rbf
 from dbdiffusion.metrics._effect import (
     discrimination,
+    effect_scores,
+    error_ratio,
     largest,
     mean_squared_error,
     pearson,
     precision_recall,
     sign_agreement,
 )
-from dbdiffusion.metrics._ratio import error_ratio
-from dbdiffusion.metrics._scores import effect_scores
 
 __all__ = [
     "coverage",

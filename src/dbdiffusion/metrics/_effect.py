@@ -126,3 +126,103 @@ def precision_recall(called: np.ndarray, true: np.ndarray) -> tuple[float, float
 def _unit(values: np.ndarray) -> np.ndarray:
     norm = np.linalg.norm(values, axis=1, keepdims=True)
     return np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
+
+
+# Ratios of squared errors over perturbations.
+
+
+def error_ratio(error: np.ndarray, baseline: np.ndarray) -> tuple[float, float]:
+    """Ratio of summed squared errors to those of a baseline, and its standard error over perturbations.
+
+    Parameters
+    ----------
+    error, baseline
+        (P,) squared errors of the same perturbations, the noise of the observation taken out or not.
+
+    Returns
+    -------
+    tuple of float
+        The ratio of the sums, and its standard error by the delta method (NaN for a single perturbation). Both NaN where the
+        baseline has no error.
+
+    Examples
+    --------
+    >>> ratio, se = error_ratio(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]))
+    >>> ratio, se
+    (0.5, 0.0)
+    """
+    n, total = len(error), float(np.sum(baseline))
+    if n == 0 or total <= 0:
+        return float("nan"), float("nan")
+    ratio = float(np.sum(error)) / total
+    if n == 1:
+        return ratio, float("nan")
+    return ratio, float(np.std(error - ratio * baseline, ddof=1) * np.sqrt(n) / total)
+
+
+# Every score of predicted effects at once, so that all methods are compared by the same ones.
+
+
+TOP = (20, 100)
+
+
+def effect_scores(
+    predicted: np.ndarray,
+    reference: np.ndarray,
+    mean_effect: np.ndarray,
+    significant: np.ndarray,
+    own: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Scores of predicted effects of n perturbations on G genes, each an array (n,).
+
+    An error is the same whether effects are measured from control or from the mean perturbation, a correlation is not:
+    ``pearson`` (against control) rewards what all perturbations share, ``pearson_mean`` (against the mean of the measured
+    perturbations) does not.
+
+    Parameters
+    ----------
+    predicted, reference
+        (n, G) effects against control; ``reference`` is observed or true.
+    mean_effect
+        (n, G) or (G,): mean effect of the measured perturbations.
+    significant
+        (n, G) boolean: genes differentially expressed in the reference.
+    own
+        (n, G) boolean: genes that a perturbation itself hits, left out of its scores, and of ``discrimination`` for all.
+
+    Returns
+    -------
+    dict
+        ``mse``, ``pearson`` and ``pearson_mean``; the same over the 20 and the 100 largest reference effects (``mse_top20``
+        and so on); ``discrimination`` (share of the other references that are less similar by cosine); ``sign_agreement``
+        over the significant genes.
+
+    References
+    ----------
+    Viñas Torné et al., Systema, Nat Biotechnol (2025), for the reference to the perturbation mean.
+
+    Examples
+    --------
+    >>> reference = np.random.default_rng(0).standard_normal((3, 11))
+    >>> scores = effect_scores(reference, reference, reference.mean(axis=0), reference > 0)
+    >>> float(scores["mse"].max()), float(scores["sign_agreement"].min()), float(scores["discrimination"].min())
+    (0.0, 1.0, 1.0)
+    """
+    hidden = np.zeros(reference.shape, dtype=bool) if own is None else own
+    truth = np.where(hidden, np.nan, reference)
+    scores = _errors_and_correlations(predicted, truth, mean_effect)
+    for n in TOP:
+        top = np.where(largest(truth, n), truth, np.nan)
+        scores |= {f"{name}_top{n}": value for name, value in _errors_and_correlations(predicted, top, mean_effect).items()}
+    kept = ~hidden.any(axis=0)
+    scores["discrimination"] = discrimination(predicted[:, kept], reference[:, kept])
+    scores["sign_agreement"] = sign_agreement(predicted, truth, significant)
+    return scores
+
+
+def _errors_and_correlations(predicted: np.ndarray, truth: np.ndarray, mean_effect: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "mse": mean_squared_error(predicted, truth),
+        "pearson": pearson(predicted, truth),
+        "pearson_mean": pearson(predicted - mean_effect, truth - mean_effect),
+    }

@@ -8,15 +8,12 @@ import numpy as np
 import torch
 
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion.data import contexts_of
-from dbdiffusion.model._each_context import context_name
-from dbdiffusion.model._predictors import PredictorsMixin
+from dbdiffusion.model._predictors import PredictorsMixin, context_name, one_at_a_time
 from dbdiffusion.model._questions import Questions
-from dbdiffusion.model._threads import one_at_a_time
 
 if TYPE_CHECKING:
     from dbdiffusion.embedding import PerturbationSpace
-    from dbdiffusion.model._latents import Latents
+    from dbdiffusion.model._training import Latents
     from dbdiffusion.predict import Predictor
     from dbdiffusion.screen import Screen
 
@@ -67,17 +64,6 @@ class ContextView(Questions):
 
 class ContextMixin(PredictorsMixin):
     """Contexts of a model."""
-
-    @property
-    def contexts(self) -> tuple[str, ...]:
-        """Names of the contexts; none without a ``context_key``.
-
-        Examples
-        --------
-        >>> model.contexts
-        ()
-        """
-        return tuple(contexts_of(self.registry_))
 
     def in_context(self, context: str) -> ContextView:
         """The model as it is in one context.

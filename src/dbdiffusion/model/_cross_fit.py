@@ -11,18 +11,23 @@ from scvi.train import Trainer
 
 from dbdiffusion._words import whole_number
 from dbdiffusion.embedding import LeftOutSpaces
-from dbdiffusion.model._latents import LatentDataModule, fit_linear_part, standardised, steps_per_epoch
-from dbdiffusion.model._module import FOLDS
-from dbdiffusion.model._options import training_options
+from dbdiffusion.model._module import FOLDS, training_options
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.model._stages import TwoStageTrainingMixin
-from dbdiffusion.model._training import DiffusionPlan, DiffusionRecipe
+from dbdiffusion.model._training import (
+    DiffusionPlan,
+    DiffusionRecipe,
+    LatentDataModule,
+    fit_linear_part,
+    standardised,
+    steps_per_epoch,
+)
 from dbdiffusion.screen import Screen, network_folds, perturbation_folds
 from dbdiffusion.storage import interruptible
 
 if TYPE_CHECKING:
     from dbdiffusion.embedding import PerturbationSpace
-    from dbdiffusion.model._latents import Latents
+    from dbdiffusion.model._training import Latents
     from dbdiffusion.screen import LeftOut
 
 

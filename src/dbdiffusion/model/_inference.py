@@ -2,22 +2,282 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata as ad
+import numpy as np
 import pandas as pd
+from scvi import REGISTRY_KEYS
 
-from dbdiffusion._words import real_number
-from dbdiffusion.model._each_context import in_each_context
-from dbdiffusion.model._generation import GenerationMixin
+from dbdiffusion._keys import REGISTRY
+from dbdiffusion._words import known_word, real_number, whole_number
+from dbdiffusion.data import PerturbationField
+from dbdiffusion.diffusion import steps_of
+from dbdiffusion.embedding import ALL_STRATEGIES, EffectSpace, PerturbationSpace
+from dbdiffusion.model._predictors import PredictorsMixin, in_each_context, progress
 from dbdiffusion.model._screen import ScreenReader
-from dbdiffusion.model._targets import check_not_control
 from dbdiffusion.predict import GenerationOptions, Predictor, Recipe, observed_table
-from dbdiffusion.screen import listed_names
+from dbdiffusion.screen import GeneSpace, listed_names
+from dbdiffusion.storage import InMemory, on_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
+    from scvi.model import SCVI as _Base
+else:
+    _Base = object
+
+
+# Names of targets, whatever they come in, and whether they can be answered: known before anything is trained.
+
+
+class TargetsMixin(PredictorsMixin):
+    """``check_targets``."""
+
+    def check_targets(self, targets: str | Sequence[str]) -> None:
+        """Raise unless :meth:`predict_effects` has an answer for every target. Needs no training, so ask before it.
+
+        Parameters
+        ----------
+        targets
+            As there; measured or not.
+
+        Raises
+        ------
+        KeyError
+            If nothing places a target.
+        ValueError
+            If it is no list of names, control is among them, or the strategy has too little to learn from.
+
+        Examples
+        --------
+        >>> from dbdiffusion import DBDiffusion, simulate_screen
+        >>> adata = simulate_screen(n_genes=40, n_perturbations=6, n_cells_per_perturbation=20, n_control_cells=40)
+        >>> DBDiffusion.setup_anndata(adata)
+        >>> model = DBDiffusion(adata, n_folds=2)
+        >>> model.check_targets(["GENE00", "GENE01+GENE02"])
+        """
+        names = listed_names(targets)
+        state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
+        check_not_control(names, state[PerturbationField.CONTROL])
+        for measured in self._measured(state):
+            self._prospect(measured, state[PerturbationField.SEPARATOR]).check_placed(names)
+
+    def _measured(self, state: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+        """Names of the perturbations that have cells, in each context."""
+        known = [str(name) for name in state[PerturbationField.WITH_CELLS] if name != state[PerturbationField.CONTROL]]
+        if not self.contexts or self.adata_manager is None:
+            yield tuple(known)
+            return
+        categories = np.asarray(state[PerturbationField.CATEGORICAL_MAPPING_KEY], dtype=str)
+        names = categories[self.adata_manager.get_from_registry(REGISTRY.PERTURBATION).ravel().astype(int)]
+        context = self.adata_manager.get_from_registry(REGISTRY.CONTEXT).ravel().astype(int)
+        for code in range(len(self.contexts)):
+            here = set(names[context == code])
+            yield tuple(name for name in known if name in here)
+
+    def _prospect(self, measured: tuple[str, ...], separator: str) -> PerturbationSpace:
+        """The space as it will be, but without coordinates: what is measured, which genes there are, who has vectors."""
+        genes = self.registry_["field_registries"][REGISTRY_KEYS.X_KEY]["state_registry"]["column_names"]
+        nothing = np.zeros((len(genes), 1))
+        space = PerturbationSpace(
+            measured,
+            np.zeros((len(measured), 1)),
+            EffectSpace(nothing[:, 0], nothing[:, 0], nothing.T),
+            GeneSpace(pd.Index(np.asarray(genes, dtype=str)), nothing),
+            self._user_vectors(),
+            separator,
+            (self.strategy,),
+            places_anything=self.strategy == "mean",
+        )
+        if self.strategy != "auto":
+            return space
+        return space.with_ranking([s for s in ALL_STRATEGIES if space.can_learn(s)] or ["ridge"])
+
+
+def check_not_control(names: Sequence[str], control: str) -> None:
+    """Raise if control is among the names.
+
+    Raises
+    ------
+    ValueError
+        Then.
+    """
+    if control in names:
+        msg = f"Control {control!r} is what targets are compared with; leave it out of `targets`."
+        raise ValueError(msg)
+
+
+# ``generate``: cells of any perturbation, as AnnData.
+
+
+class GenerationMixin(_Base):
+    """Cells of measured, unseen and combined perturbations."""
+
+    contexts: tuple[str, ...]
+
+    if TYPE_CHECKING:
+
+        @property
+        def perturbation_names(self) -> list[str]: ...
+        @property
+        def strategy(self) -> str: ...
+        def predictor(self, context: str | None = None) -> Predictor: ...
+        def _canonical(self, names: Sequence[str]) -> list[str]: ...
+
+    def generate(
+        self,
+        targets: str | Sequence[str],
+        n_cells: int = 1000,
+        guidance_scale: float = 1.0,
+        n_steps: int | None = None,
+        sampler: str = "dpm++",
+        batch: str | None = None,
+        seed: int = 0,
+        context: str | None = None,
+        covariates: dict[str, Any] | None = None,
+        path: str | Path | None = None,
+    ) -> AnnData:
+        """Generate cells.
+
+        Library sizes, batches and covariates are those of random control cells. With one seed the k-th cell of every target is
+        matched to the same control cell and starts from the same noise (common random numbers), so differences between targets
+        are free of both. Cells of different targets are then not independent; to pool them, give each target its own seed.
+
+        Parameters
+        ----------
+        targets
+            Perturbations: measured, unseen, combinations ``"A+B"`` in any order, or control.
+        n_cells
+            Cells of each.
+        guidance_scale
+            1 is none; 0 is unconditional. Above 1 effects are exaggerated and cells less varied; never do inference with it.
+        n_steps, sampler
+            See :func:`~dbdiffusion.diffusion.sample`; None means as few as the sampler needs.
+        batch
+            Category of the batch key to generate in; None draws batches as control cells have them.
+        seed
+            Same seed, same cells, whatever else is asked for in the call.
+        context
+            To generate in; needed, and only possible, with a ``context_key``.
+        covariates
+            Registered covariate to the category or number that all cells get; the others are as control cells have them.
+        path
+            Of a new h5ad file to write the cells to as they are made: for more than memory holds. The same cells.
+
+        Returns
+        -------
+        AnnData
+            In memory or, with ``path``, backed by the file. Counts in X (cells, G) as CSR; ``obs`` has the perturbation under
+            the registered key, ``strategy`` (how it was placed) and ``library_size`` (of the matched control cell: divide by it
+            for CP10K), with ``dbdiffusion_`` before the one that is the registered key; ``uns["dbdiffusion"]`` holds seed,
+            guidance, sampler and version.
+
+        Raises
+        ------
+        RuntimeError
+            If a stage is not trained; the message names it.
+        FileExistsError
+            If there is a file at ``path``.
+        KeyError
+            If nothing places a target.
+        ValueError
+            If an option is out of range, or the cells do not fit into memory.
+
+        Examples
+        --------
+        >>> cells = model.generate(unseen, n_cells=5)
+        >>> cells.obs["perturbation"].value_counts().tolist()
+        [5, 5]
+        """
+        if context is not None or self.contexts:
+            view = self.in_context(context)  # type: ignore[attr-defined]
+            way = (n_cells, guidance_scale, n_steps, sampler, batch, seed)
+            return view.generate(targets, *way, covariates=covariates, path=path)
+        names = self._canonical(listed_names(targets))
+        n_cells = whole_number("n_cells", n_cells, 1)
+        predictor = self.predictor()
+        options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed, self._fixed(covariates))
+        if path is None:
+            return self._fill(InMemory(n_cells * len(names)), predictor, names, n_cells, options)
+        with on_disk(Path(path), len(predictor.screen.var_names)) as cells:
+            self._fill(cells, predictor, names, n_cells, options)
+        return ad.read_h5ad(path, backed="r")
+
+    def _fill(self, cells: Any, predictor: Predictor, names: list[str], n_cells: int, options: GenerationOptions) -> Any:
+        """Cells of all targets, a block at a time; returns what holds them."""
+        screen, space = predictor.screen, predictor.space
+        unseen = [name for name in names if name != screen.control]
+        embeddings = dict(zip(unseen, space.embed(unseen), strict=True)) | {screen.control: space.control}
+        libraries = []
+        for name in progress("Generating cells")(names):
+            seeded_by = space.separator.join(sorted(space.parts(name)))
+            for counts, matched in predictor.generator.counts(embeddings[name], n_cells, seeded_by, options):
+                cells.add(counts)
+                libraries.append(screen.library[matched] * screen.depth_per_library)
+        strategies = ["control" if name == screen.control else space.strategy_of(name) for name in names]
+        columns = {"strategy": _repeated(strategies, n_cells), "library_size": np.concatenate(libraries)}
+        key = self._perturbation_key  # which may have any name
+        beside = {f"dbdiffusion_{name}" if name == key else name: values for name, values in columns.items()}
+        columns = {key: _repeated(names, n_cells), **beside}
+        obs = pd.DataFrame(columns, index=[f"generated{i}" for i in range(n_cells * len(names))])
+        provenance = self._provenance(
+            seed=options.seed,
+            guidance_scale=options.guidance_scale,
+            n_steps=steps_of(options.sampler, options.n_steps),
+            sampler=options.sampler,
+        )
+        return cells.finish(obs, pd.DataFrame(index=screen.var_names), {"dbdiffusion": provenance})
+
+    @property
+    def _perturbation_key(self) -> str:
+        return self.registry_["setup_args"]["perturbation_key"]
+
+    def _provenance(self, **options: float | str) -> dict[str, float | str]:
+        from importlib.metadata import version
+
+        return {**options, "unseen_strategy": self.strategy, "version": version("dbdiffusion")}
+
+    def _fixed(self, covariates: dict[str, Any] | None) -> tuple[tuple[str, int, float], ...]:
+        fields = self.registry_["field_registries"]
+        categorical = fields.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {}).get("mappings", {})
+        continuous = list(fields.get(REGISTRY_KEYS.CONT_COVS_KEY, {}).get("state_registry", {}).get("columns", ()))
+        fixed = []
+        if covariates is not None and not isinstance(covariates, Mapping):
+            msg = f"`covariates` must be a dictionary, registered covariate to category or number, got {covariates!r}."
+            raise ValueError(msg)
+        for name, value in (covariates or {}).items():
+            if name in categorical:
+                categories = [str(category) for category in categorical[name]]
+                code = categories.index(known_word(f"covariates[{name!r}]", str(value), categories))
+                fixed.append((REGISTRY_KEYS.CAT_COVS_KEY, list(categorical).index(name), float(code)))
+                continue
+            name = known_word("covariates", str(name), [*categorical, *continuous])
+            if not np.isfinite(_as_number(value)):
+                msg = f"`covariates[{name!r}]` must be a finite number, got {value!r}."
+                raise ValueError(msg)
+            fixed.append((REGISTRY_KEYS.CONT_COVS_KEY, continuous.index(name), float(value)))
+        return tuple(fixed)
+
+    def _batch_code(self, batch: str | None) -> int | None:
+        if batch is None:
+            return None
+        state = self.registry_["field_registries"][REGISTRY_KEYS.BATCH_KEY]["state_registry"]
+        categories = [str(category) for category in state["categorical_mapping"]]
+        return categories.index(known_word("batch", str(batch), categories))
+
+
+def _repeated(words: list[str], n: int) -> pd.Categorical:
+    """Each word n times, as categories in the order of the alphabet."""
+    categories = sorted(set(words))
+    return pd.Categorical.from_codes(np.repeat([categories.index(word) for word in words], n), categories)
+
+
+def _as_number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float | np.number) else float("nan")
 
 
 class InferenceMixin(GenerationMixin):

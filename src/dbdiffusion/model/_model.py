@@ -9,12 +9,11 @@ from scvi.model import SCVI
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import PerturbationField, check_kind, contexts_of
 from dbdiffusion.model._cross_fit import CrossFittingMixin
-from dbdiffusion.model._module import DBDiffusionVAE
-from dbdiffusion.model._options import check_sizes_of_model
+from dbdiffusion.model._module import DBDiffusionVAE, check_sizes_of_model
+from dbdiffusion.model._predictors import one_at_a_time
 from dbdiffusion.model._questions import Questions
 from dbdiffusion.model._registration import Registration
 from dbdiffusion.model._storage import Storage
-from dbdiffusion.model._threads import one_at_a_time
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from dbdiffusion._keys import REGISTRY
-from dbdiffusion._words import say, word
-from dbdiffusion.data import PerturbationField, aligned_vectors, check_vectors, vectors_from_state
+from dbdiffusion.data import CellGroups, aligned_vectors, check_vectors
 from dbdiffusion.embedding import ALL_STRATEGIES
 from dbdiffusion.model._predictors import PredictorsMixin
-from dbdiffusion.model._screen import genes_of
+from dbdiffusion.model._screen import check_has_counts
 from dbdiffusion.predict import own_table
 from dbdiffusion.screen import NameRule, listed_names, meant, one_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from scvi.model import SCVI as _Base
+
+    from dbdiffusion.model._screen import Screen
+else:
+    _Base = object
 
 
 class PerturbationMixin(PredictorsMixin):
@@ -26,42 +31,6 @@ class PerturbationMixin(PredictorsMixin):
     added_perturbations_: list[str]
     added_vectors_: pd.DataFrame | None
     own_predictors_: dict[str, Any] | None
-
-    @property
-    def strategy(self) -> str:
-        """How unseen perturbations are placed: ``"auto"`` or one of the strategies; see :meth:`set_strategy`.
-
-        Examples
-        --------
-        >>> model.strategy
-        'auto'
-        """
-        return getattr(self, "strategy_", "auto")
-
-    def set_strategy(self, strategy: str) -> None:
-        """Choose how unseen perturbations are placed.
-
-        Parameters
-        ----------
-        strategy
-            ``"auto"`` (the least leave-one-out error, see :meth:`embedding_scores`), ``"cluster"`` (the paper's),
-            ``"knn"``, ``"ridge"``, ``"mean"``, or, with vectors of your own, ``"table"`` and ``"table_knn"``.
-
-        Raises
-        ------
-        ValueError
-            For another word.
-
-        Examples
-        --------
-        >>> import copy
-        >>> copied = copy.deepcopy(model)
-        >>> copied.set_strategy("knn")
-        >>> copied.strategy_of(unseen[0])
-        'knn'
-        """
-        self.strategy_ = word("strategy", strategy, tuple(sorted(("auto", *ALL_STRATEGIES))))
-        self._forget_predictors()  # the folds were placed by another strategy
 
     def add_perturbations(self, names: Sequence[str], embeddings: pd.DataFrame | None = None) -> None:
         """Register perturbations that have no cells, so that ``targets=None`` includes them.
@@ -200,32 +169,6 @@ class PerturbationMixin(PredictorsMixin):
         self.own_predictors_ = {key: table for key, table in known.items() if key != name} or None
         self._forget_predictors()
 
-    def _name_rule(self) -> NameRule:
-        state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
-        genes = pd.Index(genes_of(self.registry_))
-        return NameRule(state[PerturbationField.CONTROL], state[PerturbationField.SEPARATOR], genes)
-
-    def _canonical(self, names: Sequence[str]) -> list[str]:
-        """The one name of each perturbation: as it is registered, else without control and repeats, as it is written first."""
-        names = [names] if isinstance(names, str) else list(names)
-        rule = self._name_rule()
-        if not any(rule.separator and rule.separator in str(name) for name in names):
-            return [str(name) for name in names]
-        known = {rule.key(name): name for name in reversed([rule.control, *self.perturbation_names])}
-        repeated = [name for name in names if rule.repeats(name) and rule.clean(name) != rule.control]
-        if repeated:
-            first = repeated[0]
-            say(f"{first!r} is read as {rule.clean(first)!r}: a part counts once, and a double dose needs a name of its own.")
-        exact = set(known.values())
-        return [str(name) if name in exact else known.setdefault(rule.key(name), rule.clean(name)) for name in names]
-
-    def _user_vectors(self) -> pd.DataFrame | None:
-        if self.added_vectors_ is not None:
-            return self.added_vectors_
-        state = self.registry_["field_registries"].get(REGISTRY.EMBEDDING, {}).get("state_registry", {})
-        return vectors_from_state(state)
-
-
 def _of_each_context(effects: Any, contexts: Sequence[str]) -> dict[str, Any]:
     if not isinstance(effects, Mapping) or set(effects) != set(contexts):
         got = f"a dictionary of {sorted(map(str, effects))[:10]}" if isinstance(effects, Mapping) else type(effects).__name__
@@ -241,3 +184,72 @@ def _stacked(before: pd.DataFrame | None, new: pd.DataFrame, rule: NameRule) -> 
     new = aligned_vectors(new, columns, before.shape[1], "`embeddings`").set_axis(before.columns, axis=1)
     keys = {rule.key(name) for name in new.index}
     return pd.concat([before[[rule.key(name) not in keys for name in before.index]], new])
+
+
+# How many cells an effect rests on, by target.
+
+
+class TargetCellsMixin(_Base):
+    """``target_cells``."""
+
+    contexts: tuple[str, ...]
+    is_diffusion_trained_: bool
+
+    def target_cells(self, targets: str | Sequence[str] | None = None) -> pd.DataFrame:
+        """Cells of every target, and how many of them its effect rests on. Needs no training.
+
+        Cells without counts say nothing, and cells in batches (of their context) without control cells have nothing to be
+        compared with, so neither enter an effect.
+
+        Parameters
+        ----------
+        targets
+            Names; None means every registered perturbation but control.
+
+        Returns
+        -------
+        DataFrame
+            One row a target: ``target, n_cells, n_cells_used``; with contexts one a target and context, and a column
+            ``context``. What was not measured has no cells. ``n_cells`` is missing for models saved by version 0.1.
+
+        Raises
+        ------
+        ValueError
+            If stage two is not trained and there are no counts.
+
+        Examples
+        --------
+        >>> from dbdiffusion import DBDiffusion, simulate_screen
+        >>> adata = simulate_screen(n_genes=40, n_perturbations=6, n_cells_per_perturbation=20, n_control_cells=40)
+        >>> DBDiffusion.setup_anndata(adata)
+        >>> table = DBDiffusion(adata, n_folds=2).target_cells()
+        >>> bool((table["n_cells"] == table["n_cells_used"]).all())
+        True
+        """
+        names = list(dict.fromkeys(self._canonical(self.perturbation_names if targets is None else targets)))
+        tables = []
+        for context, known in self._cells_by_context():
+            keys = {self._name_rule().key(name): name for name in known.index}
+            rows = known.reindex([keys.get(self._name_rule().key(name), name) for name in names]).set_axis(names)
+            rows.loc[~rows["n_cells_used"].notna(), :] = 0
+            table = rows.astype("Int64").rename_axis("target").reset_index()
+            tables.append(table if context is None else table.assign(context=context))
+        return pd.concat(tables, ignore_index=True)
+
+    def _cells_by_context(self) -> Iterator[tuple[str | None, pd.DataFrame]]:
+        """Contexts, or None, and the cells of what was measured there."""
+        contexts = self.contexts or (None,)
+        if self.is_diffusion_trained_:
+            for context in contexts:
+                yield context, _table_of(self._screen() if context is None else self.predictor(context).screen)
+            return
+        check_has_counts(self.adata)
+        self.adata_manager.validate(whole=True)
+        groups = CellGroups(self.adata_manager)
+        for context in contexts:
+            yield context, groups.table(context)
+
+
+def _table_of(screen: Screen) -> pd.DataFrame:
+    n_cells = np.full(len(screen.names), np.nan) if screen.n_cells is None else screen.n_cells
+    return pd.DataFrame({"n_cells": n_cells, "n_cells_used": screen.observed.n_cells}, index=list(screen.names))

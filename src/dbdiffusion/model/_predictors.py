@@ -2,34 +2,215 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import pandas as pd
 import torch
+from scvi import settings
+from scvi.utils import track
 
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion._words import known_word
-from dbdiffusion.data import PerturbationField
-from dbdiffusion.embedding import LeftOutSpaces, fit_effect_space, fit_space, one_gene_space
-from dbdiffusion.model._decoder import VAEDecoder
-from dbdiffusion.model._each_context import context_name
-from dbdiffusion.model._progress import progress
+from dbdiffusion._words import known_word, say, word
+from dbdiffusion.data import PerturbationField, contexts_of, vectors_from_state
+from dbdiffusion.embedding import ALL_STRATEGIES, LeftOutSpaces, fit_effect_space, fit_space, one_gene_space
+from dbdiffusion.model._module import VAEDecoder
+from dbdiffusion.model._screen import genes_of
 from dbdiffusion.predict import Conditions, Generator, OwnTable, Predictor, Retrained
-from dbdiffusion.screen import GeneSpace, Screen
+from dbdiffusion.screen import GeneSpace, NameRule, Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    import pandas as pd
     from scvi.model import SCVI as _Base
     from torch import Tensor
 
     from dbdiffusion.diffusion import LatentDiffusion
     from dbdiffusion.embedding import EffectSpace, PerturbationSpace
-    from dbdiffusion.screen import LeftOut, NameRule
+    from dbdiffusion.screen import LeftOut
 else:
     _Base = object
+
+
+# Answers of one model, one at a time: a second thread waits, whatever the first is asked or trains.
+
+
+_Class = TypeVar("_Class", bound=type)
+_locks: WeakKeyDictionary[Any, Any] = (
+    WeakKeyDictionary()
+)  # beside the models, which are copied and pickled, and locks cannot be
+_making = threading.Lock()
+
+
+def one_at_a_time(whose: Callable[[Any], Any]) -> Callable[[_Class], _Class]:
+    """Guard all public methods of a class that this package defines by the lock of one object.
+
+    Parameters
+    ----------
+    whose
+        Of an instance to the object; instances that share it wait for each other.
+
+    Examples
+    --------
+    >>> @one_at_a_time(lambda self: self)
+    ... class Counter:
+    ...     def count(self) -> int:
+    ...         return 1
+    >>> Counter().count()
+    1
+    """
+
+    def guard_all(cls: _Class) -> _Class:
+        for name in dir(cls):
+            method = inspect.getattr_static(cls, name)
+            if not name.startswith("_") and isinstance(method, FunctionType) and _is_own(method):
+                setattr(cls, name, _guarded(method, whose))
+        return cls
+
+    return guard_all
+
+
+def lock_of(owner: Any) -> Any:
+    """The lock of an object; the same thread may take it again.
+
+    Examples
+    --------
+    >>> class Model: ...
+    >>> model = Model()
+    >>> lock_of(model) is lock_of(model), lock_of(model) is lock_of(Model())
+    (True, False)
+    """
+    with _making:
+        return _locks.setdefault(owner, threading.RLock())
+
+
+def _is_own(method: FunctionType) -> bool:
+    return method.__module__.split(".")[0] == __name__.split(".")[0]
+
+
+def _guarded(method: FunctionType, whose: Callable[[Any], Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def answer(self: Any, *args: Any, **options: Any) -> Any:
+        with lock_of(whose(self)):
+            return method(self, *args, **options)
+
+    return answer
+
+
+# Methods of a model that has contexts: answer for each, or ask for one.
+
+
+def in_each_context(method: Any) -> Any:
+    """Let a method that returns a table answer for every context, or those named, with a column ``context``.
+
+    Parameters
+    ----------
+    method
+        Has a keyword ``context``, which models without contexts refuse.
+    """
+
+    @functools.wraps(method)
+    def answer(self: Any, *args: Any, context: str | list[str] | None = None, **options: Any) -> pd.DataFrame:
+        if context is None and not self.contexts:
+            return method(self, *args, **options)
+        args = tuple(list(value) if isinstance(value, Iterator) else value for value in args)  # a generator gives names once
+        options = {name: list(value) if isinstance(value, Iterator) else value for name, value in options.items()}
+        names = self.contexts if context is None else _context_names(context)
+        tables = [method(self.in_context(name), *args, **options).assign(context=name) for name in names]
+        table = pd.concat(tables, ignore_index=True)
+        of_each = {
+            several: {name: one.attrs.get(single, {}) for name, one in zip(names, tables, strict=True)}
+            for several, single in {"weights": "weights", "rectifier_means": "rectifier_mean"}.items()
+        }
+        table.attrs = {**tables[0].attrs, "context": list(names), **of_each}
+        return table
+
+    return answer
+
+
+def context_name(context: Any) -> Any:
+    """The name of a context: plain text, also of a number, as a time may be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> context_name(np.int64(3)), context_name(np.str_("late"))
+    ('3', 'late')
+    """
+    return str(context) if isinstance(context, str | int | float | np.generic) else context
+
+
+def _context_names(context: Any) -> list[str]:
+    alone = isinstance(context_name(context), str)
+    names = [context] if alone else list(context) if isinstance(context, Iterable) else []
+    names = [context_name(name) for name in names]
+    if not names or not all(isinstance(name, str) for name in names):
+        msg = f"`context` must be the name of a context or a list of names, at least one, got {context!r}."
+        raise ValueError(msg)
+    return names
+
+
+def asks_for_context(method: Any) -> Any:
+    """Let a method that has no answer for several contexts at once say how to ask one."""
+
+    @functools.wraps(method)
+    def answer(self: Any, *args: Any, **options: Any) -> Any:
+        if self.contexts:
+            msg = (
+                f"This model has contexts, {list(self.contexts[:10])}, and `{method.__name__}` answers for one at a time: "
+                f"`model.in_context({self.contexts[0]!r}).{method.__name__}(...)`."
+            )
+            raise ValueError(msg)
+        return method(self, *args, **options)
+
+    return answer
+
+
+# Progress bars of scvi-tools on what takes longer than three seconds, one at a time.
+
+
+QUIET_FROM = 30  # logging.WARNING: `scvi.settings.verbosity` at which nothing is said of progress
+SECONDS = 3.0  # before a bar appears
+_here = threading.local()
+
+
+def progress(description: str) -> Callable[[Sequence[Any]], Iterable[Any]]:
+    """Of steps to the same steps, with a bar for those that are left after three seconds.
+
+    There is none inside of another one, nor where ``scvi.settings.verbosity`` is that of warnings or above.
+
+    Examples
+    --------
+    >>> list(progress("Counting")([1, 2, 3]))
+    [1, 2, 3]
+    """
+
+    def tracked(steps: Sequence[Any]) -> Iterable[Any]:
+        if len(steps) < 2 or int(settings.verbosity) >= QUIET_FROM or getattr(_here, "is_tracking", False):
+            return steps
+        return _after_a_while(steps, description)
+
+    return tracked
+
+
+def _after_a_while(steps: Sequence[Any], description: str) -> Iterator[Any]:
+    start, _here.is_tracking = time.monotonic(), True
+    try:
+        for i, step in enumerate(steps):
+            if time.monotonic() - start > SECONDS:
+                yield from track(steps[i:], description=description)
+                return
+            yield step
+    finally:
+        _here.is_tracking = False
 
 
 class PredictorsMixin(_Base):
@@ -43,14 +224,80 @@ class PredictorsMixin(_Base):
 
     if TYPE_CHECKING:
 
-        @property
-        def contexts(self) -> tuple[str, ...]: ...
-        @property
-        def strategy(self) -> str: ...
         def _screen(self) -> Screen: ...
         def _require_diffusion(self) -> None: ...
-        def _user_vectors(self) -> pd.DataFrame | None: ...
-        def _name_rule(self) -> NameRule: ...
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """Names of the contexts; none without a ``context_key``.
+
+        Examples
+        --------
+        >>> model.contexts
+        ()
+        """
+        return tuple(contexts_of(self.registry_))
+
+    @property
+    def strategy(self) -> str:
+        """How unseen perturbations are placed: ``"auto"`` or one of the strategies; see :meth:`set_strategy`.
+
+        Examples
+        --------
+        >>> model.strategy
+        'auto'
+        """
+        return getattr(self, "strategy_", "auto")
+
+    def set_strategy(self, strategy: str) -> None:
+        """Choose how unseen perturbations are placed.
+
+        Parameters
+        ----------
+        strategy
+            ``"auto"`` (the least leave-one-out error, see :meth:`embedding_scores`), ``"cluster"`` (the paper's),
+            ``"knn"``, ``"ridge"``, ``"mean"``, or, with vectors of your own, ``"table"`` and ``"table_knn"``.
+
+        Raises
+        ------
+        ValueError
+            For another word.
+
+        Examples
+        --------
+        >>> import copy
+        >>> copied = copy.deepcopy(model)
+        >>> copied.set_strategy("knn")
+        >>> copied.strategy_of(unseen[0])
+        'knn'
+        """
+        self.strategy_ = word("strategy", strategy, tuple(sorted(("auto", *ALL_STRATEGIES))))
+        self._forget_predictors()  # the folds were placed by another strategy
+
+    def _name_rule(self) -> NameRule:
+        state = self.registry_["field_registries"][REGISTRY.PERTURBATION]["state_registry"]
+        genes = pd.Index(genes_of(self.registry_))
+        return NameRule(state[PerturbationField.CONTROL], state[PerturbationField.SEPARATOR], genes)
+
+    def _canonical(self, names: Sequence[str]) -> list[str]:
+        """The one name of each perturbation: as it is registered, else without control and repeats, as it is written first."""
+        names = [names] if isinstance(names, str) else list(names)
+        rule = self._name_rule()
+        if not any(rule.separator and rule.separator in str(name) for name in names):
+            return [str(name) for name in names]
+        known = {rule.key(name): name for name in reversed([rule.control, *self.perturbation_names])}
+        repeated = [name for name in names if rule.repeats(name) and rule.clean(name) != rule.control]
+        if repeated:
+            first = repeated[0]
+            say(f"{first!r} is read as {rule.clean(first)!r}: a part counts once, and a double dose needs a name of its own.")
+        exact = set(known.values())
+        return [str(name) if name in exact else known.setdefault(rule.key(name), rule.clean(name)) for name in names]
+
+    def _user_vectors(self) -> pd.DataFrame | None:
+        if self.added_vectors_ is not None:
+            return self.added_vectors_
+        state = self.registry_["field_registries"].get(REGISTRY.EMBEDDING, {}).get("state_registry", {})
+        return vectors_from_state(state)
 
     def predictor(self, context: str | None = None) -> Predictor:
         """What answers all questions about the screen, or about one context: screen, space and generator in one.

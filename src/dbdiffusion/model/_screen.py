@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from mudata import MuData
 from scvi import REGISTRY_KEYS
 
 from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
-from dbdiffusion.data import CellGroups, row_chunks
+from dbdiffusion.data import CellGroups, check_genes, check_kind, contexts_of, row_chunks, undone_if_it_fails
 from dbdiffusion.screen import (
     ControlHalves,
     GroupMoments,
@@ -34,10 +35,13 @@ if TYPE_CHECKING:
 
     import scipy.sparse as sp
     from anndata import AnnData
-    from mudata import MuData
+    from scvi.model import SCVI as _Base
 
     from dbdiffusion.data import ScreenManager
     from dbdiffusion.screen import Fold
+else:
+    _Base = object
+
 
 MAX_GENE_SPACE_CELLS = 25_000  # perturbed ones, shared out equally to perturbations
 MAX_GENE_SPACE_CONTROL = 5_000
@@ -269,3 +273,134 @@ class ScreenReader:
 
     def _column(self, key: str) -> np.ndarray:
         return np.asarray(self._manager.get_from_registry(key)).reshape(len(self.codes), -1)
+
+
+# Minified data: latents instead of counts. Stage two and generation live on it, what needs counts refuses.
+
+
+class MinifiedMixin(_Base):
+    """``minify_adata``."""
+
+    screen_: dict | None
+
+    def minify_adata(
+        self,
+        minified_data_type: str = ADATA_MINIFY_TYPE.LATENT_POSTERIOR,
+        use_latent_qzm_key: str = "X_latent_qzm",
+        use_latent_qzv_key: str = "X_latent_qzv",
+    ) -> None:
+        """Give the model a minified copy of its AnnData, see scvi-tools; the observed effects are read from the counts first.
+
+        On it :meth:`train_diffusion`, :meth:`generate`, :meth:`predict_effects` and
+        :meth:`differential_expression_ppi` work. :meth:`train_vae`, :meth:`cross_fit` and :meth:`observed_effects` need counts.
+
+        Parameters
+        ----------
+        minified_data_type
+            ``"latent_posterior_parameters"``, or ``"latent_posterior_parameters_with_counts"``, which keeps the counts.
+        use_latent_qzm_key, use_latent_qzv_key
+            Keys of ``obsm`` with the answer of ``model.get_latent_representation(return_dist=True)``.
+
+        Raises
+        ------
+        NotImplementedError
+            For a MuData.
+        KeyError
+            If ``obsm`` lacks a key.
+
+        Examples
+        --------
+        >>> import copy
+        >>> copied = copy.deepcopy(model)
+        >>> mean, variance = copied.get_latent_representation(return_dist=True)
+        >>> copied.adata.obsm["X_latent_qzm"], copied.adata.obsm["X_latent_qzv"] = mean, variance
+        >>> copied.minify_adata()
+        >>> copied.generate(unseen[0], n_cells=3).n_obs
+        3
+        """
+        check_has_cells(self.adata)
+        if isinstance(self.adata, MuData):
+            msg = "A MuData cannot be minified. Set up the AnnData of its RNA (`setup_anndata`) and minify that."
+            raise NotImplementedError(msg)
+        absent = [key for key in (use_latent_qzm_key, use_latent_qzv_key) if key not in self.adata.obsm]
+        if absent:
+            msg = (
+                f"{absent} must be in adata.obsm, which has {list(self.adata.obsm)}: first "
+                f"`adata.obsm[{use_latent_qzm_key!r}], adata.obsm[{use_latent_qzv_key!r}] = "
+                "model.get_latent_representation(return_dist=True)`."
+            )
+            raise KeyError(msg)
+        options: dict[str, Any] = {
+            "use_latent_qzm_key": use_latent_qzm_key,
+            "use_latent_qzv_key": use_latent_qzv_key,
+        }
+        screen, contexts = self._read_screens()
+        self.screen_ = screen.to_dict()
+        self.context_screens_ = {name: one.to_dict() for name, one in contexts.items()} or None
+        super().minify_adata(minified_data_type, **options)
+
+
+# Where cells come to a model: its own, others it is asked about, and those it was given back after loading.
+
+
+class DoorMixin(_Base):
+    """Checks of cells, by the manager that registered them."""
+
+    def get_anndata_manager(self, adata: AnnData | MuData, required: bool = False) -> ScreenManager | None:
+        """As in scvi-tools, but the model's own cells are its own, whatever set them up since.
+
+        Examples
+        --------
+        >>> model.get_anndata_manager(adata) is model.adata_manager
+        True
+        """
+        own = self.adata_manager
+        if adata is not None and own is not None and own.adata is adata:
+            return own
+        return super().get_anndata_manager(adata, required)
+
+    def _validate_anndata(self, adata: AnnData | MuData | None = None, copy_if_view: bool = True) -> AnnData | MuData:
+        adata = self.adata if adata is None else adata
+        check_has_cells(adata)
+        check_kind(adata, is_mudata="modalities" in self.registry_["setup_args"])
+        if not adata.n_obs:
+            msg = "There must be at least one cell, got none. Was everything filtered out?"
+            raise ValueError(msg)
+        with undone_if_it_fails(adata):
+            return super()._validate_anndata(adata, copy_if_view)
+
+    def _manager_of(self, adata: AnnData | MuData | None, contexts: Sequence[str] = ()) -> ScreenManager:
+        """Of the model's own cells, or of others that were set up as the model's were and have some contexts."""
+        if adata is None:
+            check_has_cells(self.adata)
+            return self.adata_manager
+        check_kind(adata, is_mudata=isinstance(adata, MuData))
+        manager = self._get_most_recent_anndata_manager(adata, required=True)
+        check_genes(genes_of(manager.registry), genes_of(self.registry_))
+        absent = sorted(set(contexts).difference(contexts_of(manager.registry)))
+        if absent:
+            msg = f"The cells must be set up with a `context_key` and the model's contexts, but {absent[:3]!r} are lacking."
+            raise ValueError(msg)
+        return manager
+
+    def _fit_split(self) -> None:
+        """Make the split of cells one of the cells that are there, with the shares it had."""
+        n = self.adata.n_obs
+        split = (self.train_indices, self.validation_indices, self.test_indices)
+        if split[0] is None:  # a checkpoint of stage one knows no split
+            self.train_indices = np.arange(n)
+            self.validation_indices = self.test_indices = np.empty(0, dtype=int)
+            return
+        indices = [np.empty(0, dtype=int) if part is None else np.asarray(part, dtype=int) for part in split]
+        n_before = len(np.concatenate(indices))
+        of_all = np.array_equal(np.sort(np.concatenate(indices)), np.arange(n_before))
+        if max(part.max(initial=-1) for part in indices) < n and not (of_all and n_before < n):
+            return
+        order = np.random.default_rng(0).permutation(n)
+        ends = np.cumsum([round(n * len(part) / n_before) for part in indices[1:]])
+        self.validation_indices, self.test_indices, self.train_indices = np.split(order, ends)
+
+
+def used_cells(manager: Any, indices: np.ndarray) -> np.ndarray:
+    """Those of some cells that have counts; all of them where the counts are gone, or the depth is known otherwise."""
+    return indices if manager.takes_part is None else indices[manager.takes_part[indices]]

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anndata import AnnData
+from mudata import MuData
 from scvi import REGISTRY_KEYS
+from scvi.data.fields import (
+    CategoricalJointObsField,
+    CategoricalObsField,
+    LayerField,
+    MuDataWrapper,
+    NumericalJointObsField,
+    NumericalObsField,
+)
 
 from dbdiffusion._compat import DATA_UUID, assign_uuid, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.data import (
     CellGroups,
+    GuideRule,
+    MuDataPerturbationField,
+    MuDataUserVectorsField,
+    PerturbationField,
     ScreenManager,
+    UserVectorsField,
     check_columns,
     check_contexts,
     check_kind,
@@ -23,15 +38,170 @@ from dbdiffusion.data import (
     say_suspicions,
     undone_if_it_fails,
 )
-from dbdiffusion.model._fields import COLUMN_ARGUMENTS, anndata_fields, mudata_fields, mudata_perturbations
 from dbdiffusion.screen import NameRule, meant
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-    from mudata import MuData
+    import pandas as pd
     from scvi.model import SCVI as _Base
 else:
     _Base = object
+
+
+# Registry fields of a screen, by the arguments of the set-up.
+
+
+_COVARIATES: tuple[tuple[str, str, Any, dict[str, bool]], ...] = (
+    ("batch_key", REGISTRY_KEYS.BATCH_KEY, CategoricalObsField, {}),
+    ("labels_key", REGISTRY_KEYS.LABELS_KEY, CategoricalObsField, {}),
+    ("size_factor_key", REGISTRY_KEYS.SIZE_FACTOR_KEY, NumericalObsField, {"required": False}),
+    ("categorical_covariate_keys", REGISTRY_KEYS.CAT_COVS_KEY, CategoricalJointObsField, {}),
+    ("continuous_covariate_keys", REGISTRY_KEYS.CONT_COVS_KEY, NumericalJointObsField, {}),
+)
+COLUMN_ARGUMENTS = (*(name for name, *_ in _COVARIATES), "context_key")
+
+
+def anndata_fields(
+    layer: str | None,
+    *,
+    perturbation_key: str,
+    control: str,
+    combination_sep: str,
+    embedding_key: str | None,
+    context_key: str | None = None,
+    **covariates: Any,
+) -> list[Any]:
+    """Fields of an AnnData, by the arguments of ``setup_anndata``."""
+    context = [] if context_key is None else [CategoricalObsField(REGISTRY.CONTEXT, context_key)]
+    fields = [
+        *context,
+        LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=True),
+        *(field(key, covariates[name], **options) for name, key, field, options in _COVARIATES),
+        PerturbationField(perturbation_key, control, combination_sep),
+        UserVectorsField(embedding_key, perturbation_key, control, combination_sep),
+    ]
+    return _beside(fields, [perturbation_key, context_key, *covariates.values()])
+
+
+def mudata_perturbations(located: dict[str, str | None], arguments: dict[str, Any]) -> MuDataPerturbationField:
+    """The field of the perturbations: of a column, or called from guide counts."""
+    guides, rule = located["guide_layer"], None
+    if guides is not None:
+        rule = GuideRule(
+            guides, *(arguments[name] for name in ("guide_target_key", "guide_layer", "min_guide_counts", "min_guide_share"))
+        )
+    key, control, separator = (arguments[name] for name in ("perturbation_key", "control", "combination_sep"))
+    return MuDataPerturbationField(key, control, separator, located["perturbation_key"], rule, str(located["rna_layer"]))
+
+
+def mudata_fields(
+    located: dict[str, str | None], perturbations: MuDataPerturbationField, arguments: dict[str, Any]
+) -> list[Any]:
+    """Fields of a MuData, by the arguments of ``setup_mudata`` and the modalities that hold them."""
+    rna = located["rna_layer"]
+    columns = [*_COVARIATES]
+    if arguments["context_key"] is not None:
+        columns.insert(0, ("context_key", REGISTRY.CONTEXT, CategoricalObsField, {}))
+    fields = [
+        MuDataWrapper(LayerField)(
+            REGISTRY_KEYS.X_KEY, arguments["rna_layer"], mod_key=rna, mod_required=True, is_count_data=True
+        ),
+        *(
+            MuDataWrapper(field)(key, arguments[name], mod_key=located[name], **options)
+            for name, key, field, options in columns
+        ),
+        perturbations,
+        MuDataUserVectorsField(arguments["embedding_key"], perturbations, str(rna)),
+    ]
+    return _beside(fields, [arguments[name] for name in ("perturbation_key", *COLUMN_ARGUMENTS)])
+
+
+def _beside(fields: list[Any], named: list[Any]) -> list[Any]:
+    """The fields, their codes written beside the columns that the user named, whatever those are called."""
+    taken = {name for one in named for name in ([one] if isinstance(one, str) else one or [])}
+    for field in fields:
+        inner = getattr(field, "adata_field", field)
+        while isinstance(inner, CategoricalObsField) and inner._attr_key in taken:
+            inner._attr_key += "_"
+    return fields
+
+
+# Scvi's answers for MuData: they read the names of genes and of groups from one AnnData, here that of the RNA.
+
+
+class RnaMixin(_Base):
+    """The RNA of a MuData."""
+
+    _rna_of_mudata: dict[str, tuple[MuData, AnnData]]
+
+    def _validate_anndata(self, adata: AnnData | MuData | None = None, copy_if_view: bool = True) -> AnnData:
+        if adata is not None and any(adata is rna for _, rna in self._rna_of_mudata.values()):
+            return adata  # scvi-tools asks again with what it was given
+        data = super()._validate_anndata(adata, copy_if_view)
+        return self._rna(data) if isinstance(data, MuData) else data
+
+    def differential_abundance(self, adata: AnnData | MuData | None = None, *args: Any, **kwargs: Any) -> None:
+        """As scvi-tools does it, into ``obsm["da_log_probs"]`` of the AnnData or MuData.
+
+        Examples
+        --------
+        >>> import copy
+        >>> copied = copy.deepcopy(model)
+        >>> copied.differential_abundance(sample_key="batch")
+        >>> copied.adata.obsm["da_log_probs"].shape == (adata.n_obs, 2)
+        True
+        """
+        super().differential_abundance(adata, *args, **kwargs)
+        data = self.adata if adata is None else adata
+        if isinstance(data, MuData):
+            data.obsm["da_log_probs"] = self._rna(data).obsm["da_log_probs"]
+
+    def _name_setup_method(self) -> None:
+        """Scvi-tools forgets it when a model is given another AnnData or MuData, and `load` then takes the wrong one."""
+        method = "setup_mudata" if "modalities" in self.registry_["setup_args"] else "setup_anndata"
+        self.registry_.setdefault("setup_method_name", method)
+
+    def _rna(self, mdata: MuData) -> AnnData:
+        """The RNA, registered for this model with the codes of the MuData; made once, and again if its cells changed."""
+        key = mdata.uns[DATA_UUID]
+        source, rna = self._rna_of_mudata.get(key, (None, None))
+        if source is not mdata or not rna.obs_names.equals(mdata.obs_names) or self.get_anndata_manager(rna) is None:
+            rna = self._register_rna(mdata)
+            self._rna_of_mudata = {key: (mdata, rna)}
+        return rna
+
+    def _register_rna(self, mdata: MuData) -> AnnData:
+        arguments = self.registry_["setup_args"]
+        located = arguments["modalities"] or {"rna_layer": "rna"}
+        layer = arguments["rna_layer"]
+        rna = mdata.mod[located["rna_layer"]]
+        counts = rna.X if layer is None else rna.layers[layer]
+        copied = AnnData(counts, obs=self._obs_of(mdata, arguments, located), var=rna.var[[]])
+        kept = (*COLUMN_ARGUMENTS, "perturbation_key", "control", "combination_sep")
+        setup_args = {"layer": None, "embedding_key": None, **{name: arguments.get(name) for name in kept}}
+        manager = ScreenManager(
+            fields=anndata_fields(**setup_args),
+            setup_method_args={
+                "model_name": type(self).__name__,
+                "setup_method_name": "setup_anndata",
+                "setup_args": setup_args,
+            },
+        )
+        manager.register_fields(copied, source_registry=self.registry_)
+        self._register_manager_for_instance(manager)
+        return copied
+
+    def _obs_of(self, mdata: MuData, arguments: dict[str, Any], located: dict[str, str]) -> pd.DataFrame:
+        obs = mdata.obs[[name for name in mdata.obs if not name.startswith("_scvi_")]].copy()
+        for argument in COLUMN_ARGUMENTS:
+            columns = arguments.get(argument) or []  # `context_key` came later than some saved models
+            frame = mdata.mod[located[argument]].obs if argument in located else mdata.obs
+            for column in [columns] if isinstance(columns, str) else columns:
+                obs[column] = frame[column].to_numpy()
+        manager = self.get_anndata_manager(mdata, required=True)
+        codes = manager.get_from_registry(REGISTRY.PERTURBATION).ravel().astype(int)
+        mapping = manager.get_state_registry(REGISTRY.PERTURBATION)[PerturbationField.CATEGORICAL_MAPPING_KEY]
+        obs[arguments["perturbation_key"]] = mapping[codes]
+        return obs
 
 
 class SetupMixin(_Base):

@@ -14,12 +14,20 @@ from dbdiffusion._compat import ADATA_MINIFY_TYPE, minified_type
 from dbdiffusion._keys import REGISTRY
 from dbdiffusion.embedding import fit_space
 from dbdiffusion.model._context import ContextMixin
-from dbdiffusion.model._doors import used_cells
-from dbdiffusion.model._latents import LatentDataModule, Latents, fit_linear_part, standardised, steps_per_epoch
-from dbdiffusion.model._options import training_options
-from dbdiffusion.model._precision import keeping_single_precision
-from dbdiffusion.model._screen import ScreenReader, check_has_cells, check_has_counts
-from dbdiffusion.model._training import DiffusionPlan, DiffusionRecipe, DiffusionTrainRunner, Unprofiled
+from dbdiffusion.model._module import training_options
+from dbdiffusion.model._screen import ScreenReader, check_has_cells, check_has_counts, used_cells
+from dbdiffusion.model._training import (
+    DiffusionPlan,
+    DiffusionRecipe,
+    DiffusionTrainRunner,
+    LatentDataModule,
+    Latents,
+    Unprofiled,
+    fit_linear_part,
+    keeping_single_precision,
+    standardised,
+    steps_per_epoch,
+)
 from dbdiffusion.screen import Screen
 from dbdiffusion.storage import interruptible
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -11,17 +12,215 @@ import pandas as pd
 from scipy import stats
 
 from dbdiffusion._words import real_number
-from dbdiffusion.inference import fit_rectifier, leave_one_out, left_out_evidence, left_out_signs
+from dbdiffusion.embedding import nearest_measured, nearest_similarity, neighbour_coherence
+from dbdiffusion.inference import (
+    FIRST,
+    Confidence,
+    Rectifier,
+    adjust_p_values,
+    confidence_features,
+    fit_confidence,
+    fit_rectifier,
+    leave_one_out,
+    left_out_evidence,
+    left_out_lists,
+    left_out_signs,
+)
 from dbdiffusion.metrics import coverage, interval_score, two_sided_pit
-from dbdiffusion.predict._placebo import placebo
-from dbdiffusion.predict._trust import accuracy_of, coverage_in_thirds, lists_and_confidence, verdict_of
+from dbdiffusion.predict._answers import by_kind, observed_estimate, rectified_answers
+from dbdiffusion.predict._pool import placebo
+from dbdiffusion.screen import MIN_EXPRESSING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dbdiffusion.inference import Evidence, Rectifier, References
-    from dbdiffusion.predict._predictor import Predictor
-    from dbdiffusion.predict._recipe import Recipe
+    from dbdiffusion.inference import Evidence, References
+    from dbdiffusion.predict._pool import Fitted
+    from dbdiffusion.predict._predictor import Predictor, Recipe
+    from dbdiffusion.screen import ObservedEffects
+
+
+# How far to trust each target: a small table, one row a target.
+
+
+EXPECTED = ("correlation", *(f"right_{n}" for n in FIRST))
+EXPECTED_COLUMNS = tuple(f"{name}{end}" for name in EXPECTED for end in ("", "_low", "_high"))
+N_NEAREST = 3
+
+
+def confidence_table(predictor: Predictor, names: Sequence[str], recipe: Recipe) -> pd.DataFrame:
+    """The table of :meth:`DBDiffusion.target_confidence`, in the order of the names, without the numbers of cells."""
+    space = predictor.space
+    table = pd.DataFrame({"target": list(names)}, dtype=object)
+    table["status"] = ["measured" if space.is_measured(name) else "unseen" for name in names]
+    for column in EXPECTED_COLUMNS:
+        table[column] = np.nan
+    near = nearest_measured(space, names, N_NEAREST)
+    table["nearest"] = [", ".join(name for name, _ in some) for some in near]
+    table["similarity"] = [some[0][1] if some else np.nan for some in near]
+    table["strategy"] = [space.strategy_of(name) for name in names]
+    table["told_apart"] = True
+    unseen = [name for name in names if not space.is_measured(name)]
+    if not unseen:
+        return table
+    answers, fits = rectified_answers(predictor, unseen, recipe)
+    for kind, chosen in by_kind(space, unseen):
+        rows = table.index[table["target"].isin(chosen)]
+        table.loc[rows, "told_apart"] = [answers[name].told_apart for name in chosen]
+        confidence = confidence_of(predictor, recipe, fits[kind], combination=kind == "combination")
+        if confidence is not None:
+            effect = np.stack([answers[name].estimate.effect for name in chosen])
+            for column, values in expected_accuracy(predictor, confidence, chosen, effect, recipe.confidence).items():
+                table.loc[rows, column] = values
+    return table
+
+
+def confidence_of(predictor: Predictor, recipe: Recipe, fitted: Fitted, *, combination: bool) -> Confidence | None:
+    """What the references of a fit say of targets like them; None where they were not left out, or are too few.
+
+    Nor where control cells are not at hand in halves: agreement by the error of one control mean is no evidence.
+    """
+    pool, screen = predictor.references(recipe), predictor.screen
+    members = pool.select(combination=combination)
+    if recipe.cross_fitting == "in_sample" or screen.halves is None or pool.similarity is None:
+        return None
+    if not isinstance(fitted.rectifier, Rectifier):
+        return None
+    halves = screen.halves.subset(pool.rows[members])
+    return fit_confidence(fitted.rectifier, fitted.references, pool.similarity[members], screen.is_listable, halves)
+
+
+def expected_accuracy(
+    predictor: Predictor, confidence: Confidence, names: Sequence[str], effect: np.ndarray, level: float
+) -> dict[str, np.ndarray]:
+    """Expected accuracy (n,) of predicted effects (n, G), or of their root mean squares (n, 1), with intervals at a level."""
+    space = predictor.space
+    features = confidence_features(effect, neighbour_coherence(space, names), nearest_similarity(space, names))
+    return confidence.expected(features, level)
+
+
+# What left-out references say of lists, confidence and coverage of a screen, and that in two sentences.
+
+
+LIST_LEVEL = 0.1  # of the list that the verdict speaks of
+STANDARD_ERRORS = 2.0  # that an error ratio must lie below one to be called better
+NOMINAL = 0.95
+MOST_JUDGED = 100  # references whose confidence is said by the others, which takes the square of their number
+THIRDS = ("low", "middle", "high")
+
+
+def lists_and_confidence(
+    predictor: Predictor, recipe: Recipe, fitted: Fitted, members: np.ndarray, *, combination: bool
+) -> tuple[pd.DataFrame, Confidence | None]:
+    """Left-out lists by level (no rows where there can be none), and what left-out references say of a target's accuracy."""
+    lists, screen = pd.DataFrame(), predictor.screen
+    if fitted.rule is not None and screen.halves is not None and isinstance(fitted.rectifier, Rectifier):
+        halves = screen.halves.subset(predictor.references(recipe).rows[members])
+        lists = left_out_lists(fitted.rule, fitted.rectifier, fitted.references, screen.is_listable, halves)
+    return lists, confidence_of(predictor, recipe, fitted, combination=combination)
+
+
+def accuracy_of(confidence: Confidence | None) -> dict[str, float]:
+    """Means over left-out references, how well what is expected of each orders them, and the share that intervals hold.
+
+    Examples
+    --------
+    >>> accuracy_of(None)
+    {}
+    """
+    if confidence is None:
+        return {}
+    n = len(confidence.correlation)
+    confidence = confidence.subset(np.unique(np.linspace(0, n - 1, MOST_JUDGED).round().astype(int)))
+    said = confidence.left_out()
+    told = np.isfinite(said["correlation"])
+    if not told.any():
+        return {}
+    realised = confidence.correlation
+    inside = (said["correlation_low"] <= realised) & (realised <= said["correlation_high"])
+    varies = np.ptp(said["correlation"][told]) > 0 and np.ptp(realised[told]) > 0
+    order = stats.spearmanr(said["correlation"][told], realised[told])[0] if varies else np.nan
+    answer = {"correlation": float(realised.mean()), **{f"right_{n}": float(v.mean()) for n, v in confidence.right.items()}}
+    return answer | {"expected_against_realised": float(order), "interval_holds": float(inside[told].mean())}
+
+
+def coverage_in_thirds(pit: np.ndarray, by: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Coverage of 95 % intervals inside thirds of what is known of a target beforehand.
+
+    Parameters
+    ----------
+    pit
+        (K, G) levels at which intervals just cover; NaN do not count.
+    by
+        Name to a number (K,) of each reference; perturbations where it is NaN are left out.
+
+    Examples
+    --------
+    >>> table = coverage_in_thirds(np.full((6, 4), 0.5), {"strength": np.arange(6.0)})
+    >>> table["third"].tolist(), table["coverage"].tolist()
+    (['low', 'middle', 'high'], [1.0, 1.0, 1.0])
+    """
+    kept = np.isfinite(pit).any(axis=1)
+    covered = np.full(len(pit), np.nan)
+    covered[kept] = np.nanmean(np.where(np.isnan(pit), np.nan, pit <= NOMINAL)[kept], axis=1)
+    rows = []
+    for name, values in by.items():
+        usable = np.flatnonzero(kept & np.isfinite(values))
+        for third, inside in zip(THIRDS, np.array_split(usable[np.argsort(values[usable], kind="stable")], 3), strict=True):
+            n = len(inside)
+            mean = float(covered[inside].mean()) if n else np.nan
+            se = float(covered[inside].std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+            rows.append({"by": name, "third": third, "n": n, "coverage": mean, "coverage_se": se})
+    return pd.DataFrame(rows)
+
+
+def verdict_of(evidence: pd.Series, lists: pd.DataFrame) -> str:
+    """Two sentences: whether predictions are of use on this screen, and what lists hold.
+
+    "Better" means that the squared error of left-out predictions, over that of the other, lies two standard errors below one.
+    "Not surely better": below one, but not so far.
+
+    Examples
+    --------
+    >>> ratios = {"relative_to_zero": 0.41, "relative_to_zero_se": 0.05, "relative_to_mean": 0.6, "relative_to_mean_se": 0.05}
+    >>> print(verdict_of(pd.Series(ratios), pd.DataFrame()))
+    On this screen left-out perturbations were predicted better than by no effect (0.41 times its squared error, standard \
+error 0.05) and better than by the mean of the measured ones (0.60 times, standard error 0.05). There are no gene lists: no \
+list can be checked here.
+    """
+    words = {}
+    for kind in ("zero", "mean"):
+        ratio, se = evidence[f"relative_to_{kind}"], evidence[f"relative_to_{kind}_se"]
+        below = "not surely better" if f"{ratio:.2f}" < "1.00" else "no better"
+        doubt = f", standard error {se:.2f}" if np.isfinite(se) else ", too few to say how surely"
+        words[kind] = "better" if ratio + STANDARD_ERRORS * se < 1 else below, f"{ratio:.2f} times", doubt
+    first = (
+        f"On this screen left-out perturbations were predicted {words['zero'][0]} than by no effect ({words['zero'][1]} its "
+        f"squared error{words['zero'][2]}) and {words['mean'][0]} than by the mean of the measured ones "
+        f"({words['mean'][1]}{words['mean'][2]})."
+    )
+    return f"{first} {_of_lists(lists)}"
+
+
+def _of_lists(lists: pd.DataFrame) -> str:
+    if not len(lists):
+        return "There are no gene lists: no list can be checked here."
+    row = lists.loc[LIST_LEVEL]
+    level, promise, share = f"{LIST_LEVEL:.0%}", f"{row['least_promise']:.0%}", f"{row['share_empty']:.0%}"
+    if row["least_promise"] > LIST_LEVEL:
+        return f"With so few measured perturbations no list can promise {level} wrong signs; the least promise is {promise}."
+    if row["share_empty"] == 1:
+        return f"No left-out perturbation had a gene list at {level} wrong signs: the screen does not tell which genes."
+    if row["n_listed"] == 0:
+        return (
+            f"Gene lists that promise at most {level} wrong signs or null effects were empty for {share} of the left-out "
+            f"perturbations, and held {row['wrong']:.1%} wrong ones on average (an empty one counts as right)."
+        )
+    return (
+        f"Lists that promise at most {level} wrong signs or null effects had {row['n_listed']:.0f} genes in the median "
+        f"({share} were empty) and held {row['wrong']:.1%} wrong ones on average."
+    )
+
 
 BASELINE_RHO = {"mean": 1.0, "zero": 0.0}
 MIN_TO_JUDGE = 10  # references
@@ -199,3 +398,75 @@ def _check_levels(levels: Sequence[float]) -> tuple[float, ...]:
         msg = f"`levels` must be numbers strictly between 0 and 1, at least one, got {levels!r}."
         raise ValueError(msg)
     return tuple(real_number("levels", level, 0, 1, strictly=True) for level in listed)
+
+
+# What the test of measured perturbations says of control cells, where nothing happened.
+
+
+NULL_LEVELS = (0.05, 0.01)
+FDR = 0.05
+EXPRESSION_CLASSES = (MIN_EXPRESSING, 20.0, 100.0)  # expected expressing cells; below the first there is no test
+
+
+@dataclass(frozen=True)
+class NullCalibration:
+    """Tests of control cells against control cells.
+
+    Parameters
+    ----------
+    table
+        One row a split: ``n_cells, below_0.05, below_0.01`` (shares of the genes that are tested) and ``n_discoveries`` at a
+        false discovery rate of 5 %.
+    p_values
+        (splits, G); NaN for genes that are not tested: they do not vary, or fewer than five cells can be expected to express
+        them.
+    by_expression
+        One row a class of expected expressing cells, those that are not tested among them: ``n_tests, below_0.05,
+        below_0.01``, all splits together. Below the least class the normal approximation need not hold, and that is why.
+
+    Examples
+    --------
+    >>> null = model.null_calibration(n_splits=2)
+    >>> null.p_values.shape == (2, adata.n_vars)
+    True
+    """
+
+    table: pd.DataFrame
+    p_values: pd.DataFrame
+    by_expression: pd.DataFrame
+
+
+def judge_nulls(null: ObservedEffects, var_names: np.ndarray) -> NullCalibration:
+    """Judge contrasts of control cells against control cells, one a split.
+
+    Examples
+    --------
+    >>> screen = model.predictor().screen
+    >>> judge_nulls(screen.observed, screen.var_names).table.columns.tolist()
+    ['n_cells', 'below_0.05', 'below_0.01', 'n_discoveries']
+    """
+    estimate = observed_estimate(null)
+    varying = np.where(estimate.se > 0, estimate.p_value(), np.nan)
+    p_values = np.where(null.can_be_tested, varying, np.nan)
+    shares = {f"below_{level:g}": _share(p_values < level, np.isfinite(p_values)) for level in NULL_LEVELS}
+    discoveries = (adjust_p_values(p_values) <= FDR).sum(axis=1)
+    table = pd.DataFrame({"n_cells": null.n_cells, **shares, "n_discoveries": discoveries})
+    return NullCalibration(table, pd.DataFrame(p_values, columns=var_names), _by_expression(varying, null.n_expressing))
+
+
+def _by_expression(p_values: np.ndarray, n_expressing: np.ndarray) -> pd.DataFrame:
+    """Shares of p-values (splits, G) below each level, by expected expressing cells."""
+    varies = np.isfinite(p_values)
+    of_class = np.digitize(n_expressing, EXPRESSION_CLASSES)
+    edges = [0.0, *EXPRESSION_CLASSES, np.inf]
+    rows = {}
+    for i, (low, high) in enumerate(itertools.pairwise(edges)):
+        inside = p_values[varies & (of_class == i)]
+        name = f"{low:g} to {high:g}" if np.isfinite(high) else f"{low:g} and more"
+        shares = {f"below_{level:g}": float(np.mean(inside < level)) if inside.size else np.nan for level in NULL_LEVELS}
+        rows[name] = {"n_tests": inside.size, **shares}
+    return pd.DataFrame(rows).T.rename_axis("expected_expressing").astype({"n_tests": int})
+
+
+def _share(chosen: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    return (chosen & counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)

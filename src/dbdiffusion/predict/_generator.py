@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dbdiffusion.diffusion import LatentDiffusion
-    from dbdiffusion.predict._recipe import GenerationOptions
+    from dbdiffusion.predict._predictor import GenerationOptions
     from dbdiffusion.screen import Screen
 
 BLOCK = 512  # cells that share a noise generator: a cell depends on its block and, but for rounding, on no chunk

@@ -1,34 +1,33 @@
 """What was measured: effects, gene space, folds of perturbations. Numpy and scipy; no network, no AnnData."""
 
-from dbdiffusion.screen._chance import norm_cv
-from dbdiffusion.screen._clusters import louvain_clusters, unit
-from dbdiffusion.screen._control import ControlHalves, control_halves
 from dbdiffusion.screen._direction import direction_between, direction_weights
-from dbdiffusion.screen._effect_tables import effect_table
 from dbdiffusion.screen._effects import (
     MIN_EXPRESSING,
+    ControlHalves,
     GroupMoments,
     ObservedEffects,
     contrast_weights,
     contrast_within_batches,
+    control_halves,
+    effect_table,
     grouped_moments,
     log1p_cp10k,
+    null_contrasts,
 )
-from dbdiffusion.screen._folds import Fold, LeftOut, SpaceWithout, network_folds, perturbation_folds, spaces_needed
-from dbdiffusion.screen._gene_space import GeneSpace, gene_vectors, gene_vectors_without
-from dbdiffusion.screen._listed import listed_names, one_name
+from dbdiffusion.screen._gene_space import GeneSpace, gene_vectors, gene_vectors_without, louvain_clusters, norm_cv, unit
 from dbdiffusion.screen._names import (
     CONTROL_WORDS,
     NameRule,
     canonical_names,
     close_names,
     folded_name,
+    listed_names,
     meant,
     meant_of,
+    one_name,
     split_name,
 )
-from dbdiffusion.screen._null import null_contrasts
-from dbdiffusion.screen._screen import Screen
+from dbdiffusion.screen._screen import Fold, LeftOut, Screen, SpaceWithout, network_folds, perturbation_folds, spaces_needed
 
 __all__ = [
     "CONTROL_WORDS",

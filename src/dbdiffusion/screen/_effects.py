@@ -9,10 +9,14 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
+from dbdiffusion.screen._names import NameRule, meant
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
+
 
 TARGET_SUM = 1e4
 MIN_EXPRESSING = (
@@ -308,3 +312,265 @@ def moderated_variance(n_cells: np.ndarray, mean: np.ndarray, squares: np.ndarra
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = (df * squares.sum(axis=1) / own_df + PRIOR_DF * pooled) / (df + PRIOR_DF)
     return variance, np.where(own_df > 0, df + PRIOR_DF, 0.0)
+
+
+# Control cells in two halves, so that a prediction and what it is compared with share no error of the control mean.
+
+
+N_SPLITS = 6  # with one, all comparisons share one chance (a null screen with one noise factor: lists at 10 % wrong in .225)
+
+
+@dataclass(frozen=True)
+class ControlHalves:
+    """How far the means of random halves of the control cells lie from the control mean, batch by batch.
+
+    Parameters
+    ----------
+    first, second
+        (splits, batches, G) mean of all control cells of the batch minus that of one half, and of the other half.
+    weight
+        (P, batches) of the batches in the contrast of every perturbation.
+
+    Examples
+    --------
+    One split of one batch; the halves lie on either side of the control mean:
+
+    >>> half = np.full((1, 1, 2), 0.1)
+    >>> halves = ControlHalves(half, -half, np.ones((3, 1)))
+    >>> [float(of_mean[0]) for of_mean, of_each in halves.shifts()]
+    [0.1, -0.1]
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    weight: np.ndarray
+
+    def subset(self, rows: np.ndarray) -> Self:
+        """The same for some of the perturbations."""
+        return type(self)(self.first, self.second, self.weight[rows])
+
+    def joined(self, other: ControlHalves) -> Self:
+        """These perturbations, then those of another screen, whose control cells are others."""
+        halves = {name: np.concatenate([getattr(self, name), getattr(other, name)], axis=1) for name in ("first", "second")}
+        n, n_batches = self.weight.shape
+        weight = np.zeros((n + len(other.weight), n_batches + other.weight.shape[1]))
+        weight[:n, :n_batches], weight[n:, n_batches:] = self.weight, other.weight
+        return type(self)(**halves, weight=weight)
+
+    def shifts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For every split, both ways: what a mean of these perturbations' effects (G,) and each of them (P, G) change by.
+
+        The former is contrasted with one half of the control cells, the latter with the other.
+        """
+        mean = self.weight.mean(axis=0)
+        for one, other in ((self.first, self.second), (self.second, self.first)):
+            for mine, others in zip(one, other, strict=True):
+                yield mean @ mine, self.weight @ others
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def control_halves(values: sp.csr_matrix, batch: np.ndarray, weight: np.ndarray, seed: int = 0) -> ControlHalves | None:
+    """Halve control cells at random inside every batch, six times.
+
+    Parameters
+    ----------
+    values
+        (N, G) log1p CP10K of control cells.
+    batch
+        (N,) codes, below the number of columns of ``weight``.
+    weight
+        (P, batches) of the batches in every contrast.
+    seed
+        Of the splits.
+
+    Returns
+    -------
+    ControlHalves or None
+        None where a batch that counts has fewer than two control cells: they cannot be halved.
+
+    Examples
+    --------
+    >>> values = sp.csr_matrix(np.arange(8.0).reshape(4, 2))
+    >>> halves = control_halves(values, np.zeros(4, dtype=int), np.ones((3, 1)))
+    >>> halves.first.shape, bool(np.allclose(halves.first, -halves.second))
+    ((6, 1, 2), True)
+    """
+    n_batches = weight.shape[1]
+    size = np.bincount(batch, minlength=n_batches)
+    if (size[(weight > 0).any(axis=0)] < 2).any():
+        return None
+    rng = np.random.default_rng(seed)
+    rows = [np.flatnonzero(batch == one) for one in range(n_batches)]
+    halves: list[list[np.ndarray]] = [[], []]
+    whole = _means(values, batch, n_batches)
+    for _ in range(N_SPLITS):
+        side = np.zeros(len(batch), dtype=int)
+        for inside in rows:
+            side[rng.permutation(inside)[: len(inside) // 2]] = 1
+        for kept, half in zip((0, 1), halves, strict=True):
+            chosen = side == kept
+            half.append(whole - _means(values[chosen], batch[chosen], n_batches))
+    first, second = (np.stack(half).astype(np.float32).astype(float) for half in halves)
+    return ControlHalves(first, second, weight)
+
+
+def _means(values: sp.csr_matrix, batch: np.ndarray, n_batches: int) -> np.ndarray:
+    """(batches, G), zero for a batch without cells."""
+    member = sp.csr_matrix((np.ones(len(batch)), (batch, np.arange(len(batch)))), shape=(n_batches, len(batch)))
+    size = np.bincount(batch, minlength=n_batches)
+    return (member @ values).toarray() / np.maximum(size, 1)[:, None]
+
+
+# Contrasts of control cells against control cells: what a test says where nothing happened.
+
+
+def null_contrasts(values: sp.csr_matrix, batch: np.ndarray, n_cells: int, n_splits: int, seed: int = 0) -> ObservedEffects:
+    """Effects of pseudo-perturbations: control cells drawn at random, against the other control cells of their batches.
+
+    Parameters
+    ----------
+    values
+        (N, G) log1p CP10K of control cells.
+    batch
+        (N,) codes.
+    n_cells
+        Of a pseudo-perturbation, at least 2 and at most N - 2. Splits share cells with one another, so they are not quite
+        independent.
+    n_splits
+        Pseudo-perturbations.
+
+    Returns
+    -------
+    ObservedEffects
+        One row a split. ``control_df`` is that of the first split.
+
+    Raises
+    ------
+    ValueError
+        If ``n_cells`` or ``n_splits`` is out of range.
+
+    Examples
+    --------
+    >>> values = sp.csr_matrix(np.random.default_rng(0).random((40, 3)))
+    >>> null_contrasts(values, np.zeros(40, dtype=int), n_cells=10, n_splits=4).effect.shape
+    (4, 3)
+    """
+    n = values.shape[0]
+    if not 2 <= n_cells <= n - 2:
+        msg = f"`n_cells` must lie between 2 and the number of control cells minus 2, {n - 2}, got {n_cells!r}."
+        raise ValueError(msg)
+    if n_splits < 1:
+        msg = f"`n_splits` must be at least 1, got {n_splits!r}."
+        raise ValueError(msg)
+    rng, n_batches = np.random.default_rng(seed), int(batch.max()) + 1
+    chosen = np.stack([rng.permutation(n)[:n_cells] for _ in range(n_splits)])
+    groups = (np.arange(n_splits)[:, None] * n_batches + batch[chosen]).ravel()
+    member = sp.csr_matrix((np.ones(groups.size), (groups, chosen.ravel())), shape=(n_splits * n_batches, n))
+    everyone = sp.csr_matrix((np.ones(n), (batch, np.arange(n))), shape=(n_batches, n))
+    values = values.astype(np.float64)
+    drawn, total = (_sums(rows, values) for rows in (member, everyone))
+    splits = []
+    for split in range(n_splits):
+        rows = slice(split * n_batches, (split + 1) * n_batches)
+        mine = [part[rows] for part in drawn]
+        others = [whole - part for whole, part in zip(total, mine, strict=True)]
+        moments = moments_of_sums(*(np.concatenate(pair) for pair in zip(mine, others, strict=True)))
+        splits.append(contrast_within_batches(moments, n_batches, control=1).subset(np.array([0])))
+    names = [f.name for f in fields(ObservedEffects) if f.name != "control_df"]
+    stacked = {name: np.concatenate([getattr(split, name) for split in splits]) for name in names}
+    return ObservedEffects(**stacked, control_df=splits[0].control_df)
+
+
+def _sums(member: sp.csr_matrix, values: sp.csr_matrix) -> tuple[np.ndarray, ...]:
+    """Cells by group, sums, sums of squares and expressing cells."""
+    count = np.asarray(member.sum(axis=1)).ravel()
+    return count, *((member @ part).toarray() for part in (values, values.multiply(values), values > 0))
+
+
+# Tables of effects that a user brings, perturbations x genes: checked, and aligned by name.
+
+
+def effect_table(given: Any, where: str, rule: NameRule | None = None, genes: Sequence[str] | None = None) -> pd.DataFrame:
+    """A user's effects as a float frame with one row a perturbation, genes in a given order.
+
+    Parameters
+    ----------
+    given
+        DataFrame (index = perturbations, columns = genes), or an AnnData of perturbations x genes, whose X is read.
+    where
+        It was given, for the messages.
+    rule
+        How names are read: parts in any order, control's padding left out. None takes them as they are.
+    genes
+        That must be there; others are left out. None keeps those of the table.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    KeyError
+        If a gene is missing.
+    ValueError
+        If it is empty, has a name twice or names that mean the same, or values that are no finite numbers.
+
+    Examples
+    --------
+    >>> given = pd.DataFrame([[1, 2], [3, 4]], index=["A", "ctrl+B"], columns=["g", "h"])
+    >>> effect_table(given, "`effects`", NameRule(), ["h"])
+         h
+    A  2.0
+    B  4.0
+    """
+    table = given.to_df() if hasattr(given, "to_df") and hasattr(given, "obs_names") else given
+    if not isinstance(table, pd.DataFrame):
+        msg = f"{where} must be a DataFrame or an AnnData of perturbations x genes, got {type(given).__name__}."
+        raise TypeError(msg)
+    if not table.shape[0] or not table.shape[1]:
+        msg = f"{where} is empty, shape {table.shape}: it needs a row a perturbation and a column a gene."
+        raise ValueError(msg)
+    rule = rule or NameRule(separator="")
+    index, columns = [str(name) for name in table.index], pd.Index([str(gene) for gene in table.columns])
+    _check_unique([rule.key(name) for name in index], index, f"{where} has", "rows")
+    _check_unique(list(columns), list(columns), f"{where} has", "columns")
+    if genes is not None:
+        found = columns.get_indexer(pd.Index(genes))
+        absent = [str(gene) for gene, column in zip(genes, found, strict=True) if column < 0]
+        if absent:
+            msg = (
+                f"{where} lacks {len(absent)} of the {len(genes)} genes, {absent[:5]}.{meant(absent[0], columns)} Its columns "
+                "must be named like the genes of the screen; predict all of them, or train on those that it has."
+            )
+            raise KeyError(msg)
+        table, columns = table.iloc[:, found], columns[found]
+    return pd.DataFrame(_numbers(table, where), index=[rule.clean(name) for name in index], columns=columns)
+
+
+def _check_unique(keys: list[Any], names: list[str], has: str, what: str) -> None:
+    seen: dict[Any, str] = {}
+    for key, name in zip(keys, names, strict=True):
+        if key in seen:
+            msg = f"{has} {what} that mean the same, {seen[key]!r} and {name!r}; keep one of them."
+            raise ValueError(msg)
+        seen[key] = name
+
+
+def _numbers(table: pd.DataFrame, where: str) -> np.ndarray:
+    kinds = {kind.kind for kind in table.dtypes if isinstance(kind, np.dtype)}
+    if "b" in kinds or "c" in kinds:
+        msg = f"{where} must hold numbers, got {sorted({str(kind) for kind in table.dtypes})}."
+        raise ValueError(msg)
+    values = table.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    unfit = np.argwhere(~np.isfinite(values))
+    if len(unfit):
+        row, column = unfit[0]
+        first = table.iloc[row, column]
+        first = float(first) if isinstance(first, float) else first  # numpy's have another `repr`
+        msg = (
+            f"{where} must hold finite numbers, but {len(unfit)} are none, the first {first!r} of "
+            f"{table.index[row]!r} in gene {table.columns[column]!r}. Fill them, or leave the row out."
+        )
+        raise ValueError(msg)
+    return values

@@ -9,17 +9,249 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
+from scipy import optimize
 from scipy.linalg import eigh, svd
 from scipy.sparse.linalg import LinearOperator, lobpcg
-
-from dbdiffusion.screen._chance import noise_edge
-from dbdiffusion.screen._clusters import louvain_clusters
-from dbdiffusion.screen._sums import Sums, sums_without
+from sknetwork.clustering import Louvain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
+
+
+# What chance makes of correlations of genes: the edge of noise, and how sure the size of a correlated error is.
+
+
+def noise_edge(variance_of_cells: np.ndarray, n_genes: int, degrees_of_freedom: int | None = None) -> float:
+    r"""Largest eigenvalue of the sample correlations of uncorrelated genes, in cells of unequal variance.
+
+    With cells alike it is :math:`(1 + \sqrt{c})^2`, :math:`c = G / N`. Shallow cells are noisier, which moves it up: it is
+    the least of :math:`-1/m + \mathrm{mean}_i \, w_i / (1 + c w_i m)` over negative m (Silverstein & Choi, J. Multivar.
+    Anal. 1995).
+
+    Parameters
+    ----------
+    variance_of_cells
+        w (N,), of the scaled expression, over genes; one on average.
+    n_genes
+        G, those that vary.
+    degrees_of_freedom
+        N less what centring took; N if None.
+
+    Examples
+    --------
+    >>> round(noise_edge(np.ones(4000), n_genes=1000), 6), bool(noise_edge(np.array([0.5, 1.5] * 2000), 1000) > 2.25)
+    (2.25, True)
+    """
+    ratio = n_genes / max(len(variance_of_cells) if degrees_of_freedom is None else degrees_of_freedom, 1)
+    variance = variance_of_cells / variance_of_cells.mean()
+
+    def eigenvalue_at(share: float) -> float:
+        m = -share / (ratio * variance.max())
+        return float(-1 / m + (variance / (1 + ratio * variance * m)).mean())
+
+    return float(optimize.minimize_scalar(eigenvalue_at, bounds=(0, 1), method="bounded", options={"xatol": 1e-9}).fun)
+
+
+def norm_cv(variance: np.ndarray, vectors: np.ndarray) -> float:
+    r"""Coefficient of variation of the squared norm of a normal error over correlated genes.
+
+    With covariance :math:`\Sigma` it is :math:`\sqrt{2 \mathrm{tr} \Sigma^2} / \mathrm{tr} \Sigma`; off its diagonal,
+    :math:`\Sigma_{gh}` is read off gene space.
+
+    Parameters
+    ----------
+    variance
+        (G,) of the error.
+    vectors
+        (G, R) gene space, whose inner products approximate correlations.
+
+    Examples
+    --------
+    >>> uncorrelated, one_factor = np.zeros((50, 1)), np.ones((50, 1))
+    >>> round(norm_cv(np.ones(50), uncorrelated), 3), round(norm_cv(np.ones(50), one_factor), 3)
+    (0.2, 1.414)
+    """
+    weighted = vectors.T @ (variance[:, None] * vectors)
+    explained = variance * (vectors**2).sum(axis=1)
+    trace_of_square = (weighted**2).sum() + (variance**2).sum() - (explained**2).sum()
+    return float(np.sqrt(2 * max(trace_of_square, 0.0)) / max(variance.sum(), 1e-300))
+
+
+# Clusters of vectors: Louvain on the graph of nearest neighbours.
+
+
+CHUNK_OF_GENES = 2048  # rows of similarities that are formed at once
+
+
+def louvain_clusters(vectors: np.ndarray, n_neighbors: int = 15, resolution: float = 1.0) -> np.ndarray:
+    """Louvain clusters (n,) of the symmetric cosine nearest-neighbour graph of vectors (n, R).
+
+    Nothing is drawn: the same vectors give the same clusters, from any thread.
+
+    Examples
+    --------
+    >>> labels = louvain_clusters(np.repeat(np.eye(2), 8, axis=0), n_neighbors=7)
+    >>> len(set(labels))
+    2
+    """
+    n = len(vectors)
+    k = min(n_neighbors, n - 1, max(2, n // 4))
+    if n <= k or n < 4:
+        return np.zeros(n, dtype=int)
+    graph = _nearest(unit(vectors), k)
+    graph = graph.maximum(graph.T)
+    return Louvain(resolution=resolution, shuffle_nodes=False, random_state=0).fit_predict(graph).astype(int)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length one; those of zeros stay.
+
+    Examples
+    --------
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, norm, out=np.zeros_like(vectors), where=norm > 0)
+
+
+def _nearest(units: np.ndarray, k: int) -> sp.csr_matrix:
+    """One where a row (n) is among the k of largest cosine to another."""
+    n = len(units)
+    columns = []
+    for start in range(0, n, CHUNK_OF_GENES):
+        similarity = units[start : start + CHUNK_OF_GENES] @ units.T
+        similarity[np.arange(len(similarity)), start + np.arange(len(similarity))] = -np.inf
+        columns.append(np.argpartition(-similarity, k - 1, axis=1)[:, :k])
+    return sp.csr_matrix((np.ones(n * k), np.concatenate(columns).ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
+
+
+# Sums of cells and of their products over all groups but some, without subtracting anything.
+
+
+CHUNK = 4096  # cells that are dense at once
+KEPT_BYTES = 2**31  # of products of single classes; above it they are multiplied again where they are needed
+
+
+@dataclass
+class Sums:
+    """Numbers (B,), sums (B, G) and products (G, G) of cells, counted by batch.
+
+    Parameters
+    ----------
+    n_cells
+        (B,).
+    total
+        (B, G).
+    product
+        (G, G), over all batches.
+    """
+
+    n_cells: np.ndarray
+    total: np.ndarray
+    product: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(B, G), zero for a batch without cells."""
+        return self.total / np.maximum(self.n_cells, 1)[:, None]
+
+    @property
+    def variance(self) -> np.ndarray:
+        """(G,) within batches."""
+        used, n = self.n_cells > 0, max(self.n_cells.sum(), 1.0)
+        return np.diagonal(self.product) / n - self.n_cells[used] @ self.mean[used] ** 2 / n
+
+    def covariance(self) -> np.ndarray:
+        """(G, G) within batches; a new array."""
+        used = self.n_cells > 0  # a batch without cells has no part, not even as rounding
+        mean, size, n = self.mean[used], self.n_cells[used], max(self.n_cells.sum(), 1.0)
+        return (self.product - (mean.T * size) @ mean) / n
+
+    def plus(self, other: Sums) -> Sums:
+        """Sums of both."""
+        return Sums(self.n_cells + other.n_cells, self.total + other.total, self.product + other.product)
+
+
+def sums_without(
+    values: sp.csr_matrix, batch: np.ndarray, group: np.ndarray, excluded: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, Sums]]:
+    """For every set of groups its number, and the sums of all cells that are in none of them.
+
+    Groups that the same sets leave out are a class, which is multiplied once. A sum is begun with what many sets keep and
+    goes on where they part, so no cell that a set leaves out ever enters its sum.
+
+    Parameters
+    ----------
+    values
+        (N, G).
+    batch, group
+        (N,) codes.
+    excluded
+        Groups by set.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> ones = sp.csr_matrix(np.ones((5, 1)))
+    >>> sets = sums_without(ones, np.zeros(5, dtype=int), np.array([0, 0, 1, 1, 2]), [(), (0,), (1, 2)])
+    >>> [(i, float(sums.product[0, 0])) for i, sums in sets]
+    [(0, 5.0), (1, 3.0), (2, 2.0)]
+    """
+    classes = _Classes(values, batch, group, excluded)
+    nothing = Sums(*(np.zeros(shape) for shape in classes.shapes))
+    yield from _parting(classes, list(range(len(excluded))), nothing, list(range(len(classes.left_out_by))))
+
+
+def _parting(classes: _Classes, sets: list[int], sums: Sums, waiting: list[int]) -> Iterator[tuple[int, Sums]]:
+    """Add the classes that all sets keep, then each half of the sets goes on by itself."""
+    for one in waiting:
+        if not classes.left_out_by[one].intersection(sets):
+            sums = sums.plus(classes.sums(one))
+    if len(sets) == 1:
+        yield sets[0], sums
+        return
+    waiting = [one for one in waiting if classes.left_out_by[one].intersection(sets)]
+    middle = len(sets) // 2
+    for half in (sets[:middle], sets[middle:]):
+        yield from _parting(classes, half, sums, waiting)
+
+
+class _Classes:
+    """Cells whose groups are left out by the same sets."""
+
+    def __init__(self, values: sp.csr_matrix, batch: np.ndarray, group: np.ndarray, excluded: Sequence[Sequence[int]]) -> None:
+        self._values, self._batch = values, batch
+        n_batches = int(batch.max(initial=0)) + 1
+        self.shapes = ((n_batches,), (n_batches, values.shape[1]), (values.shape[1], values.shape[1]))
+        members = [set(map(int, groups)) for groups in excluded]
+        signature = {
+            int(one): frozenset(i for i, groups in enumerate(members) if int(one) in groups) for one in np.unique(group)
+        }
+        self.left_out_by = sorted(set(signature.values()), key=sorted)
+        number = {one: i for i, one in enumerate(self.left_out_by)}
+        of_cell = np.array([number[signature[int(one)]] for one in group], dtype=int)
+        self._rows = [np.flatnonzero(of_cell == i) for i in range(len(self.left_out_by))]
+        self._keeps = len(self._rows) * values.shape[1] ** 2 * 8 <= KEPT_BYTES
+        self._known: dict[int, Sums] = {}
+
+    def sums(self, one: int) -> Sums:
+        """Of the cells of a class; kept if there is room."""
+        if one in self._known:
+            return self._known[one]
+        sums = Sums(*(np.zeros(shape) for shape in self.shapes))
+        for start in range(0, len(self._rows[one]), CHUNK):
+            rows = self._rows[one][start : start + CHUNK]
+            dense = self._values[rows].toarray()
+            sums.product += dense.T @ dense
+            np.add.at(sums.total, self._batch[rows], dense)
+            sums.n_cells += np.bincount(self._batch[rows], minlength=self.shapes[0][0])
+        if self._keeps and self.left_out_by[one]:
+            self._known[one] = sums
+        return sums
+
 
 N_GENE_COMPONENTS = 50
 MAX_DENSE_GENES = 5000  # above it a G x G matrix is not formed

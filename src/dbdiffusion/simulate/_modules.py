@@ -8,8 +8,75 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from dbdiffusion.simulate._pairs import Pairs, draw_pairs, sums_of_parts
-from dbdiffusion.simulate._shares import rebalanced, softmax
+# Expected shares of genes in a cell's counts, and how they change where most genes shall not change at all.
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Shares that sum to 1 over the last axis."""
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def rebalanced(shares: np.ndarray, log_change: np.ndarray, pool: np.ndarray) -> np.ndarray:
+    """Change genes of a pool and let that pool alone make up for the change, so that all other shares stay what they are.
+
+    Shares sum to one, so one gene cannot change alone. Where all genes make up for it every gene changes a little.
+
+    Parameters
+    ----------
+    shares
+        Expected shares of cells without the perturbation, (cells, G).
+    log_change
+        Change of the log rates, (G,) or (cells, G); only that of the pool counts.
+    pool
+        Which genes change or make up for changes, (G,).
+
+    Returns
+    -------
+    ndarray
+        Shares (cells, G) with the sums of ``shares``; outside the pool the very same numbers.
+
+    Examples
+    --------
+    >>> shares = np.array([[0.5, 0.25, 0.25]])
+    >>> rebalanced(shares, np.log([1.0, 3.0, 1.0]), np.array([False, True, True]))
+    array([[0.5  , 0.375, 0.125]])
+    """
+    before = shares[:, pool]
+    after = before * np.exp(log_change[..., pool])
+    changed = shares.copy()
+    changed[:, pool] = after * (before.sum(axis=1, keepdims=True) / after.sum(axis=1, keepdims=True))
+    return changed
+
+
+# Pairs of perturbations, and which of them do more than the sum of their parts by design.
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """C pairs of perturbations."""
+
+    parts: np.ndarray  # (C, 2) rows of the single perturbations
+    synergies: np.ndarray  # which pairs have a planted synergy
+
+    def named(self, singles: list[str]) -> list[str]:
+        """Names of the pairs, ``"A+B"``."""
+        return [f"{singles[i]}+{singles[j]}" for i, j in self.parts]
+
+
+def draw_pairs(rng: np.random.Generator, n_perturbations: int, n_pairs: int) -> np.ndarray:
+    """Different pairs of different perturbations, (n_pairs, 2); nothing is drawn where none are asked for."""
+    if not n_pairs:
+        return np.empty((0, 2), dtype=int)
+    first, second = np.triu_indices(n_perturbations, k=1)
+    chosen = np.sort(rng.choice(len(first), n_pairs, replace=False))
+    return np.column_stack([first[chosen], second[chosen]])
+
+
+def sums_of_parts(singles: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Rows of the singles (P, ...) and after them the sums of those of each pair, (P + C, ...)."""
+    return np.concatenate([singles, singles[parts[:, 0]] + singles[parts[:, 1]]])
+
 
 LOG_STRENGTH_SD = 0.4  # of the perturbations' strengths
 

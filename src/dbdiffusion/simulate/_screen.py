@@ -12,6 +12,7 @@ In both a share of the cells escapes the perturbation, and counts are negative b
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import anndata as ad
@@ -19,13 +20,188 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from dbdiffusion.simulate._arguments import check_arguments
-from dbdiffusion.simulate._regulation import Network
+from dbdiffusion.simulate._modules import LOG_STRENGTH_SD, Effects, mixed_shift
+from dbdiffusion.simulate._network import Network, number_of_regulators
 from dbdiffusion.simulate._simulation import OWN, draw_simulation
-from dbdiffusion.simulate._truth import population_effects
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dbdiffusion.simulate._simulation import Simulation
+
+
+# Arguments of a simulated screen that cannot be meant, refused before anything is drawn.
+
+
+WHOLE = (int, np.integer)
+NUMBER = (*WHOLE, float, np.floating)
+SHARES = ("alignment", "escape", "unchanged", "measured_targets")
+LEAST = {
+    "n_genes": 1,
+    "n_combinations": 0,
+    "n_cells_per_perturbation": 1,
+    "n_control_cells": 0,
+    "n_modules": 1,
+    "n_batches": 1,
+    "n_synergies": 0,
+}
+ABOVE = {"effect_size": -np.inf, "synergy_size": -np.inf, "library_size": 0.0, "dispersion": 0.0}
+MOST_COUNTS = 2**31  # cells times genes: more cannot be held
+LEAST_CHANGED = 10  # genes that make up for each other's changes
+
+
+def check_arguments(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse in words what :func:`dbdiffusion.simulate.simulate_screen` cannot make a screen of."""
+    _check_mechanism(given, defaults)
+    _check_kinds(given)
+    _check_values(given)
+    _check_numbers(given)
+    if given["mechanism"] == "network":
+        _check_network(given)
+    else:
+        _check_modules(given)
+
+
+def _check_mechanism(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    mechanism = given["mechanism"]
+    if mechanism not in OWN:
+        msg = f"`mechanism` must be one of {sorted(OWN)}, got {mechanism!r}."
+        raise ValueError(msg)
+    for other in OWN.keys() - {mechanism}:
+        for name in OWN[other]:
+            if given[name] != defaults[name]:
+                msg = f"`{name}` belongs to mechanism={other!r}, not to {mechanism!r}, got {given[name]!r}; leave it out."
+                raise ValueError(msg)
+
+
+def _check_kinds(given: Mapping[str, Any]) -> None:
+    for name in (*SHARES, *ABOVE, "out_degree"):
+        if not isinstance(given[name], NUMBER):
+            msg = f"`{name}` must be a number, got {given[name]!r}."
+            raise ValueError(msg)
+
+
+def _check_values(given: Mapping[str, Any]) -> None:
+    for name in SHARES:
+        if not 0 <= given[name] <= 1:
+            msg = f"`{name}` must lie between 0 and 1, got {given[name]!r}."
+            raise ValueError(msg)
+    for name, bound in ABOVE.items():
+        if not (np.isfinite(given[name]) and given[name] > bound):
+            msg = f"`{name}` must be a finite number{' above 0' if bound == 0 else ''}, got {given[name]!r}."
+            raise ValueError(msg)
+    if not (np.isfinite(given["out_degree"]) and given["out_degree"] >= 0):
+        msg = f"`out_degree` must be a finite number of genes, 0 or more, got {given['out_degree']!r}."
+        raise ValueError(msg)
+    for name, least in LEAST.items():
+        if not (isinstance(given[name], WHOLE) and given[name] >= least):
+            msg = f"`{name}` must be a whole number of {least} or more, got {given[name]!r}."
+            raise ValueError(msg)
+
+
+def _check_numbers(given: Mapping[str, Any]) -> None:
+    n_genes, n_perturbations, n_combinations = (given[name] for name in ("n_genes", "n_perturbations", "n_combinations"))
+    if not (isinstance(n_perturbations, WHOLE) and 1 <= n_perturbations <= n_genes):
+        msg = f"`n_perturbations` must lie between 1 and n_genes={n_genes}, got {n_perturbations!r}."
+        raise ValueError(msg)
+    n_cells = given["n_control_cells"] + (n_perturbations + n_combinations) * given["n_cells_per_perturbation"]
+    if n_cells * n_genes > MOST_COUNTS or max(given["n_modules"], given["n_batches"]) > MOST_COUNTS:
+        msg = f"A simulated screen has at most {MOST_COUNTS:,} counts, got {n_cells} cells of {n_genes} genes; ask for fewer."
+        raise ValueError(msg)
+    if n_combinations > n_perturbations * (n_perturbations - 1) // 2:
+        msg = f"{n_perturbations} perturbations have fewer than `n_combinations`={n_combinations} pairs; ask for fewer."
+        raise ValueError(msg)
+
+
+def _check_modules(given: Mapping[str, Any]) -> None:
+    if given["n_synergies"] > given["n_combinations"]:
+        msg = (
+            f"`n_synergies` pairs are planted among the n_combinations={given['n_combinations']} ones, "
+            f"got {given['n_synergies']!r}; ask for more combinations or for fewer synergies."
+        )
+        raise ValueError(msg)
+    n_changed = given["n_genes"] - round(given["unchanged"] * given["n_genes"])
+    if given["unchanged"] and n_changed < LEAST_CHANGED:
+        msg = (
+            f"`unchanged`={given['unchanged']!r} of n_genes={given['n_genes']} leaves {n_changed} genes to change, and at "
+            f"least {LEAST_CHANGED} must make up for each other's changes, since shares of counts sum to one; lower it."
+        )
+        raise ValueError(msg)
+
+
+def _check_network(given: Mapping[str, Any]) -> None:
+    n_genes, n_perturbations = given["n_genes"], given["n_perturbations"]
+    number = number_of_regulators(given["n_regulators"], n_perturbations, n_genes)
+    if not (isinstance(number, WHOLE) and n_perturbations <= number <= 0.9 * n_genes):
+        msg = (
+            f"`n_regulators` must lie between n_perturbations={n_perturbations} and nine tenths of n_genes={n_genes}, "
+            f"got {number!r}: regulators are what is knocked out, and they need genes to act on."
+        )
+        raise ValueError(msg)
+
+
+# True effects: the same cell states with and without a perturbation, counts integrated out.
+
+
+TARGET_SUM = 1e4
+
+
+def population_effects(simulation: Simulation, rng: np.random.Generator, n_states: int = 200) -> np.ndarray:
+    """Population effects (P, G) on the scale mean log1p CP10K; exactly 0 where the expected shares of counts are the same."""
+    mechanism = simulation.mechanism
+    half = mechanism.noise_sd * rng.standard_normal((n_states // 2, mechanism.n_sources))
+    noise = np.vstack([half, -half])
+    library = np.exp(rng.choice(simulation.log_library, (len(noise), 1)))
+    batch = simulation.batch_shift[np.arange(len(noise)) % len(simulation.batch_shift)]
+
+    def shares(code: int) -> np.ndarray:
+        return mechanism.shares(noise, batch, np.full(len(noise), code))
+
+    def mean_log1p(of: np.ndarray) -> np.ndarray:
+        return expected_log1p(library * of, TARGET_SUM / library, simulation.dispersion).mean(axis=0)
+
+    without = shares(0)
+    control = mean_log1p(without)
+    effects = np.zeros((mechanism.n_perturbations, len(control)))
+    for effect, code in zip(effects, range(1, len(effects) + 1), strict=True):
+        perturbed = shares(code)
+        differs = (perturbed != without).any(axis=0)
+        effect[differs] = mean_log1p(perturbed[:, differs]) - control[differs]
+    return (1 - simulation.escape) * effects
+
+
+def expected_log1p(mean: np.ndarray, scale: np.ndarray, dispersion: float) -> np.ndarray:
+    r"""Mean of log(1 + scale * X) for a negative binomial X, exactly up to quadrature.
+
+    By Frullani's integral :math:`\log(1+a) = \int_0^\infty (1 - e^{-ta}) e^{-t} / t \, dt`, so the mean needs only the
+    Laplace transform of X; the trapezoid rule in log t converges geometrically.
+
+    Parameters
+    ----------
+    mean
+        Means of X, any shape.
+    scale
+        Factor on the counts, broadcast against ``mean``.
+    dispersion
+        Inverse dispersion theta.
+
+    Returns
+    -------
+    ndarray
+        Same shape as ``mean``, natural log.
+
+    Examples
+    --------
+    >>> float(expected_log1p(np.array([2.0]), np.array([0.0]), 4.0)[0])
+    0.0
+    """
+    total = np.zeros(np.broadcast_shapes(mean.shape, np.shape(scale)))
+    step = 0.75
+    for log_t in np.arange(-18.0, 3.0, step):
+        t = np.exp(log_t)
+        transform = np.exp(-dispersion * np.log1p(mean / dispersion * -np.expm1(-t * scale)))
+        total += step * np.exp(-t) * (1.0 - transform)
+    return total
 
 
 def simulate_screen(
@@ -184,3 +360,81 @@ def _draw_counts(rng: np.random.Generator, simulation: Simulation, chunk: int = 
         rate = rng.gamma(dispersion, np.exp(simulation.log_library[rows, None]) * shares / dispersion)
         blocks.append(sp.csr_matrix(rng.poisson(rate).astype(np.float32)))
     return sp.vstack(blocks, format="csr")
+
+
+# How much of a simulated effect can be known without measuring it: the mean over what is drawn for a perturbation alone.
+
+
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(5)  # of the strengths
+
+
+def knowable_effects(seed: int = 0, *, told_the_draws: bool = False, **options: Any) -> pd.DataFrame:
+    """Best possible predictions for the co-expression modules of :func:`simulate_screen`.
+
+    They are told the whole simulator: modules, regulation, loadings, and the target's module. They are not told what is drawn
+    for each perturbation alone: its unrelated module, its strength and its shifts of single genes, whose mean is zero. No
+    predictor has a smaller expected squared error, whatever it learns from other perturbations and from co-expression.
+
+    Parameters
+    ----------
+    seed, **options
+        As of :func:`simulate_screen`, of the screen in question.
+    told_the_draws
+        Whether they are told these draws too, but for the single genes: what remains is left by those.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Effects (P, G), natural log of CP10K plus one, target minus control, as ``uns["true_effects"]`` of the screen.
+
+    Raises
+    ------
+    ValueError
+        For another mechanism than ``"modules"``, or with combinations.
+
+    Examples
+    --------
+    >>> from dbdiffusion import simulate_screen
+    >>> from dbdiffusion.simulate import knowable_effects
+    >>> options = {"n_genes": 60, "n_perturbations": 13, "n_modules": 4, "n_control_cells": 70}
+    >>> truth = simulate_screen(seed=1, alignment=0.5, **options).uns["true_effects"]
+    >>> best = knowable_effects(seed=1, alignment=0.5, **options)
+    >>> told = knowable_effects(seed=1, alignment=0.5, told_the_draws=True, **options)
+    >>> squared = lambda error: float((error**2).to_numpy().mean())
+    >>> squared(told - truth) < squared(best - truth) < squared(truth)
+    True
+    """
+    defaults = {name: one.default for name, one in inspect.signature(simulate_screen).parameters.items()}
+    options = defaults | options
+    del options["seed"]
+    if options["mechanism"] != "modules" or options["n_combinations"]:
+        msg = "What can be known is worked out for single perturbations of `mechanism='modules'` only."
+        raise ValueError(msg)
+    simulation = draw_simulation(np.random.default_rng(seed), **options)
+    modules: Any = simulation.mechanism
+    if told_the_draws:
+        effects = _population(simulation, modules.effects.activity)
+    else:
+        of_modules = _over_draws(simulation, options["alignment"], options["effect_size"])
+        effects = of_modules[modules.genome.module[modules.targets]]
+    return pd.DataFrame(effects, index=modules.names, columns=modules.var.index)
+
+
+def _population(simulation: Simulation, activity: np.ndarray) -> np.ndarray:
+    """Effects (n, G) of shifts of the module activities (n, M), no gene shifted on its own."""
+    modules: Any = simulation.mechanism
+    nothing = np.zeros((len(activity), len(modules.var)))
+    others = replace(simulation, mechanism=replace(modules, effects=Effects(activity, nothing)))
+    return population_effects(others, np.random.default_rng(0))  # of the states that it integrates over
+
+
+def _over_draws(simulation: Simulation, alignment: float, effect_size: float) -> np.ndarray:
+    """Mean effect of a knock-out in each module (M, G) over the unrelated module and the strength."""
+    modules: Any = simulation.mechanism
+    regulation = modules.genome.regulation
+    unrelated = regulation if alignment < 1 else regulation[:1]  # without weight one stands for all
+    mixed = mixed_shift(regulation[:, None], unrelated, alignment)
+    strength = effect_size * np.exp(LOG_STRENGTH_SD * NODES)
+    activity = strength[:, None, None, None] * mixed
+    effects = _population(simulation, activity.reshape(-1, len(regulation))).reshape(*activity.shape[:3], -1)
+    return np.average(effects.mean(axis=2), axis=0, weights=WEIGHTS)

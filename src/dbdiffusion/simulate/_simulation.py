@@ -14,7 +14,7 @@ from dbdiffusion.simulate._network import draw_network
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dbdiffusion.simulate._pairs import Pairs
+    from dbdiffusion.simulate._modules import Pairs
 
 LOG_LIBRARY_SD = 0.3
 LOG_BATCH_SD = 0.15  # of a gene between batches

@@ -1,6 +1,6 @@
 """Write the checkpoint of the installed scvi-tools: ``python tests/model/checkpoints/make.py``, once a version.
 
-``test_checkpoints.py`` loads all of them on every version.
+``test_model_checkpoints.py`` loads all of them on every version.
 """
 
 import json
