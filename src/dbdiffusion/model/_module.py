@@ -243,13 +243,14 @@ def differences_from(counts: Distribution, scale: Tensor) -> Callable[[Distribut
     highest, *lower = torch.einsum("kn,nsg->ksg", to_powers, at_nodes)
     log_mean = _log(mean)
     no_zero = _no_zero(counts)
+    here_seen = here if no_zero is None else here * no_zero
 
     def differences(others: Distribution) -> Tensor:
         means: Tensor = getattr(others, "rate" if isinstance(others, Poisson) else "mu")
         exact: tuple[Tensor, ...] = ()
         answer = torch.empty_like(means).unflatten(0, (-1, len(mean)))
         for start in range(0, len(means), len(mean)):
-            for first in range(0, len(mean), rows):
+            for first in range(0, len(mean), rows):  # everything is done to a block while it is in the cores' caches
                 of_cells = slice(first, first + rows)
                 theirs = slice(start + first, start + min(first + rows, len(mean)))
                 away = _log(means[theirs]).sub_(log_mean[of_cells])
@@ -263,11 +264,10 @@ def differences_from(counts: Distribution, scale: Tensor) -> Callable[[Distribut
                     far = (away > _REACH).nonzero(as_tuple=True)
                     at_them = (values.expand_as(means)[theirs][far] for values in (means, *exact))
                     value[far] = _integral(exponent, scale[of_cells].expand_as(away)[far], *at_them) - here[of_cells][far]
-        no_zero_there = _no_zero(others)
-        if no_zero is None or no_zero_there is None:
-            return answer
-        there = no_zero_there.unflatten(0, (-1, len(mean)))
-        return answer.mul_(there).add_(here * (there - no_zero))
+                if isinstance(others, ZeroInflatedNegativeBinomial):
+                    seen = others.zi_logits[theirs].neg().sigmoid_()
+                    value.add_(here[of_cells]).mul_(seen).sub_(here_seen[of_cells])
+        return answer
 
     return differences
 
