@@ -161,7 +161,9 @@ def test_tests_mirror_the_source():
         subjects = {file.stem.strip("_") for file in (SOURCE / room).glob("_[!_]*.py")}
         tested = {file.stem.removeprefix("test_") for file in (tests / room).glob("test_*.py")}
         for subject in subjects:
-            assert any(one == subject or one.startswith(f"{subject}_") for one in tested), f"no test file of {room}/_{subject}.py"
+            assert any(one == subject or one.startswith(f"{subject}_") for one in tested), (
+                f"no test file of {room}/_{subject}.py"
+            )
         for one in tested:
             assert any(one == subject or one.startswith(f"{subject}_") for subject in subjects), f"{room}/test_{one}.py"
 

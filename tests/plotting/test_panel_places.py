@@ -1,10 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dbdiffusion.plotting import perturbation_map
-from dbdiffusion.plotting._panel import FONT, _overlap, _spots
+from dbdiffusion.plotting._panel import FONT, name_points
 
 TABLE = pd.DataFrame(
     {
@@ -30,11 +31,30 @@ def test_dots_lie_where_the_table_says():
     assert ax.collections[0].get_offsets().tolist() == [[3, 8], [4, 9]]
 
 
-def test_labels_of_a_crowd_do_not_cover_each_other():
-    points = np.random.default_rng(0).uniform(0, 60, (6, 2))
-    names = [f"GENE{i:03d}" for i in range(6)]
-    spots = _spots(names, points, points, np.array([-60, -60, 120, 120]))
-    assert _spots(names, points, points, np.array([-60, -60, 1, 120]))[0] != spots[0]  # nothing hangs over the frame
-    starts = points + np.array(spots)
-    boxes = np.hstack([starts, starts + np.array([0.6 * FONT * 7, FONT])])
-    assert all(_overlap(boxes[i], boxes[j]) == 0 for i in range(6) for j in range(i))
+def boxes_of(ax):
+    renderer = FigureCanvasAgg(ax.figure).get_renderer()
+    return np.array([text.get_window_extent(renderer).extents for text in ax.texts])
+
+
+def test_labels_of_a_crowd_do_not_cover_each_other_and_are_the_same_every_time():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 1, (14, 2)) * [1, 0.3]
+    points[3:6] = points[3] + rng.normal(0, 1e-3, (3, 2))  # and where three lie together
+    names = [(f"GENE{i:03d}", *place, "black") for i, place in enumerate(points)]
+    before, after, again = (Figure().subplots() for _ in range(3))
+    for ax in (before, after, again):
+        ax.scatter(*points.T)
+    for name, x, y, _ in names:
+        before.text(x, y, name, fontsize=FONT)
+    name_points(after, names, points)
+    name_points(again, names, points)
+    assert overlaps(boxes_of(before)) > 2
+    assert overlaps(boxes_of(after)) == 0
+    assert np.array_equal(boxes_of(after), boxes_of(again))
+
+
+def overlaps(boxes):
+    return sum(
+        bool((np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]) > 1).all())  # more than a pixel
+        for i, one in enumerate(boxes) for other in boxes[:i]
+    )  # fmt: skip

@@ -169,6 +169,7 @@ class PerturbationMixin(PredictorsMixin):
         self.own_predictors_ = {key: table for key, table in known.items() if key != name} or None
         self._forget_predictors()
 
+
 def _of_each_context(effects: Any, contexts: Sequence[str]) -> dict[str, Any]:
     if not isinstance(effects, Mapping) or set(effects) != set(contexts):
         got = f"a dictionary of {sorted(map(str, effects))[:10]}" if isinstance(effects, Mapping) else type(effects).__name__

@@ -56,6 +56,7 @@ else:
 CHECKPOINT = "model.pt"
 CELLS = ("adata.h5ad", "mdata.h5mu")
 UNREADABLE = (pickle.UnpicklingError, EOFError, OSError, ImportError, RuntimeError, AttributeError, TypeError, IndexError)
+PICKLE_PROTOCOL = 4  # torch's own choice, 2, writes a byte of an array above 127 as two
 
 
 class SavingMixin(_Base):
@@ -115,6 +116,7 @@ class SavingMixin(_Base):
             self.history_ = {name: _portable(frame) for name, frame in self.history_.items()}
         if self.added_vectors_ is not None:
             self.added_vectors_ = _portable(self.added_vectors_)
+        kwargs["save_kwargs"] = {"pickle_protocol": PICKLE_PROTOCOL} | (kwargs.get("save_kwargs") or {})
         with whole_files(folder, last=name) as unfinished:
             super().save(str(unfinished), prefix=prefix, overwrite=True, save_anndata=save_anndata, **kwargs)
             seal(unfinished / name, [file for file in unfinished.iterdir() if file.name != name])

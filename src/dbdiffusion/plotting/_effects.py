@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbdiffusion.plotting._panel import BLUE, GREY, RED, axes_of, rows_of, t_quantile, without_own
+from dbdiffusion.plotting._panel import BLUE, GREY, RED, axes_of, name_points, rows_of, t_quantile, without_own
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,10 +150,10 @@ def volcano(
     height = -np.log10(p)
     ax.scatter(table["effect"][~significant], height[~significant], s=5, color=GREY, linewidths=0, rasterized=True)
     ax.scatter(table["effect"][significant], height[significant], s=7, color=RED, linewidths=0, rasterized=True)
-    for i in np.argsort(-height)[: n_labels if significant.any() else 0]:
-        if significant[i]:
-            ax.annotate(table["variable"].iloc[i], (table["effect"].iloc[i], height[i]), fontsize=6, parse_math=False)
     ax.axvline(0, color=GREY, linewidth=0.4)
+    first = [i for i in np.argsort(-height)[:n_labels] if significant[i]]
+    places = np.column_stack([table["effect"].to_numpy(dtype=float), height])
+    name_points(ax, [(str(table["variable"].iloc[i]), *places[i], "black") for i in first], places[first])
     heading, what = str(target or "") if title is None else title, "wrong signs" if is_list else "FDR"
     ax.set(xlabel="effect (mean log1p CP10K)", ylabel="-log10 p")
     ax.set_title(f"{heading}\n{int(significant.sum())} genes at {100 * level:g}% {what}".strip(), parse_math=False)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from adjustText import adjust_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -77,10 +80,40 @@ def t_quantile(level: float, df: np.ndarray) -> np.ndarray:
     return sum(term / np.asarray(df, dtype=float) ** i for i, term in enumerate(terms))  # type: ignore[return-value]
 
 
-# Plot of where perturbations lie: takes a table, returns axes, computes nothing.
-
-
 FONT = 6  # points
+STEPS = 300  # of moving labels apart; a number of steps, not seconds, so that a plot is the same every time
+
+
+def name_points(ax: Axes, named: Iterable[tuple[str, float, float, str]], dots: np.ndarray) -> None:
+    """Write names beside points, moved apart from each other and from all dots, with a line where a name lies far off.
+
+    Parameters
+    ----------
+    ax
+        With limits that will not change.
+    named
+        Text, x, y and colour.
+    dots
+        (m, 2) places that shall not be covered.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure().subplots()
+    >>> name_points(ax, [("A", 0.2, 0.5, "red"), ("B", 0.2, 0.5, "blue")], np.array([[0.2, 0.5]]))
+    >>> first, second = (text.get_position() for text in ax.texts)
+    >>> first == second
+    False
+    """
+    ax.autoscale_view()
+    texts = [ax.text(x, y, name, fontsize=FONT, color=colour, parse_math=False) for name, x, y, colour in named]
+    if not texts:
+        return
+    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.4}
+    adjust_text(texts, *dots.T, ax=ax, iter_lim=STEPS, arrowprops=line)
+
+
+# Plot of where perturbations lie: takes a table, returns axes, computes nothing.
 
 
 def perturbation_map(table: pd.DataFrame, ax: Axes | None = None, title: str = "", n_labels: int = 30) -> Axes:
@@ -93,8 +126,7 @@ def perturbation_map(table: pd.DataFrame, ax: Axes | None = None, title: str = "
     ax, title
         To draw on, and its title; None makes a new figure.
     n_labels
-        Unseen ones are named up to this number. Measured ones are named if there are no more of them, where their names cover
-        no other.
+        Unseen ones are named up to this number. Measured ones are named if there are no more of them.
 
     Examples
     --------
@@ -115,63 +147,7 @@ def perturbation_map(table: pd.DataFrame, ax: Axes | None = None, title: str = "
         is_named = status == "unseen" or (status == "measured" and len(rows) <= n_labels)
         named += [(str(name), x, y, colour) for name, x, y in
                   rows[["target", "x", "y"]].head(n_labels if is_named else 0).itertuples(index=False, name=None)]  # fmt: skip
-    ax.autoscale_view()
-    named.reverse()  # unseen ones first
-    room = _in_points(ax, np.transpose([ax.get_xlim(), ax.get_ylim()])).ravel()
-    spots = _spots(
-        [name for name, *_ in named], _in_points(ax, [one[1:3] for one in named]), _in_points(ax, table[["x", "y"]]), room
-    )
-    for (name, x, y, colour), spot in zip(named, spots, strict=True):
-        if spot is None and colour != RED:
-            continue
-        spot = spot or (3.0, 2.0)
-        ax.annotate(name, (x, y), spot, textcoords="offset points", fontsize=FONT, color=colour, parse_math=False)
+    name_points(ax, named, table[["x", "y"]].to_numpy(dtype=float))
     ax.set(xticks=[], yticks=[], xlabel="principal axis 1", ylabel="principal axis 2", title=title)
     ax.legend(frameon=False, fontsize=7)
     return ax
-
-
-def _in_points(ax: Axes, places: Any) -> np.ndarray:
-    """Places (n, 2) in the unit of fonts."""
-    return ax.transData.transform(np.asarray(places, dtype=float).reshape(-1, 2)) * 72 / ax.figure.dpi
-
-
-def _spots(names: list[str], points: np.ndarray, dots: np.ndarray, room: np.ndarray) -> list[tuple[float, float] | None]:
-    """Where each label begins, from its point: right, left, above or below, or further off; None where it would cover another.
-
-    Parameters
-    ----------
-    names
-        Texts.
-    points
-        (n, 2) of the texts, in points of the font.
-    dots
-        (m, 2) that would better not be covered.
-    room
-        Left, bottom, right and top of where labels may be.
-
-    Examples
-    --------
-    >>> _spots(["A", "B"], np.array([[0.0, 0.0], [1.0, 0.0]]), np.zeros((0, 2)), np.array([-50, -50, 50, 50]))
-    [(3.0, 2.0), (-6.6, 2.0)]
-    """
-    boxes: list[np.ndarray] = []  # left, bottom, right, top
-    spots = []
-    for name, (x, y) in zip(names, points, strict=True):
-        width = 0.6 * FONT * len(name)
-        tried = []  # how much of other labels or of the frame is covered, how many dots, where
-        for up in (2.0, -2.0 - FONT, 2.0 + FONT, -2.0 - 2 * FONT, 2.0 + 2 * FONT):
-            for right in (3.0, -3.0 - width, -width / 2):
-                box = np.array([x + right, y + up, x + right + width, y + up + FONT])
-                covered = sum(_overlap(box, other) for other in boxes) + np.prod(box[2:] - box[:2]) - _overlap(box, room)
-                dotted = int(((dots > box[:2]) & (dots < box[2:])).all(axis=1).sum())
-                tried.append((round(covered, 3), dotted, (right, up), box))
-        covered, _, spot, box = min(tried, key=lambda one: one[:2])
-        spots.append(spot if covered == 0 else None)
-        boxes += [box] if covered == 0 else []
-    return spots
-
-
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Area that two boxes share."""
-    return float(np.prod(np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0)))
