@@ -1,4 +1,4 @@
-"""The column that names the perturbation of every cell, read once and in one way."""
+"""The column that names the perturbation of every cell: checked, read in one way, and what looks odd about it said."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Score held-out targets against their cells, with the simple baselines beside."""
+"""Score held-out targets against their cells, the simple baselines and the promised error beside."""
 
 from __future__ import annotations
 

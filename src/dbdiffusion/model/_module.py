@@ -1,4 +1,4 @@
-"""The module: scvi's VAE, unchanged, with a latent diffusion beside it."""
+"""The module: scvi's VAE, unchanged, with a latent diffusion beside it; and the VAE as a decoder, counts integrated out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a registered AnnData into the measured screen."""
+"""How a registered AnnData becomes the measured screen, by which doors cells come in, and what minified data can do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of the latent diffusion: its Lightning plan, and the runner that merges histories."""
+"""Training of the latent diffusion: precision, latents, its Lightning plan, and the runner that merges histories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all plots share: colours, an axes to draw on, and the rows of one target."""
+"""What all plots share: colours, an axes to draw on, the rows of one target, labels; and the map of perturbations."""
 
 from __future__ import annotations
 

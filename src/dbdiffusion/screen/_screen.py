@@ -1,4 +1,4 @@
-"""The measured screen: all that generation and inference need of the training cells, small enough to be saved."""
+"""The measured screen, small enough to be saved: all that generation and inference need of the cells; and folds over it."""
 
 from __future__ import annotations
 
