@@ -1,4 +1,4 @@
-"""An estimate with its standard error and degrees of freedom; interval, p-value and the table come from here and nowhere else."""
+"""An estimate with its standard error and degrees of freedom; interval, p-value and table come from here and nowhere else."""
 
 from __future__ import annotations
 
