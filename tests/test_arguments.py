@@ -4,6 +4,7 @@ import pytest
 
 import dbdiffusion
 from dbdiffusion.job import parse_arguments
+from dbdiffusion.predict import N_CELLS
 
 
 def test_defaults_are_the_simulated_screen():
@@ -12,6 +13,7 @@ def test_defaults_are_the_simulated_screen():
     assert arguments.perturbation_key == "perturbation"
     assert arguments.control == "control"
     assert not arguments.overwrite
+    assert arguments.n_cells == N_CELLS
 
 
 def test_unknown_option_exits_with_two(capsys):

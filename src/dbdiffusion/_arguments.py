@@ -80,7 +80,7 @@ def _effects_parser() -> argparse.ArgumentParser:
     which.add_argument("--targets", nargs="+", metavar="NAME", help="perturbations")
     _many_arguments(which)
     parser.add_argument("--part", type=part, metavar="I/N", help="only the I-th of N parts of the work, 1/N to N/N")
-    parser.add_argument("--n-cells", type=int, default=512, metavar="N", help="generated cells to average over (%(default)s)")
+    parser.add_argument("--n-cells", type=int, default=256, metavar="N", help="generated cells to average over (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the generated means (%(default)s)")
     parser.add_argument("--context", metavar="NAME", help="of a model with contexts")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")

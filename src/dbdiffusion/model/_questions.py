@@ -14,6 +14,7 @@ from dbdiffusion.model._inference import InferenceMixin, check_not_control
 from dbdiffusion.model._predictors import asks_for_context, in_each_context, progress
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.predict import (
+    N_CELLS,
     Calibration,
     GenerationOptions,
     GeneticInteractions,
@@ -49,7 +50,7 @@ class CalibrationMixin(InferenceMixin):
         self,
         levels: Sequence[float] = LEVELS,
         cross_fitting: str = "embedding",
-        n_cells: int = 512,
+        n_cells: int = N_CELLS,
         seed: int = 0,
     ) -> Calibration:
         """How often would the intervals have covered the measured perturbations, had each been unseen?
@@ -123,7 +124,7 @@ class CalibrationMixin(InferenceMixin):
         return judge_nulls(null_contrasts(values, batch, n_cells, n_splits, seed), reader.var_names)
 
     @asks_for_context
-    def reference_predictions(self, cross_fitting: str = "embedding", n_cells: int = 512, seed: int = 0) -> pd.DataFrame:
+    def reference_predictions(self, cross_fitting: str = "embedding", n_cells: int = N_CELLS, seed: int = 0) -> pd.DataFrame:
         """Measured perturbations, predicted as if they had not been measured: what the rectifier learns from.
 
         Parameters
@@ -159,7 +160,7 @@ class DirectionsMixin(CalibrationMixin):
         threshold: float = 0.0,
         alternative: str = "greater",
         confidence: float = 0.95,
-        n_cells: int = 512,
+        n_cells: int = N_CELLS,
         seed: int = 0,
         context: str | Sequence[str] | None = None,
     ) -> pd.DataFrame:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # How unseen targets are predicted: every option in one place, read as plain values and refused in words before any work.
 
 
+N_CELLS = 256  # generated ones that a mean effect is taken over
 MOST_GUIDANCE = 100.0  # far above what makes sense; from about 1e19 on the latents overflow
 CROSS_FITTING = ("embedding", "k_fold", "in_sample")
 WORDS = {
@@ -116,7 +117,7 @@ class Recipe:
     interval: str = "prediction"
     cross_fitting: str = "embedding"
     lam: float | None = None
-    n_cells: int = 512
+    n_cells: int = N_CELLS
     confidence: float = 0.95
     fdr: str = "target"
     lfc_threshold: float = 0.0
