@@ -13,7 +13,10 @@ def test_defaults_are_the_simulated_screen():
     assert arguments.perturbation_key == "perturbation"
     assert arguments.control == "control"
     assert not arguments.overwrite
-    assert arguments.n_cells == N_CELLS
+
+
+def test_means_are_taken_over_as_many_cells_as_in_python():
+    assert parse_arguments(["effects", "model", "effects.zarr"]).n_cells == N_CELLS
 
 
 def test_unknown_option_exits_with_two(capsys):
