@@ -126,7 +126,7 @@ import pickle, sys
 sys.path.insert(0, sys.argv[3])
 with open(sys.argv[1], "rb") as file:
     model = pickle.load(file)
-from test_copies import answer
+from test_storage_copies import answer
 found = answer(model), model.get_latent_representation(), model.observed_effects()
 model.train_diffusion(max_epochs=1, enable_progress_bar=False)
 with open(sys.argv[2], "wb") as file:
