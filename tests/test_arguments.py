@@ -4,7 +4,7 @@ import pytest
 
 import dbdiffusion
 from dbdiffusion.job import parse_arguments
-from dbdiffusion.predict import N_CELLS
+from dbdiffusion.predict import Recipe
 
 
 def test_defaults_are_the_simulated_screen():
@@ -16,7 +16,7 @@ def test_defaults_are_the_simulated_screen():
 
 
 def test_means_are_taken_over_as_many_cells_as_in_python():
-    assert parse_arguments(["effects", "model", "effects.zarr", "--all-genes"]).n_cells == N_CELLS
+    assert parse_arguments(["effects", "model", "effects.zarr", "--all-genes"]).n_cells == Recipe.n_cells
 
 
 def test_unknown_option_exits_with_two(capsys):

@@ -18,7 +18,7 @@ from dbdiffusion.diffusion import steps_of
 from dbdiffusion.embedding import ALL_STRATEGIES, EffectSpace, PerturbationSpace
 from dbdiffusion.model._predictors import PredictorsMixin, in_each_context, progress
 from dbdiffusion.model._screen import ScreenReader
-from dbdiffusion.predict import N_CELLS, GenerationOptions, Predictor, Recipe, observed_table
+from dbdiffusion.predict import GenerationOptions, Predictor, Recipe, observed_table
 from dbdiffusion.screen import GeneSpace, listed_names
 from dbdiffusion.storage import InMemory, on_disk
 
@@ -298,7 +298,7 @@ class InferenceMixin(GenerationMixin):
         shrink: bool = False,
         fdr: str = "target",
         lfc_threshold: float = 0.0,
-        n_cells: int = N_CELLS,
+        n_cells: int = Recipe.n_cells,
         guidance_scale: float = 1.0,
         n_steps: int | None = None,
         sampler: str = "dpm++",
@@ -427,7 +427,7 @@ class InferenceMixin(GenerationMixin):
         targets: str | Sequence[str] | None = None,
         confidence: float = 0.9,
         cross_fitting: str = "embedding",
-        n_cells: int = N_CELLS,
+        n_cells: int = Recipe.n_cells,
         seed: int = 0,
         context: str | Sequence[str] | None = None,
     ) -> pd.DataFrame:

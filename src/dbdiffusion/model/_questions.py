@@ -14,7 +14,6 @@ from dbdiffusion.model._inference import InferenceMixin, check_not_control
 from dbdiffusion.model._predictors import asks_for_context, in_each_context, progress
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.predict import (
-    N_CELLS,
     Calibration,
     GenerationOptions,
     GeneticInteractions,
@@ -50,7 +49,7 @@ class CalibrationMixin(InferenceMixin):
         self,
         levels: Sequence[float] = LEVELS,
         cross_fitting: str = "embedding",
-        n_cells: int = N_CELLS,
+        n_cells: int = Recipe.n_cells,
         seed: int = 0,
     ) -> Calibration:
         """How often would the intervals have covered the measured perturbations, had each been unseen?
@@ -124,7 +123,9 @@ class CalibrationMixin(InferenceMixin):
         return judge_nulls(null_contrasts(values, batch, n_cells, n_splits, seed), reader.var_names)
 
     @asks_for_context
-    def reference_predictions(self, cross_fitting: str = "embedding", n_cells: int = N_CELLS, seed: int = 0) -> pd.DataFrame:
+    def reference_predictions(
+        self, cross_fitting: str = "embedding", n_cells: int = Recipe.n_cells, seed: int = 0
+    ) -> pd.DataFrame:
         """Measured perturbations, predicted as if they had not been measured: what the rectifier learns from.
 
         Parameters
@@ -160,7 +161,7 @@ class DirectionsMixin(CalibrationMixin):
         threshold: float = 0.0,
         alternative: str = "greater",
         confidence: float = 0.95,
-        n_cells: int = N_CELLS,
+        n_cells: int = Recipe.n_cells,
         seed: int = 0,
         context: str | Sequence[str] | None = None,
     ) -> pd.DataFrame:

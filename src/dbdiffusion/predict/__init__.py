@@ -6,14 +6,13 @@ from dbdiffusion.predict._compare import Comparison, compare
 from dbdiffusion.predict._generator import BLOCK, Conditions, Decoder, Generator, Matched, latents_at_once
 from dbdiffusion.predict._pairs import GeneticInteractions, interactions_of
 from dbdiffusion.predict._pool import GENERATED, ReferencePool, predictions, references_of
-from dbdiffusion.predict._predictor import N_CELLS, GenerationOptions, Predictor, Recipe, Retrained
+from dbdiffusion.predict._predictor import GenerationOptions, Predictor, Recipe, Retrained
 from dbdiffusion.predict._ranking import candidate_names, candidate_table, rank, suggested
 from dbdiffusion.predict._rectify import OwnTable, own_table, rectify
 
 __all__ = [
     "BLOCK",
     "GENERATED",
-    "N_CELLS",
     "Answer",
     "Calibration",
     "Comparison",
