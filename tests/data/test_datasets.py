@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dbdiffusion.data import read_screen, simulate_screen
+from dbdiffusion.data import _datasets, read_screen, simulate_screen
 
 
 def test_what_was_written_is_read(tmp_path):
@@ -42,6 +42,16 @@ def check_one_line(file):
     with pytest.raises(ValueError, match=file.name) as caught:
         read_screen(file)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("damage", "message"), [("while True: pass", "has no end within"), ("os.abort()", "crashes")])
+def test_damage_on_which_the_hdf5_library_crashes_or_never_ends(tmp_path, monkeypatch, damage, message):
+    """Some hundred zeros in the header of an object do either; which ones depends on the version of the library."""
+    small_screen().write_h5ad(tmp_path / "screen.h5ad")
+    monkeypatch.setattr(_datasets, "LOOK", f"import os\n{damage}")
+    monkeypatch.setattr(_datasets, "SECONDS", 2)
+    with pytest.raises(ValueError, match=message):
+        read_screen(tmp_path / "screen.h5ad")
 
 
 def test_a_mudata_file_is_named_as_one(tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,19 @@ MISTAKEN = {  # what other files that are HDF5 too have at their root, and how t
     "mod": "It is a MuData file: write its RNA, `mudata.read(file)['rna'].write_h5ad(...)`, with perturbations in its `obs`.",
     "matrix": "It is of CellRanger, or a loom file: read it by `scanpy.read_10x_h5` or `scanpy.read_loom`, and write an h5ad.",
 }
+LOOK = """
+import json, sys
+import h5py
+
+def look(_name, element):
+    dict(element.attrs)
+
+with h5py.File(sys.argv[1]) as root:
+    look("", root)
+    root.visititems(look)
+    print(json.dumps(list(root)))
+"""
+SECONDS = 60  # for the names and attributes of a file, not its numbers; on a local disk it takes less than one
 ZARR = (".zgroup", "zarr.json", ".zattrs")  # a store has one of them
 
 
@@ -67,18 +83,31 @@ def _check_h5ad(file: Path) -> None:
     if not h5py.is_hdf5(file):
         msg = f"{str(file)!r} is not an h5ad file: it is not HDF5."
         raise ValueError(msg)
-    try:
-        with h5py.File(file) as groups:
-            found = set(groups)
-    except Exception as error:
-        msg = f"{str(file)!r} cannot be read as an h5ad file; was it cut off? {_first_line(error)}"
-        raise ValueError(msg) from error
+    found = _names_at_the_root(file)
     missing = {"obs", "var"} - found
     if missing or "mod" in found:
         hint = next((f" {words}" for name, words in MISTAKEN.items() if name in found), "")
         lacks = f"it has no {' and no '.join(sorted(missing))}" if missing else "it has modalities"
         msg = f"{str(file)!r} is not an h5ad file: {lacks}.{hint}"
         raise ValueError(msg)
+
+
+def _names_at_the_root(file: Path) -> set[str]:
+    """Read by another process, since a damaged file can make the HDF5 library crash, or go round in circles for ever."""
+    command = [sys.executable, "-P", "-c", LOOK, str(file)]  # -P: no file beside the user is taken for h5py
+    try:
+        look = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    except subprocess.TimeoutExpired as error:
+        msg = f"{str(file)!r} cannot be read as an h5ad file: its index has no end within {SECONDS} seconds. It is damaged."
+        raise ValueError(msg) from error
+    if look.returncode < 0:
+        msg = f"{str(file)!r} cannot be read as an h5ad file: the HDF5 library crashes. It is damaged."
+        raise ValueError(msg)
+    if look.returncode > 0:
+        said = (look.stderr.strip().splitlines() or [""])[-1]
+        msg = f"{str(file)!r} cannot be read as an h5ad file; was it cut off? ({said})"
+        raise ValueError(msg)
+    return set(json.loads(look.stdout))
 
 
 def _first_line(error: Exception) -> str:
