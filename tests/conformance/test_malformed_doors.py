@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import warnings
 
 import anndata as ad
 import h5py
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from tiny import QUIET, tiny_guides, tiny_model, tiny_screen
 from worded import fingerprint, result_or_worded_error
 
-from dbdiffusion import DBDiffusion
+from dbdiffusion import DBDiffusion, compare, rectify
 from dbdiffusion.__main__ import main
 from dbdiffusion.data import hold_out, read_screen
 
@@ -250,6 +251,9 @@ ABSURD = st.sampled_from(
         pd.DataFrame({"a": [1.0]}, index=["GENE01"]), pd.Series(["GENE01"]),
     ]
 )  # fmt: skip
+EFFECTS = pd.DataFrame(np.random.default_rng(0).normal(size=(5, 3)), index=[*"ABCDE"], columns=[*"xyz"])
+with warnings.catch_warnings(action="ignore"):  # of few references
+    RECTIFIED = rectify(EFFECTS.iloc[:4], EFFECTS + 1)
 SIZES_OF_MODELS = ["n_hidden", "n_latent", "n_layers", "n_embedding", "n_diffusion_hidden", "n_diffusion_blocks", "n_folds"]
 WORDS_OF_MODELS = ["dropout_rate", "gene_likelihood", "latent_distribution", "dispersion"]
 TRAINING = ["max_epochs", "batch_size", "plan_kwargs", "train_size", "validation_size", "accelerator", "devices"]
@@ -291,6 +295,31 @@ QUESTIONS = {
     "references": (
         lambda model, options: model.reference_predictions(**{"n_cells": 4, **options}),
         ["cross_fitting", "n_cells", "seed"],
+    ),
+    "rank": (
+        lambda model, options: model.rank_targets(**{"direction": "GENE02", "n_cells": 4, **options}),
+        ["direction", "candidates", "threshold", "alternative", "confidence", "n_cells", "seed", "context"],
+    ),
+    "candidates": (lambda model, options: model.candidates(**options), ["names"]),
+    "suggest": (lambda model, options: model.suggest_targets(**{"n": 1, **options}), ["n", "candidates"]),
+    "confidence": (
+        lambda model, options: model.target_confidence(**{"targets": "GENE11", "n_cells": 4, **options}),
+        ["targets", "confidence", "cross_fitting", "n_cells", "seed"],
+    ),
+    "target_cells": (lambda model, options: model.target_cells(**options), ["targets"]),
+    "interactions": (lambda model, options: model.interactions(**options), ["pairs", "confidence"]),
+    "add_predictor": (
+        lambda model, options: model.add_predictor(**{"name": "mine", "effects": EFFECTS, **options}),
+        ["name", "effects"],
+    ),
+    "remove_predictor": (lambda model, options: model.remove_predictor(*options.values()), ["name"]),
+    "rectify": (
+        lambda _model, options: rectify(**{"observed": EFFECTS, "predictions": EFFECTS, **options}),
+        ["observed", "predictions", "targets", "se", "control_se", "confidence", "lam", "separator", "halves"],
+    ),
+    "compare": (
+        lambda _model, options: compare(**{"predicted": RECTIFIED, "observed": EFFECTS, **options}),
+        ["predicted", "observed", "mean", "shared_control", "separator"],
     ),
     "set_strategy": (lambda model, options: model.set_strategy(*options.values()), ["strategy"]),
     "strategy_of": (lambda model, options: model.strategy_of(*options.values()), ["name"]),

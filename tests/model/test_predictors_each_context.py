@@ -37,7 +37,8 @@ def test_a_context_may_be_a_number_or_of_numpys_types():
     assert model.table(1, context=2)["name"].tolist() == ["2"]
     assert model.table(1, context=np.array([2, 1]))["name"].tolist() == ["2", "1"]
     assert model.table(1, context=iter(["1"]))["name"].tolist() == ["1"]
-    for odd in ([], [None], object()):
+    assert model.table(1, context=np.array("1"))["name"].tolist() == ["1"]
+    for odd in ([], [None], object(), np.array(None)):
         with pytest.raises(ValueError, match="`context` must be the name"):
             model.table(1, context=odd)
 

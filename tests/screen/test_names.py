@@ -89,3 +89,9 @@ def test_hints_say_of_what_kind_a_name_is():
     hint = meant_of("myc", {"measured perturbation": ["MYC"], "gene": ["MYC", "MYCN"], "vector of": ["SPI1"]})
     assert hint == " Did you mean the measured perturbation 'MYC' or the gene 'MYCN'?"
     assert meant_of("xyz", {"gene": ["MYC"]}) == ""
+
+
+@pytest.mark.parametrize("odd", [0, None, b"+", ["+"]])
+def test_a_separator_is_text(odd):
+    with pytest.raises(ValueError, match="separator of combinations must be text"):
+        NameRule(separator=odd)

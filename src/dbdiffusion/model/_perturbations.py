@@ -227,7 +227,7 @@ class TargetCellsMixin(_Base):
         >>> bool((table["n_cells"] == table["n_cells_used"]).all())
         True
         """
-        names = list(dict.fromkeys(self._canonical(self.perturbation_names if targets is None else targets)))
+        names = list(dict.fromkeys(self._canonical(self.perturbation_names if targets is None else listed_names(targets))))
         tables = []
         for context, known in self._cells_by_context():
             keys = {self._name_rule().key(name): name for name in known.index}

@@ -145,12 +145,14 @@ def context_name(context: Any) -> Any:
     >>> context_name(np.int64(3)), context_name(np.str_("late"))
     ('3', 'late')
     """
+    if isinstance(context, np.ndarray) and context.ndim == 0:
+        context = context.item()
     return str(context) if isinstance(context, str | int | float | np.generic) else context
 
 
 def _context_names(context: Any) -> list[str]:
-    alone = isinstance(context_name(context), str)
-    names = [context] if alone else list(context) if isinstance(context, Iterable) else []
+    context = context_name(context)
+    names = [context] if isinstance(context, str) else list(context) if isinstance(context, Iterable) else []
     names = [context_name(name) for name in names]
     if not names or not all(isinstance(name, str) for name in names):
         msg = f"`context` must be the name of a context or a list of names, at least one, got {context!r}."

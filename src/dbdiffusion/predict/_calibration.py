@@ -394,7 +394,8 @@ def _ratios(evidence: Evidence) -> dict[str, float]:
 
 
 def _check_levels(levels: Sequence[float]) -> tuple[float, ...]:
-    if isinstance(levels, str) or not isinstance(levels, Iterable) or not (listed := tuple(levels)):
+    is_list = isinstance(levels, Iterable) and not isinstance(levels, str | bytes) and getattr(levels, "ndim", 1) > 0
+    if not is_list or not (listed := tuple(levels)):
         msg = f"`levels` must be numbers strictly between 0 and 1, at least one, got {levels!r}."
         raise ValueError(msg)
     return tuple(real_number("levels", level, 0, 1, strictly=True) for level in listed)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from dbdiffusion._words import real_number
 from dbdiffusion.inference import (
     MIN_REFERENCES,
     References,
-    check_confidence,
     check_left_out,
     discoveries_of,
     effects_table,
@@ -214,7 +214,8 @@ def rectify(
     >>> bool(0.9 < inside.mean() <= 1)
     True
     """
-    check_confidence(confidence)
+    confidence = real_number("confidence", confidence, 0, 1, strictly=True)
+    lam = None if lam is None else real_number("lam", lam, 0)
     tables = _Tables.read(observed, predictions, se, control_se, NameRule(separator=separator))
     names = tables.targets(targets)
     error = tables.check_left_out()

@@ -105,6 +105,8 @@ def direction_between(first: np.ndarray, second: np.ndarray, genes: Sequence[str
 
 
 def _names_and_weights(direction: Any) -> tuple[list[str], np.ndarray]:
+    if isinstance(direction, np.ndarray) and direction.ndim == 0:
+        direction = direction.item()
     if isinstance(direction, str):
         return [direction], np.ones(1)
     if isinstance(direction, pd.Series | Mapping):

@@ -122,6 +122,11 @@ class NameRule:
     whole
         Names that are never cut: the genes.
 
+    Raises
+    ------
+    ValueError
+        If the separator is not text.
+
     Examples
     --------
     >>> rule = NameRule("NT")
@@ -132,6 +137,11 @@ class NameRule:
     control: str = "control"
     separator: str = "+"
     whole: Container[str] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.separator, str):
+            msg = f"The separator of combinations must be text, such as '+', got {_shown(self.separator)}."
+            raise ValueError(msg)
 
     def written(self, name: str) -> tuple[str, ...]:
         """Parts as they are written, but for control."""
