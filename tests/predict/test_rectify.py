@@ -150,4 +150,4 @@ def test_no_network_room_is_behind_it():
     module = dbdiffusion.predict._rectify
     rooms = {value.__module__.split(".")[1] for value in vars(module).values() if hasattr(value, "__module__")
              and str(value.__module__).startswith("dbdiffusion.")}  # fmt: skip
-    assert rooms == {"predict", "inference", "screen"}
+    assert rooms == {"predict", "inference", "screen", "_words"}
