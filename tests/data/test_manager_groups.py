@@ -104,6 +104,12 @@ def alone_in_context(adata, name):
     adata.obs["lane"] = np.where((adata.obs["perturbation"] == name) & (adata.obs["time"] == "late"), "x", "y")
 
 
+def scattered(adata, name):
+    """The cells of a perturbation lie in as many batches, and all others in these too."""
+    own = (adata.obs["perturbation"] == name).to_numpy()
+    adata.obs["lane"] = [f"L{i % own.sum()}" for i in np.where(own, np.cumsum(own), np.cumsum(~own))]
+
+
 @pytest.mark.parametrize(
     ("change", "setup", "match"),
     [
@@ -111,6 +117,8 @@ def alone_in_context(adata, name):
         (lambda a, name: a.obs.__setitem__("lane", np.where(a.obs["perturbation"] == name, "x", "y")), {}, "share no batch"),
         (lambda a, name: emptied(a, cells_of(a, name)), {}, "has counts, so there is no effect"),
         (lambda a, _: emptied(a, cells_of(a, "control")), {}, "No cell of control"),
+        (lambda a, _: emptied(a, cells_of(a, "control")[1:]), {}, "must have two cells with counts in one batch.*got 1, each"),
+        (lambda a, _: scattered(a, "control"), {}, "must have two cells with counts in one batch at least"),
         (lambda a, _: deep(emptied(a, cells_of(a, "control"))), {"size_factor_key": "depth"}, "No cell of control"),
         (lambda a, _: deep(emptied(a, slice(None))), {"size_factor_key": "depth"}, "No cell of control"),
         (alone_in_context, {"context_key": "time"}, "share no batch with control 'control' in context 'late'"),
@@ -120,6 +128,8 @@ def alone_in_context(adata, name):
         "alone in its batch",
         "empty",
         "control empty",
+        "one control cell",
+        "one control cell a batch",
         "control empty in depth",
         "all empty",
         "alone in a context",

@@ -390,8 +390,16 @@ class CellGroups:
         contexts: list[str | None] = [*self.contexts] or [None]
         for context in contexts:
             where = "" if context is None else f" in context {context!r}"
-            if not (self._counted(self.control_code, context) & self._has_counts).any():
+            of_control = self._counted(self.control_code, context) & self._has_counts
+            if not of_control.any():
                 msg = f"No cell of control {self.control!r} has counts{where}; effects need such cells."
+                raise ValueError(msg)
+            if np.bincount(self.strata[of_control]).max() < 2:
+                msg = (
+                    f"Control {self.control!r} must have two cells with counts in one batch at least{where}: without them "
+                    f"nothing tells how much cells differ, and so how sure an effect is; got {int(of_control.sum())}, each in "
+                    "a batch of its own. Add control cells, or set up without `batch_key`."
+                )
                 raise ValueError(msg)
             table = self.table(context)
             lost = list(table.index[table["n_cells_used"] == 0])

@@ -163,7 +163,7 @@ class PerturbationMixin(PredictorsMixin):
         True
         """
         known = self.own_predictors_ or {}
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             msg = f"No predictor {name!r} was added, only {sorted(known)}.{meant(str(name), known)}"
             raise KeyError(msg)
         self.own_predictors_ = {key: table for key, table in known.items() if key != name} or None
