@@ -25,7 +25,7 @@ from dbdiffusion.embedding import ALL_STRATEGIES, LeftOutSpaces, fit_effect_spac
 from dbdiffusion.model._module import VAEDecoder
 from dbdiffusion.model._screen import genes_of
 from dbdiffusion.predict import Conditions, Generator, OwnTable, Predictor, Retrained
-from dbdiffusion.screen import GeneSpace, NameRule, Screen
+from dbdiffusion.screen import GeneSpace, NameRule, Screen, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,8 +145,7 @@ def context_name(context: Any) -> Any:
     >>> context_name(np.int64(3)), context_name(np.str_("late"))
     ('3', 'late')
     """
-    if isinstance(context, np.ndarray) and context.ndim == 0:
-        context = context.item()
+    context = unwrapped(context)
     return str(context) if isinstance(context, str | int | float | np.generic) else context
 
 

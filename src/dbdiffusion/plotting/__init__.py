@@ -4,7 +4,7 @@ from dbdiffusion.plotting._calibration import coverage_by_level, null_quantiles,
 from dbdiffusion.plotting._comparison import errors_by_target
 from dbdiffusion.plotting._effects import gene_intervals, predicted_against_observed, ranked_effects, volcano
 from dbdiffusion.plotting._interactions import pair_interactions
-from dbdiffusion.plotting._panel import perturbation_map
+from dbdiffusion.plotting._places import perturbation_map
 from dbdiffusion.plotting._training import cell_map, losses
 
 __all__ = [

@@ -29,7 +29,7 @@ from dbdiffusion.inference import (
 from dbdiffusion.metrics import coverage, interval_score, two_sided_pit
 from dbdiffusion.predict._answers import by_kind, observed_estimate, rectified_answers
 from dbdiffusion.predict._pool import placebo
-from dbdiffusion.screen import MIN_EXPRESSING
+from dbdiffusion.screen import MIN_EXPRESSING, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -394,8 +394,8 @@ def _ratios(evidence: Evidence) -> dict[str, float]:
 
 
 def _check_levels(levels: Sequence[float]) -> tuple[float, ...]:
-    is_list = isinstance(levels, Iterable) and not isinstance(levels, str | bytes) and getattr(levels, "ndim", 1) > 0
-    if not is_list or not (listed := tuple(levels)):
+    levels = unwrapped(levels)
+    if isinstance(levels, str | bytes) or not isinstance(levels, Iterable) or not (listed := tuple(levels)):
         msg = f"`levels` must be numbers strictly between 0 and 1, at least one, got {levels!r}."
         raise ValueError(msg)
     return tuple(real_number("levels", level, 0, 1, strictly=True) for level in listed)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dbdiffusion.predict._generator import Generator
     from dbdiffusion.predict._predictor import Predictor, Recipe
 
-    Placement = tuple[PerturbationSpace, list[int]]
+    Placement = tuple[PerturbationSpace, list[int]]  # a space, and the rows of the screen that it places
 
 
 CONTROL_SHARE = 0.5  # of the control's error, in the generated mean: about nothing was measured, and this is with care

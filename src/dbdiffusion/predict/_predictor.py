@@ -14,7 +14,7 @@ from dbdiffusion.diffusion import SAMPLERS, steps_of
 from dbdiffusion.predict._answers import answers_table, measured_answers, paper_answers, rectified_answers, shrunk_answers
 from dbdiffusion.predict._calibration import Calibration, calibrate, confidence_table
 from dbdiffusion.predict._pool import Fitted, ReferencePool, fit, predictions, reference_pool
-from dbdiffusion.predict._rectify import check_predicted
+from dbdiffusion.screen import meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -292,8 +292,8 @@ class Predictor:
         unseen = [name for name in names if not self.space.is_measured(name)]
         measured = [name for name in names if self.space.is_measured(name)]
         self.space.embed(unseen)  # raises for what nothing places, before any costly step
-        if self.own and recipe.method != "paper":
-            check_predicted(self, unseen)
+        if recipe.method != "paper":
+            self._check_own_predict(unseen)
         if recipe.fdr == "all" and unseen and recipe.method == "cross_fit":
             msg = (
                 f"`fdr='all'` adjusts p-values of measured perturbations together; {unseen[:3]} are unseen, and their lists "
@@ -309,6 +309,18 @@ class Predictor:
             rectified, fits = rectified_answers(self, unseen, recipe)
             answers |= rectified
         return answers_table(self.screen, self.space, names, answers, fits, recipe)
+
+    def _check_own_predict(self, names: Sequence[str]) -> None:
+        """Raise a KeyError unless every added predictor predicts every name."""
+        for own, table in self.own.items():
+            absent = [name for name in names if not table.holds(name)]
+            if absent:
+                near = meant(absent[0], list(table.effects.index))
+                msg = (
+                    f"{absent[:3]} have no row in the predictions of {own!r}.{near} Add them to its table, or take it away "
+                    f"with `model.remove_predictor({own!r})`."
+                )
+                raise KeyError(msg)
 
     def confidence(self, names: Sequence[str], recipe: Recipe) -> pd.DataFrame:
         """How far to trust each target; see :meth:`DBDiffusion.target_confidence`.

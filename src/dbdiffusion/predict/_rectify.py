@@ -108,25 +108,6 @@ def own_table(predictor: Predictor, name: str, effects: Any, rule: NameRule) -> 
     return table, check_left_out(predicted, seen, np.where(own, 0, screen.observed.variance[rows]), name)
 
 
-def check_predicted(predictor: Predictor, names: Sequence[str]) -> None:
-    """Raise unless every added predictor predicts every name.
-
-    Raises
-    ------
-    KeyError
-        Otherwise.
-    """
-    for own, table in predictor.own.items():
-        absent = [name for name in names if not table.holds(name)]
-        if absent:
-            near = meant(absent[0], list(table.effects.index))
-            msg = (
-                f"{absent[:3]} have no row in the predictions of {own!r}.{near} Add them to its table, or take it away with "
-                f"`model.remove_predictor({own!r})`."
-            )
-            raise KeyError(msg)
-
-
 COLUMNS = (
     "target", "variable", "effect", "log_fc", "se", "df", "ci_low", "ci_high", "statistic", "p_value", "adj_p_value", "lam",
     "tau", "n_reference", "status", "contrast", "lfsr", "error_rate",

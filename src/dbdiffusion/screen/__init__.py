@@ -26,6 +26,7 @@ from dbdiffusion.screen._names import (
     meant_of,
     one_name,
     split_name,
+    unwrapped,
 )
 from dbdiffusion.screen._screen import Fold, LeftOut, Screen, SpaceWithout, network_folds, perturbation_folds, spaces_needed
 
@@ -66,4 +67,5 @@ __all__ = [
     "spaces_needed",
     "split_name",
     "unit",
+    "unwrapped",
 ]

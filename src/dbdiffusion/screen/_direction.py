@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dbdiffusion.screen._names import meant
+from dbdiffusion.screen._names import meant, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,8 +105,7 @@ def direction_between(first: np.ndarray, second: np.ndarray, genes: Sequence[str
 
 
 def _names_and_weights(direction: Any) -> tuple[list[str], np.ndarray]:
-    if isinstance(direction, np.ndarray) and direction.ndim == 0:
-        direction = direction.item()
+    direction = unwrapped(direction)
     if isinstance(direction, str):
         return [direction], np.ones(1)
     if isinstance(direction, pd.Series | Mapping):

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 # Names, whatever a user gives them in.
 
 
+def unwrapped(given: Any) -> Any:
+    """What an array without a dimension holds, which numpy does not let be listed; anything else as it is.
+
+    Examples
+    --------
+    >>> unwrapped(np.array("A")), unwrapped(["A"])
+    ('A', ['A'])
+    """
+    return given.item() if isinstance(given, np.ndarray) and given.ndim == 0 else given
+
+
 def listed_names(given: Any, argument: str = "targets") -> list[str]:
     """Names in the order given, whatever holds them: text, a list, an array, a Series, an index, a generator.
 
@@ -37,8 +48,7 @@ def listed_names(given: Any, argument: str = "targets") -> list[str]:
     >>> listed_names("A"), listed_names(np.array(["B", "A"])), listed_names({"B", "A"})
     (['A'], ['B', 'A'], ['A', 'B'])
     """
-    if isinstance(given, np.ndarray) and given.ndim == 0:
-        given = given.item()
+    given = unwrapped(given)
     listed = [given] if isinstance(given, str) else given
     names = list(listed) if isinstance(listed, Iterable) and not isinstance(listed, bytes | Mapping | pd.DataFrame) else []
     if not names or not all(isinstance(name, str) for name in names):
@@ -61,8 +71,7 @@ def one_name(given: Any, argument: str = "name") -> str:
     >>> one_name(np.str_("A"))
     'A'
     """
-    if isinstance(given, np.ndarray) and given.ndim == 0:
-        given = given.item()
+    given = unwrapped(given)
     if not isinstance(given, str):
         msg = f"`{argument}` must be the name of a perturbation, got {_shown(given)}."
         raise ValueError(msg)
