@@ -75,7 +75,7 @@ def references_of(spaces: LeftOutSpaces) -> References:
         tuple(own[row] for row in range(len(screen.names))),
         control_norm_cv=norm_cv(control, screen.vectors),
         coherence=coherence,
-    )
+    ).corrected()
 
 
 def trial(screen: Screen, held_out: list[str]) -> dict:
@@ -89,7 +89,7 @@ def trial(screen: Screen, held_out: list[str]) -> dict:
     held_out = [name for name in held_out if name in measured.var_names]
     space = fit_space(measured.names, measured.observed, measured.genes, 32, (*PREDICTORS, "mean"))
     predicted = {kind: space.with_ranking((kind, "mean")).predict_effect(held_out) for kind in STRATEGIES}
-    estimate = rectifier.estimate({kind: predicted[kind] for kind in PREDICTORS})
+    estimate = rectifier.estimate(believed.references.of_targets({kind: predicted[kind] for kind in PREDICTORS}))
     mean = np.repeat(measured.observed.effect.mean(axis=0)[None], len(held_out), axis=0)
     row = {"believed error": evidence.prediction.sum()}
     row |= {"believed mean": evidence.mean.sum(), "believed zero": evidence.zero.sum()}

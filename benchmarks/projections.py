@@ -4,31 +4,42 @@
     python benchmarks/projections.py --screen renge --folds 23
     python benchmarks/projections.py --screen norman --folds 18 --confidence 0.9
     python benchmarks/projections.py --screen simulated --n-perturbations 200 --alignment 1 --genome
+    python benchmarks/projections.py --screen simulated --n-perturbations 200 --alignment 1 --genome --trained --models models
 
-No network (predictors: ridge and nearest neighbours in gene space). Perturbations are held out of everything in folds, and are
-the candidates. Directions: single genes, random signatures of 30 genes, and module signatures (the mean of a co-expression
-module; on real screens of a cluster of gene space). ``coverage`` is of the truth, on real screens of the observation against
-control cells set apart: ``plus`` of the jackknife+, ``plain`` of the same with one prediction. ``error`` is squared, over that
-of zero. Hits are candidates beyond ``c`` upwards (no and half a standard deviation of the references' scalars),
-``false`` their false discovery proportion, ``found`` the share of the true ones found. ``head``: precision of the first tenth
-and fifth of the ranking, as said and as it came out. ``--genome``: 1,000 perturbations are simulated, all but
-``--n-perturbations`` of which are candidates.
+Without ``--trained`` no network takes part (predictors: ridge and nearest neighbours in gene space). Perturbations are held
+out of everything in folds, and are the candidates. Directions: single genes, random signatures of 30 genes, and module
+signatures (the mean of a co-expression module; on real screens of a cluster of gene space). ``coverage`` is of the truth, on
+real screens of the observation against control cells set apart: ``plus`` of the jackknife+, ``plain`` of the same with one
+prediction. ``error`` is squared, over that of zero. Hits are candidates beyond ``c`` upwards (no and half a standard deviation
+of the references' scalars), ``false`` their false discovery proportion, ``found`` the share of the true ones found. ``head``:
+precision of the first tenth and fifth of the ranking, as said and as it came out. ``--genome``: 1,000 perturbations are
+simulated, all but ``--n-perturbations`` of which are candidates.
 """
 
 from __future__ import annotations
 
+import logging
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from _held_out import screens_or_doubles_of
+from _rectified import Rectified
 from _results import write
-from _screens import Screen, in_folds, screen_arguments, seeds_of, shuffled, simulated
+from _screens import Screen, in_folds, screen_arguments, seeds_of, shuffled, simulated, trained
 from evidence import PREDICTORS, Believed
 
 from dbdiffusion.data import hold_out
 from dbdiffusion.embedding import fit_space
 from dbdiffusion.inference import fit_rectifier, hits, left_out_rules, project
+from dbdiffusion.predict import GenerationOptions, Recipe
+
+if TYPE_CHECKING:
+    import argparse
+
+    from dbdiffusion.inference import References
+    from dbdiffusion.screen import Screen as MeasuredScreen
 
 LEVELS = (0.1, 0.2)
 DISTANCES = (0.0, 0.5)  # standard deviations of the references' scalars
@@ -36,10 +47,9 @@ N_GENES, N_RANDOM, N_MODULES = 20, 20, 5
 GENOME = 1000
 
 
-def directions_of(screen: Screen, believed: Believed, seed: int) -> dict[str, np.ndarray]:
+def directions_of(screen: Screen, measured: MeasuredScreen, seed: int) -> dict[str, np.ndarray]:
     """Weights (G,) by kind and number."""
     rng = np.random.default_rng(seed)
-    measured = believed.spaces.screen
     n_genes = len(measured.var_names)
     listable = np.flatnonzero(measured.is_listable)
     found = {f"gene {i}": np.eye(1, n_genes, gene)[0] for i, gene in enumerate(rng.choice(listable, N_GENES, replace=False))}
@@ -53,27 +63,39 @@ def directions_of(screen: Screen, believed: Believed, seed: int) -> dict[str, np
     return found | {f"module {i}": (module == one) / (module == one).sum() for i, one in enumerate(largest)}
 
 
-def trial(screen: Screen, held_out: list[str], seed: int, confidence: float) -> list[dict]:
-    """One hold-out; a row a direction."""
+def told(
+    screen: Screen, held_out: list[str], seed: int, options: argparse.Namespace
+) -> tuple[MeasuredScreen, References, dict[str, np.ndarray]]:
+    """What was measured, the references, and what predictors say of what was held out."""
     rest, _ = hold_out(screen.train, held_out)
+    if options.trained:
+        predictor = trained(rest, screen, seed, options).predictor()
+        rectified = Rectified(predictor, held_out, Recipe(GenerationOptions(seed=seed)))
+        return predictor.screen, rectified.references, rectified.predicted
     believed = Believed.of(rest, screen.setup)
-    references, measured = believed.references, believed.spaces.screen
-    rectifier = fit_rectifier(references)
-    rules = left_out_rules(rectifier, references)
+    measured = believed.spaces.screen
     space = fit_space(measured.names, measured.observed, measured.genes, 32, (*PREDICTORS, "mean"), places_anything=True)
     predicted = {kind: space.with_ranking((kind, "mean")).predict_effect(held_out) for kind in PREDICTORS}
-    effect = rectifier.estimate(predicted).effect
+    return measured, believed.references, predicted
+
+
+def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Namespace) -> list[dict]:
+    """One hold-out; a row a direction."""
+    measured, references, predicted = told(screen, held_out, seed, options)
+    rectifier = fit_rectifier(references)
+    rules = left_out_rules(rectifier, references)
+    effect = rectifier.estimate(references.of_targets(predicted)).effect
     truth = screen.reference.loc[held_out].to_numpy()
     own = np.stack([screen.reference.columns == name for name in held_out])
     rows = []
-    for name, weights in directions_of(screen, believed, seed).items():
+    for name, weights in directions_of(screen, measured, seed).items():
         projection = project(rules, weights, measured.halves)
         aimed = effect @ weights
         came = np.where(own, effect, truth) @ weights  # its own gene is not predicted and does not count
         row = {"kind": name.split()[0], "n": len(held_out), "K": projection.n_reference}
         each = rules.along(weights, predicted)
         for label, centre in (("plus", each), ("plain", aimed)):
-            low, high = projection.interval(centre, confidence)
+            low, high = projection.interval(centre, options.confidence)
             row |= {f"coverage {label}": float(((low <= came) & (came <= high)).mean()), "width": float((high - low).mean())}
         row["error"] = float(np.mean((came - aimed) ** 2) / np.mean(came**2))
         for distance in DISTANCES:
@@ -114,7 +136,9 @@ def main() -> None:
     parser = screen_arguments(__doc__, "norman-doubles")
     parser.add_argument("--confidence", type=float, default=0.95, help="of the intervals; 95 %% needs 19 references")
     parser.add_argument("--genome", action="store_true", help="many candidates of a simulated screen")
+    parser.add_argument("--trained", action="store_true", help="with networks, trained with the defaults")
     options = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     rows: list[dict] = []
     for seed in seeds_of(options):
@@ -125,8 +149,9 @@ def main() -> None:
         for screen in screens:
             for fold, held_out in enumerate(hold_outs(screen, options, seed)):
                 where = {"screen": screen.name, "seed": seed, "fold": fold}
-                rows += [where | row for row in trial(screen, held_out, seed, options.confidence)]
-            file = write(f"projections_{'genome' if options.genome else options.screen}", rows, options)
+                rows += [where | row for row in trial(screen, held_out, seed, options)]
+            name = "genome" if options.genome else options.screen
+            file = write(f"projections_{name}{'_trained' if options.trained else ''}", rows, options)
             print(summarise(rows).round(3).T.to_string(), flush=True)
     print("written:", file.name)
 

@@ -52,7 +52,16 @@ from dbdiffusion.inference._rectifier import (
     leave_one_out,
 )
 from dbdiffusion.inference._shrinkage import Prior, own_scales, shrunk_contrast, shrunk_null
-from dbdiffusion.inference._signs import SignLaw, Signs, fit_sign_law, left_out_lfsr, left_out_signs, sign_rates, signs_of
+from dbdiffusion.inference._signs import (
+    SignLaw,
+    SignLaws,
+    Signs,
+    fit_sign_law,
+    left_out_lfsr,
+    left_out_signs,
+    sign_rates,
+    signs_of,
+)
 from dbdiffusion.inference._tuning import References
 
 if TYPE_CHECKING:
@@ -77,6 +86,7 @@ __all__ = [
     "Rectifier",
     "References",
     "SignLaw",
+    "SignLaws",
     "Signs",
     "VariancePrior",
     "adjust_p_values",

@@ -210,16 +210,17 @@ def fit_confidence(
     effect = rectifier.estimate(filled.predicted).effect  # as targets are predicted: no weight left out
     features = confidence_features(effect, references.coherence, similarity)[rows]
     counted = ~references.is_own_gene[rows]
-    predicted, observed = rectifier.loo_predicted[rows], references.effect[rows]
-    noise = references.variance[rows] + references.control_variance
+    predicted, observed = rectifier.loo_predicted[rows], references.seen[rows]
+    control = references.seen_control_variance
+    noise = references.variance[rows] + control
     can_be_first = counted & listable
     shifts = [(0.0, 0.0)] if halves is None else list(halves.subset(rows).shifts())
     covariance = np.zeros(len(rows))
     right = {n: np.zeros(len(rows)) for n in FIRST if can_be_first.sum(axis=1).min() >= n}
     for mine, others in shifts:
-        moved, seen = predicted + rectifier.control_weight * mine, observed + others
+        moved, seen = predicted + rectifier.control_weight * references.left * mine, observed + others
         covariance += _covariance(moved, seen, counted) / len(shifts)
-        of_seen = noise if halves is None else noise + references.control_variance  # half of the control cells, twice the noise
+        of_seen = noise if halves is None else noise + control  # half of the control cells, twice the noise
         for n in right:
             first = _first(np.where(can_be_first, np.abs(moved), -1.0), n)
             right[n] += _right_share(np.sign(moved) * seen, of_seen, first) / len(shifts)

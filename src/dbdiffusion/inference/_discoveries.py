@@ -138,7 +138,7 @@ def fit_discoveries(
     listable: np.ndarray,
     coherence: np.ndarray | None = None,
     halves: Any = None,
-    control_weights: Sequence[float] = (0.0,),
+    control_weights: Sequence[float | np.ndarray] = (0.0,),
     smallest: float = 0.0,
 ) -> DiscoveryRule:
     """Hold the lists of left-out references against what was observed.
@@ -148,7 +148,7 @@ def fit_discoveries(
     predicted
         (K, G), each reference as if it had not been measured.
     observed
-        (K, G).
+        (K, G), with the whole error of the control mean.
     listable
         (K, G) genes that may be listed: enough cells express them, and the perturbation does not hit them.
     coherence
@@ -157,7 +157,7 @@ def fit_discoveries(
         Of the control cells, of the K references (:class:`~dbdiffusion.screen.ControlHalves`): prediction and observation are
         contrasted with one half each, since agreement by the error of one control mean is none. None where it has no error.
     control_weights
-        Weights of the control's error in a prediction that are to be reckoned with; the worst counts.
+        Weights of the control's error in a prediction that are to be reckoned with, each a number or (G,); the worst counts.
     smallest
         Effect of interest: a call is false if the effect is not beyond it on the predicted side.
 
@@ -216,11 +216,11 @@ def discoveries_of(
     rows = np.flatnonzero(rectifier.spread_from)
     return fit_discoveries(
         rectifier.loo_predicted[rows],
-        references.effect[rows],
+        references.seen[rows],
         counted[rows],
         None if references.coherence is None else references.coherence[rows],
         None if halves is None else halves.subset(rows),
-        tuple(dict.fromkeys(rectifier.control_weights)),
+        [weight * references.left for weight in dict.fromkeys(rectifier.control_weights)],
         smallest,
     )
 
@@ -326,11 +326,13 @@ class LeftOutRules:
         observed = self.references.effect @ direction
         ours = np.stack([values @ direction for values in self.references.predicted.values()])  # (Q, K)
         theirs = np.stack([predicted[name] @ direction for name in self.references.predicted])  # (Q, T)
+        error, shares = self.references.control_error, self.references.control_shares
         answer = np.empty((theirs.shape[1], len(self.rows)))
         for column, i in enumerate(self.rows):
             tuned = self.chosen[i]
             residual = np.delete(observed - tuned.weight @ ours, i)
-            answer[:, column] = tuned.weight @ theirs + tuned.rho * residual.mean()
+            taken = 0.0 if error is None else (tuned.weight @ shares) * (error.of_references[i] @ direction)
+            answer[:, column] = tuned.weight @ theirs - taken + tuned.rho * residual.mean()
         return answer
 
 
@@ -445,6 +447,6 @@ def wrongness(rectifier: Rectifier, references: References, halves: Any = None) 
     shifts = [(0.0, 0.0)] if halves is None else list(halves.shifts())
     wrong = np.zeros(references.effect.shape)
     for mine, others in shifts:
-        moved = rectifier.loo_predicted + rectifier.control_weight * mine
-        wrong += 2 * (np.sign(moved) * (references.effect + others) <= 0) / len(shifts)
+        moved = rectifier.loo_predicted + rectifier.control_weight * references.left * mine
+        wrong += 2 * (np.sign(moved) * (references.seen + others) <= 0) / len(shifts)
     return wrong

@@ -184,9 +184,9 @@ def placebo_evidence(references: References) -> tuple[float, Evidence]:
 
 
 def _evidence(references: References, predicted: np.ndarray, control_weight: float) -> Evidence:
-    effect = references.effect
-    errors = [
-        squared_errors(effect, values, references.variance, references.control_variance, weight)
-        for values, weight in ((predicted, control_weight), (mean_of_others(effect), 1.0), (np.zeros_like(effect), 0.0))
-    ]
-    return Evidence(*errors)
+    effect, control, seen = references.effect, references.control_variance, references.seen
+    return Evidence(
+        squared_errors(effect, predicted, references.variance, control, control_weight),
+        squared_errors(seen, mean_of_others(seen), references.variance, references.seen_control_variance, 1.0),
+        squared_errors(effect, np.zeros_like(effect), references.variance, control, 0.0),
+    )

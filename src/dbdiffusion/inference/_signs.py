@@ -2,21 +2,19 @@ r"""How often a predicted sign is wrong, read off left-out references.
 
 An interval that holds an effect as often as it says does not tell how often the effect lies beyond zero, since errors are not
 alike on both sides of a prediction. Perturbations differ in strength, so an effect is often smaller than predicted and has the
-same sign all the same; and where the references say little, a prediction is mostly the error of the control mean, which all
-of them share. So the law of an effect, given its prediction p, is here
+same sign all the same. So the law of an effect, given its prediction p, is here
 
-.. math:: \theta = S (1 - \rho)\, p + c\, \tau\, t_\nu, \qquad
-    S = 0 \text{ with probability } \pi, \text{ else } \log S \sim N(m, \sigma^2), \; E[S \mid S > 0] = 1,
+.. math:: \theta = S p + c\, \tau\, t_\nu, \qquad
+    S = 0 \text{ with probability } \pi, \text{ else } \log S \sim N(\cdot, \sigma^2) \text{ with mean } m,
 
-and the local false sign rate is the chance that it lies on the other side of zero. The four numbers are those of maximum
+and the local false sign rate is the chance that it lies on the other side of zero. The five numbers are those of maximum
 likelihood for what was observed of references that were predicted as if unseen: the law plus the known noise of the
-observation. Where none of K references is misplaced the next target may be: of K + 1 alike, each is as likely to be the first.
-So one misplaced reference is added to those that were seen.
+observation. Small predictions are chance more often than large ones, so every quarter of :math:`|p| / \tau` has numbers of its
+own. Where none of K references is misplaced the next target may be: of K + 1 alike, each is as likely to be the first. So one
+misplaced reference is added to those that were seen; where few references have most of a quarter, K is their effective number.
 
-:math:`\rho` is the share of a prediction that is the control's chance: with :math:`a e_0` the control's error in it and
-:math:`V_0` its variance, :math:`a^2 V_0 / (h \tau^2 + a^2 V_0)`, where h, one number for all genes, makes the predictions as
-large as they are. So much of a prediction is not believed, and the observation, which has the same error, agrees by
-:math:`a V_0 / (h \tau^2 + a^2 V_0)` times the prediction without any effect: that is taken out of it.
+Agreement by the error of the control mean, which prediction and observation share, would be no evidence. It must have been
+taken out of both (:meth:`References.corrected`).
 
 References
 ----------
@@ -43,15 +41,17 @@ if TYPE_CHECKING:
 
 
 MAX_SIGNS = 20_000  # that are looked at: references are few, so more genes of them say little more
-MAX_FITTED = 4_000
+MAX_FITTED = 1_000  # of a class
+N_CLASSES = 4
 N_STRENGTHS, N_SCALES = 7, 8  # quantiles of S and of the t's scale
-START = (-2.0, np.log(0.5), np.log(0.7), np.log(6.0))
-BOUNDS = ((-7.0, 4.0), (np.log(0.05), np.log(2.5)), (np.log(0.05), np.log(3.0)), (0.0, np.log(100.0)))
+MAX_STEPS = 80  # of the fit
+START = (-2.0, np.log(0.5), np.log(0.7), np.log(6.0), 0.0)
+BOUNDS = ((-7.0, 4.0), *((np.log(low), np.log(high)) for low, high in ((0.05, 2.5), (0.05, 3.0), (1.0, 100.0), (0.1, 10.0))))
 
 
 @dataclass(frozen=True)
 class SignLaw:
-    r"""Law of effects given their predictions.
+    r"""Law of effects given predictions of a class.
 
     Parameters
     ----------
@@ -61,6 +61,8 @@ class SignLaw:
         :math:`\sigma`.
     scale, df
         c and :math:`\nu`.
+    strength
+        m.
 
     Examples
     --------
@@ -73,13 +75,14 @@ class SignLaw:
     spread: float
     scale: float
     df: float
+    strength: float = 1.0
 
     @property
     def strengths(self) -> np.ndarray:
-        """Quantiles of S where it is not zero; their mean is one."""
+        """Quantiles of S where it is not zero."""
         grid = stats.norm.ppf((np.arange(N_STRENGTHS) + 0.5) / N_STRENGTHS)
         strengths = np.exp(self.spread * grid)
-        return strengths / strengths.mean()
+        return self.strength * strengths / strengths.mean()
 
     def wrong(self, predicted: np.ndarray, between: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Chance that an effect, or what is seen of it, has another sign than its prediction; all arguments broadcast.
@@ -111,7 +114,7 @@ class Signs:
     predicted
         Size of the predicted effect.
     agreement
-        Observed effect times the sign of the predicted one, less what both have of the control's error.
+        Observed effect times the sign of the predicted one.
     between
         Variance between perturbations around predictions.
     carried
@@ -144,25 +147,74 @@ class Signs:
         return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaw | None:
-    """Maximum likelihood; None with fewer than so many references, or where nothing varies.
+@dataclass(frozen=True)
+class SignLaws:
+    """Laws of classes of predictions, from small to large beside the spread between perturbations.
+
+    Parameters
+    ----------
+    edges
+        (n - 1,) rising, of the prediction's size over the standard deviation between perturbations.
+    laws
+        (n,).
+
+    Examples
+    --------
+    Small predictions tell nothing, large ones are right:
+
+    >>> laws = SignLaws(np.array([1.0]), (SignLaw(1.0, 0.5, 1.0, 50.0), SignLaw(0.0, 0.5, 0.1, 50.0)))
+    >>> laws.wrong(np.array([0.5, 2.0]), np.ones(2), np.zeros(2)).round(2).tolist()
+    [0.5, 0.0]
+    """
+
+    edges: np.ndarray
+    laws: tuple[SignLaw, ...]
+
+    def wrong(self, predicted: np.ndarray, between: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """As :meth:`SignLaw.wrong`, by the law of each prediction's class."""
+        predicted, between, known = np.broadcast_arrays(predicted, between, known)
+        of_class = np.searchsorted(self.edges, _size(predicted, between))
+        answer = np.empty(predicted.shape)
+        for k, law in enumerate(self.laws):
+            inside = of_class == k
+            answer[inside] = law.wrong(predicted[inside], between[inside], known[inside])
+        return answer
+
+
+def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaws | None:
+    """A law of every quarter of the predictions; None with fewer than so many references, or where nothing varies.
 
     Examples
     --------
     >>> rng, n = np.random.default_rng(0), 20_000
     >>> predicted, one = np.abs(rng.normal(0, 2, n)), np.ones(n)
     >>> effect = np.where(rng.uniform(size=n) < 0.3, 0, predicted) + rng.standard_normal(n)
-    >>> law = fit_sign_law(Signs(np.arange(n) % 40, predicted, effect + rng.standard_normal(n), one, 0 * one, one))
-    >>> round(law.misplaced, 1), round(law.scale, 1)
-    (0.3, 1.0)
+    >>> laws = fit_sign_law(Signs(np.arange(n) % 40, predicted, effect + rng.standard_normal(n), one, 0 * one, one))
+    >>> len(laws.laws), round(laws.laws[-1].misplaced, 1)
+    (4, 0.3)
     """
-    n_reference = len(np.unique(signs.reference))
-    if n_reference < least:
+    if len(np.unique(signs.reference)) < least:
         return None
     usable = np.flatnonzero(signs.between + signs.noise > 0)
     if not len(usable):
         return None
-    signs = signs.subset(usable[:: max(1, len(usable) // MAX_FITTED)])
+    signs = signs.subset(usable)
+    size = _size(signs.predicted, signs.between)
+    edges = np.unique(np.quantile(size, np.arange(1, N_CLASSES) / N_CLASSES))
+    of_class = np.searchsorted(edges, size)
+    held = np.unique(of_class)  # where many sizes are the same a class may be empty
+    return SignLaws(edges[held[:-1]], tuple(_fit_class(signs.subset(of_class == k)) for k in held))
+
+
+def _size(predicted: np.ndarray, between: np.ndarray) -> np.ndarray:
+    return np.abs(predicted) / np.sqrt(np.maximum(between, 1e-300))
+
+
+def _fit_class(signs: Signs) -> SignLaw:
+    """Maximum likelihood."""
+    counts = np.bincount(signs.reference).astype(float)
+    n_reference = float(counts.sum() ** 2 / (counts**2).sum())
+    signs = signs.subset(np.arange(0, len(signs.reference), max(1, len(signs.reference) // MAX_FITTED)))
     known = signs.noise[:, None]
 
     def law_of(parameters: np.ndarray) -> SignLaw:
@@ -180,7 +232,7 @@ def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaw
             density += share * (np.exp(-0.5 * error**2 / variance) / np.sqrt(variance)) @ weight
         return -float(np.log(np.maximum(density, 1e-300)).mean())
 
-    law = law_of(optimize.minimize(loss, np.array(START), method="L-BFGS-B", bounds=BOUNDS, options={"maxiter": 40}).x)
+    law = law_of(optimize.minimize(loss, np.array(START), method="L-BFGS-B", bounds=BOUNDS, options={"maxiter": MAX_STEPS}).x)
     return replace(law, misplaced=(n_reference * law.misplaced + 1) / (n_reference + 1))
 
 
@@ -209,61 +261,40 @@ def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray)
     among, gene = np.nonzero(has_sign[rows])
     chosen = np.sort(np.random.default_rng(0).permutation(len(among))[:MAX_SIGNS])
     at, gene = rows[among[chosen]], gene[chosen]
-    chance, shared = _chance_of(rectifier)
     own = references.variance + sum(rectifier.weights.values()) ** 2 * references.part_variance
-    predicted, kept = rectifier.loo_predicted[at, gene], 1 - chance[gene]
+    predicted = rectifier.loo_predicted[at, gene]
     return Signs(
         reference=at,
-        predicted=np.abs(predicted) * kept,
-        agreement=np.sign(predicted) * references.effect[at, gene] - np.abs(predicted) * shared[gene],
+        predicted=np.abs(predicted),
+        agreement=np.sign(predicted) * references.effect[at, gene],
         between=rectifier.loo_between[at, gene],
-        carried=rectifier.control_variance[gene] * kept,
-        noise=own[at, gene] + references.control_noise(rectifier.control_weight)[gene] * kept,
+        carried=rectifier.control_variance[gene],
+        noise=own[at, gene] + references.control_noise(rectifier.control_weight)[gene],
     )
 
 
-def sign_rates(
-    law: SignLaw, rectifier: Rectifier, predicted: np.ndarray, between: np.ndarray, noise: np.ndarray | float = 0.0
-) -> np.ndarray:
+def sign_rates(law: SignLaws | SignLaw, predicted: np.ndarray, between: np.ndarray, known: np.ndarray | float) -> np.ndarray:
     """Local false sign rates of rectified effects.
 
     Parameters
     ----------
     law
         Of the rectifier's references.
-    rectifier
-        That predicted.
     predicted
         (T, G).
     between
         Variance between perturbations around predictions, broadcast to (T, G).
-    noise
-        Monte-Carlo variance of the predictions, likewise.
+    known
+        Variance of the control's error in the predictions, and of their Monte-Carlo error, likewise.
 
     Examples
     --------
-    >>> from dbdiffusion.inference import References, fit_rectifier
-    >>> rng = np.random.default_rng(0)
-    >>> seen = rng.standard_normal((20, 50))
-    >>> rectifier = fit_rectifier(References(seen, np.zeros((20, 50)), np.zeros(50), {"exact": seen}))
     >>> law = SignLaw(misplaced=0.1, spread=0.5, scale=1.0, df=50.0)
-    >>> weak, strong = sign_rates(law, rectifier, np.array([0.1, 9.0])[:, None] * np.ones(50), np.ones(50))
+    >>> weak, strong = sign_rates(law, np.array([0.1, 9.0])[:, None] * np.ones(50), np.ones(50), 0.1)
     >>> bool((0.05 < strong).all()), bool((strong < weak).all()), bool((weak < 0.5).all())
     (True, True, True)
     """
-    kept = 1 - _chance_of(rectifier)[0]
-    return law.wrong(predicted * kept, between, rectifier.control_variance * kept + noise)
-
-
-def _chance_of(rectifier: Rectifier) -> tuple[np.ndarray, np.ndarray]:
-    """(G,) share of a prediction that is the control's error, and how much of it an observation shows without any effect."""
-    carried, tau_squared = rectifier.control_variance, rectifier.tau**2
-    square = (rectifier.loo_predicted**2).mean(axis=0)
-    believed = max(float(square.sum() - carried.sum()), 1e-9 * float(square.sum()))
-    expected = believed * tau_squared / max(float(tau_squared.sum()), 1e-300) + carried
-    chance = np.divide(carried, expected, out=np.zeros_like(expected), where=expected > 0)
-    weight = rectifier.control_weight
-    return chance, chance / weight if weight > 0 else np.zeros_like(chance)
+    return law.wrong(predicted, between, np.broadcast_to(known, predicted.shape))
 
 
 # Are the signs of left-out references wrong as often as it was said, each said by the others?
@@ -341,11 +372,12 @@ def left_out_lfsr(rectifier: Rectifier, signs: Signs) -> np.ndarray:
     """
     lfsr = np.full(rectifier.loo_predicted.shape, np.nan)
     for members, law in _of_others(signs):
-        lfsr[members] = sign_rates(law, rectifier, rectifier.loo_predicted[members], rectifier.loo_between[members])
+        predicted, between = rectifier.loo_predicted[members], rectifier.loo_between[members]
+        lfsr[members] = sign_rates(law, predicted, between, rectifier.control_variance)
     return lfsr
 
 
-def _of_others(signs: Signs) -> Iterator[tuple[np.ndarray, SignLaw]]:
+def _of_others(signs: Signs) -> Iterator[tuple[np.ndarray, SignLaws]]:
     """A fifth of the references, and the law that the others tell."""
     reference = np.unique(signs.reference)
     if len(reference) < MIN_REFERENCES_FOR_SHAPE:

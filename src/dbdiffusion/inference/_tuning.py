@@ -48,6 +48,8 @@ class References:
     part_variance
         (K, G) sampling variance of what predictions are made of: of a combination the sum over its measured parts, whose
         effects are added. It enters a prediction with the total weight of the predictors.
+    control_error
+        What was taken out of effects and predictions by :meth:`corrected`.
 
     Examples
     --------
@@ -73,6 +75,7 @@ class References:
     placed: np.ndarray | None = None
     coherence: np.ndarray | None = None
     part_variance: np.ndarray | float = 0.0
+    control_error: ControlError | None = None
 
     @property
     def likely_control_norm(self) -> float:
@@ -115,6 +118,60 @@ class References:
         predicted = {name: _fill(values, columns, inside) for name, values in self.predicted.items()}
         return replace(self, effect=_fill(self.effect, columns, inside), predicted=predicted, own_genes=())
 
+    def corrected(self) -> References:
+        """The same less the control's error, as far as the other references tell it; see :func:`control_error`.
+
+        What is left of that error has a smaller variance. Predictions lose the share of it that they carry.
+        """
+        error = control_error(self)
+        if error is None or self.control_error is not None:
+            return self
+        shares = zip(self.predicted.items(), self.control_shares, strict=True)
+        return replace(
+            self,
+            effect=self.effect - error.of_references,
+            predicted={name: values - share * error.of_references for (name, values), share in shares},
+            control_variance=self.control_variance * error.left,
+            control_error=error,
+        )
+
+    def of_targets(self, predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Predictions (T, G) of targets, less what :meth:`corrected` took out of those of references."""
+        if self.control_error is None:
+            return dict(predicted)
+        error = self.control_error.of_targets
+        shares = dict(zip(self.predicted, self.control_shares, strict=True))
+        return {name: values - shares.get(name, 1.0) * error for name, values in predicted.items()}
+
+    @property
+    def seen(self) -> np.ndarray:
+        """Effects (K, G) as they were observed, with the whole of the control's error."""
+        return self.effect if self.control_error is None else self.effect + self.control_error.of_references
+
+    @property
+    def seen_control_variance(self) -> np.ndarray:
+        """Variance (G,) of the control's error in them."""
+        return self.control_variance if self.control_error is None else self.control_error.variance
+
+    @property
+    def as_seen(self) -> dict[str, np.ndarray]:
+        """Predictions (K, G) before :meth:`corrected`."""
+        if self.control_error is None:
+            return self.predicted
+        error, shares = self.control_error.of_references, self.control_shares
+        return {name: values + share * error for (name, values), share in zip(self.predicted.items(), shares, strict=True)}
+
+    @property
+    def left_of_all(self) -> float:
+        """The share of its squared norm that is."""
+        of_all = float(self.seen_control_variance.sum())
+        return float(self.control_variance.sum()) / of_all if of_all > 0 else 1.0
+
+    @property
+    def left(self) -> np.ndarray:
+        """Share (G,) of the control's error that is still in effects and predictions."""
+        return np.ones(self.effect.shape[1]) if self.control_error is None else self.control_error.left
+
     def with_predicted(self, predicted: dict[str, np.ndarray]) -> References:
         """The same with other predictions, by predictors of the same names."""
         return replace(self, predicted=predicted)
@@ -137,6 +194,94 @@ class References:
         for start in range(0, n_genes, step):
             genes = slice(start, min(start + step, n_genes))
             yield genes, np.stack([self.effect[:, genes], *(values[:, genes] for values in self.predicted.values())])
+
+
+# The control's error, as far as what all perturbations have in common tells it.
+
+
+MIN_FOR_CONTROL_ERROR = 10  # references: fewer do not tell a common effect from the control's error
+LEAST_BETWEEN = 0.1  # of the mean over genes, which the variance between perturbations of every gene has at least
+
+
+@dataclass(frozen=True)
+class ControlError:
+    """An estimate of the error of the control mean.
+
+    Parameters
+    ----------
+    of_references
+        (K, G), for every reference that of the others.
+    of_targets
+        (G,) of all.
+    left
+        (G,) share of the variance that the estimate leaves.
+    variance
+        (G,) of the control's error itself.
+    """
+
+    of_references: np.ndarray
+    of_targets: np.ndarray
+    left: np.ndarray
+    variance: np.ndarray
+
+
+def control_error(references: References) -> ControlError | None:
+    r"""What the mean of all effects says of the error of the control mean; None with fewer than ten references.
+
+    All observed effects share the error :math:`e_0` of the control mean. Most perturbations do little to most genes, so an
+    effect that all of them have may well be that error. With the mean effect of K perturbations normal around zero,
+
+    .. math:: \bar\delta = \bar\theta + e_0 + \bar\epsilon, \qquad
+        E[e_0 \mid \bar\delta] = \frac{V_0}{V_0 + h T + \bar v / K}\, \bar\delta,
+
+    where T is the variance of a gene between perturbations and h, one number for all genes, makes the squared norm of
+    :math:`\bar\delta` what it is. Where perturbations have much in common h is large and nothing is taken out. Own genes do
+    not count, and for a reference its own effect does not.
+
+    Examples
+    --------
+    Nothing changes anything here, so what all have in common is the control's error:
+
+    >>> rng = np.random.default_rng(0)
+    >>> error = rng.standard_normal(200)
+    >>> seen = error + rng.standard_normal((50, 200))
+    >>> found = control_error(References(seen, np.ones((50, 200)), np.ones(200), {}))
+    >>> bool(np.mean((found.of_targets - error) ** 2) < 0.1), bool(found.left.max() < 0.1)
+    (True, True)
+    """
+    if len(references.effect) < MIN_FOR_CONTROL_ERROR or not references.control_variance.any():
+        return None
+    known = ~references.is_own_gene
+    effect, variance = np.where(known, references.effect, 0.0), np.where(known, references.variance, 0.0)
+    sums = (known.astype(float), effect, effect**2, variance)
+    control = references.control_variance
+    of_references, _ = _shared_error(control, *map(_sum_of_others, sums))
+    of_targets, share = _shared_error(control, *(one.sum(axis=0) for one in sums))
+    return ControlError(of_references, of_targets, 1 - share, control)
+
+
+def _shared_error(
+    control: np.ndarray, n: np.ndarray, total: np.ndarray, square: np.ndarray, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Expected error of the control mean and its share of the mean effect, from sums over references; all (..., G)."""
+    n = np.maximum(n, 2)
+    mean, own = total / n, variance / n
+    between = np.maximum((square - n * mean**2) / (n - 1) - own, 0)
+    between = np.maximum(between, LEAST_BETWEEN * between.mean(axis=-1, keepdims=True))
+    common = np.maximum((mean**2 - control - own / n).sum(axis=-1, keepdims=True), 0)
+    of_all = between.sum(axis=-1, keepdims=True)
+    prior = np.divide(common * between, of_all, out=np.zeros_like(between), where=of_all > 0)
+    whole = control + prior + own / n
+    share = np.divide(control, whole, out=np.zeros_like(whole), where=whole > 0)
+    return share * mean, share
+
+
+def _sum_of_others(values: np.ndarray) -> np.ndarray:
+    """For every row the sum of the others, (K, G); nothing is subtracted, so that no bit of the row is in it."""
+    zero = np.zeros_like(values[:1])
+    before = np.cumsum(np.concatenate([zero, values[:-1]]), axis=0)
+    after = np.cumsum(np.concatenate([zero, values[:0:-1]]), axis=0)[::-1]
+    return before + after
 
 
 def mean_of_others(values: np.ndarray) -> np.ndarray:

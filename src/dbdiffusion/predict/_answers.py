@@ -216,14 +216,14 @@ def rectified_answers(
         rectifier = fitted.rectifier
         lam = rectifier.weights[GENERATED]
         rows = [position[name] for name in names]
-        of_names = {name: values[rows] for name, values in predicted.items()}
+        of_names = fitted.references.of_targets({name: values[rows] for name, values in predicted.items()})
         known = lam**2 * noise[rows] + sum(rectifier.weights.values()) ** 2 * part_variance(predictor, names)
         estimate = rectifier.estimate(of_names, known, recipe.interval)
         q_values = q_values_of(predictor, fitted.rule, names, estimate.effect)
         law = fitted.sign_law
         lfsr = None
         if law is not None and isinstance(rectifier, Rectifier):
-            lfsr = sign_rates(law, rectifier, estimate.effect, rectifier.tau**2, known)
+            lfsr = sign_rates(law, estimate.effect, rectifier.tau**2, rectifier.control_variance + known)
         of_any = effect_of_any(rectifier, fitted.references)
         for i, name in enumerate(names):
             row = _row(estimate, i)
@@ -360,7 +360,7 @@ def fitted_attrs(fits: Mapping[str, Fitted]) -> dict[str, Any]:
     }
     return {
         "weights": {kind: rectifier.weights for kind, rectifier in rectifiers.items()},
-        "rectifier_mean": {kind: {"rho": r.rho, "control_weight": r.control_weight,
+        "rectifier_mean": {kind: {"rho": r.rho, "control_weight": r.control_weight * fits[kind].references.left_of_all,
                                   "n_placed": int(r.spread_from.sum())}
                            for kind, r in rectifiers.items() if isinstance(r, Rectifier)},
         "lists": lists,

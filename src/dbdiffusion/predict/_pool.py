@@ -18,7 +18,7 @@ from dbdiffusion.inference import (
     Estimate,
     Rectifier,
     References,
-    SignLaw,
+    SignLaws,
     Signs,
     discoveries_of,
     fit_rectifier,
@@ -337,17 +337,28 @@ class Fitted:
     signs: Signs | None = None
 
     @cached_property
-    def sign_law(self) -> SignLaw | None:
+    def sign_law(self) -> SignLaws | None:
         """How often a predicted sign is wrong; None with too few references to tell."""
         return None if self.signs is None else fit_sign_law(self.signs)
 
 
+def rectified(predictor: Predictor, recipe: Recipe, pool: ReferencePool, members: np.ndarray) -> tuple[References, Rectifier]:
+    """Some members of the pool, and the rectifier that is fitted to them.
+
+    The control's error is taken out as far as it is known, unless a weight is given: that asks for the plain estimator.
+    """
+    references = references_of(predictor, pool, members)
+    if recipe.lam is None and recipe.cross_fitting != "in_sample":
+        references = references.corrected()
+    return references, fit_rectifier(references, recipe.lam)
+
+
 def fit(predictor: Predictor, recipe: Recipe, pool: ReferencePool, members: np.ndarray) -> Fitted:
     """Fit what predicts targets like some members of the pool."""
-    references = references_of(predictor, pool, members)
     if recipe.method == "hierarchical" and len(members) >= MIN_REFERENCES:
         from dbdiffusion.inference import fit_hierarchical  # the only part that needs Pyro
 
+        references = references_of(predictor, pool, members)
         fitted = fit_hierarchical(references, seed=recipe.options.seed)
         if not fitted.converged:
             say(
@@ -355,7 +366,7 @@ def fit(predictor: Predictor, recipe: Recipe, pool: ReferencePool, members: np.n
                 UserWarning,
             )
         return Fitted(fitted, references)
-    rectifier = fit_rectifier(references, recipe.lam)
+    references, rectifier = rectified(predictor, recipe, pool, members)
     return _with_lists(predictor, recipe, rectifier, references, pool.rows[members])
 
 
@@ -437,6 +448,6 @@ def placebo(predictor: Predictor, recipe: Recipe, members: np.ndarray) -> pd.Dat
         options = replace(recipe.options, seed=recipe.options.seed + permutation)
         spaces = predictor.left_out.permuted(options.seed)
         pool = reference_pool(predictor, replace(recipe, options=options, n_cells=N_CELLS), spaces)
-        weight, evidence = placebo_evidence(references_of(predictor, pool, members))
+        weight, evidence = placebo_evidence(references_of(predictor, pool, members).corrected())
         rows.append((weight, evidence.ratio("mean")[0], evidence.ratio("zero")[0]))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -13,7 +13,6 @@ from dbdiffusion.embedding import most_informative, neighbour_coherence
 from dbdiffusion.inference import (
     MIN_REFERENCES,
     check_alternative,
-    fit_rectifier,
     hits,
     left_out_rules,
     observed_along,
@@ -21,7 +20,7 @@ from dbdiffusion.inference import (
 )
 from dbdiffusion.predict._answers import by_kind
 from dbdiffusion.predict._calibration import confidence_of, expected_accuracy
-from dbdiffusion.predict._pool import Fitted, predictions, references_of
+from dbdiffusion.predict._pool import Fitted, predictions, rectified
 from dbdiffusion.screen import close_names, direction_weights
 
 if TYPE_CHECKING:
@@ -232,8 +231,7 @@ def _unseen(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     pool = predictor.references(recipe)
     members = pool.select(combination=kind == "combination")
-    references = references_of(predictor, pool, members)
-    rectifier = fit_rectifier(references, recipe.lam)
+    references, rectifier = rectified(predictor, recipe, pool, members)
     halves = predictor.screen.halves
     rules = projection = confidence = None
     if len(members) >= MIN_REFERENCES:
@@ -245,7 +243,7 @@ def _unseen(
     for rows in track(_chunks(len(names))):
         some = [names[i] for i in rows]
         predicted = predictions(predictor, predictor.generator, [(predictor.space, some)], recipe)[0]
-        of_genes = rectifier.estimate(predicted).effect
+        of_genes = rectifier.estimate(references.of_targets(predicted)).effect
         effect[rows], size[rows, 0] = of_genes @ weights, np.sqrt((of_genes**2).mean(axis=1))
         if rules is not None:
             each.append(rules.along(weights, predicted))

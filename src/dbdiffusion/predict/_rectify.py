@@ -204,6 +204,7 @@ def rectify(
     for kind, members in tables.by_kind(names).items():
         used = tables.references_for(kind)
         references = tables.references(used, known)
+        references = references if lam is not None else references.corrected()
         rectifier = fit_rectifier(references, lam)
         weights[kind], rho[kind] = rectifier.weights, rectifier.rho
         if len(used) < MIN_REFERENCES:
@@ -311,7 +312,7 @@ class _Tables:
         confidence: float,
     ) -> pd.DataFrame:
         """The table of some targets of a kind."""
-        estimate = rectifier.estimate(self.of_names(names))
+        estimate = rectifier.estimate(references.of_targets(self.of_names(names)))
         q_values = [np.full(self.seen.shape[1], np.nan)] * len(names)
         if len(used) >= MIN_REFERENCES and (halves is not None or not self.control_variance.any()):
             listable = np.ones(estimate.effect.shape, dtype=bool)
@@ -321,7 +322,7 @@ class _Tables:
                 listable[i, self._own_genes(name)] = False
             q_values = list(rule.q_values(estimate.effect, listable))
         law = fit_sign_law(signs_of(rectifier, references, np.ones(self.seen.shape[1], dtype=bool)))
-        lfsr = None if law is None else list(sign_rates(law, rectifier, estimate.effect, rectifier.tau**2))
+        lfsr = None if law is None else list(sign_rates(law, estimate.effect, rectifier.tau**2, rectifier.control_variance))
         columns = {
             "lam": np.array(next(iter(rectifier.weights.values()))),
             "tau": rectifier.tau,
