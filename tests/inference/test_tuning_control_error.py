@@ -80,7 +80,7 @@ def test_own_genes_say_nothing_of_it():
 def test_predictions_lose_the_share_that_they_carry():
     references, _, _ = screen()
     corrected = references.corrected()
-    taken = corrected.control_error.of_references
+    taken = corrected.control_error.of_targets
     np.testing.assert_array_equal(corrected.predicted["one"], references.predicted["one"] - taken)
     np.testing.assert_array_equal(corrected.predicted["other"], references.predicted["other"])
     target = {"one": np.ones((2, G)), "other": np.ones((2, G))}
@@ -102,6 +102,16 @@ def test_rules_without_a_reference_agree_with_the_rectifier():
     assert np.abs(each - whole).max() < 0.1 * np.abs(whole)
     of_references = rules.along(direction, corrected.as_seen)
     np.testing.assert_allclose(np.diag(of_references), rectifier.loo_predicted @ direction, rtol=1e-6, atol=1e-6)
+
+
+def test_a_predictor_that_knows_nothing_gets_no_weight_from_it():
+    """Less the mean of the others it would know every reference: what lies below that mean in all genes is the reference."""
+    weights = []
+    for seed in range(8):
+        one = screen(common=0.5, seed=seed, n=12)[0]
+        fields = (one.effect, one.variance, one.control_variance, {"nothing": np.zeros((12, G))})
+        weights.append(fit_rectifier(References(*fields, control_share={"nothing": 0.5}).corrected()).weights["nothing"])
+    assert max(weights) < 0.2
 
 
 def test_it_is_taken_out_once_and_only_where_enough_references_tell_it():

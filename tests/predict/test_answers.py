@@ -10,7 +10,8 @@ def test_rectified_estimate_is_the_formula(trained, unseen):
     predictor = trained.predictor()
     answers, fits = rectified_answers(predictor, unseen, recipe)
     rectifier = fits["single"].rectifier
-    predicted, _ = predictions(predictor, predictor.generator, [(predictor.space, unseen)], recipe)
+    raw, _ = predictions(predictor, predictor.generator, [(predictor.space, unseen)], recipe)
+    predicted = fits["single"].references.of_targets(raw)
     for row, name in enumerate(unseen):
         weighted = sum(weight * predicted[kind][row] for kind, weight in rectifier.weights.items())
         assert np.allclose(answers[name].estimate.effect, weighted + rectifier.rho * rectifier.residual.mean(axis=0))

@@ -30,8 +30,10 @@ def test_the_numbers_are_those_of_the_rectifier():
     own = tuple(np.flatnonzero(np.array(GENES) == name) for name in NAMES[:K])
     by_name = {"first": predicted[:K].to_numpy(), "second": other[:K].to_numpy()}
     references = References(observed.to_numpy(), se.to_numpy() ** 2, control.to_numpy() ** 2, by_name, own, control_norm_cv=0.4)
+    references = references.corrected()
     rectifier = fit_rectifier(references)
-    estimate = rectifier.estimate({"first": predicted[K:].to_numpy(), "second": other[K:].to_numpy()})
+    of_targets = {"first": predicted[K:].to_numpy(), "second": other[K:].to_numpy()}
+    estimate = rectifier.estimate(references.of_targets(of_targets))
     assert np.allclose(table["effect"], estimate.effect.ravel())
     assert np.allclose(table["se"], estimate.se.ravel())
     assert np.allclose(table["p_value"], estimate.p_value().ravel(), rtol=1e-3)  # sums come in another order

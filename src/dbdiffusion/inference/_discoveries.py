@@ -331,7 +331,7 @@ class LeftOutRules:
         for column, i in enumerate(self.rows):
             tuned = self.chosen[i]
             residual = np.delete(observed - tuned.weight @ ours, i)
-            taken = 0.0 if error is None else (tuned.weight @ shares) * (error.of_references[i] @ direction)
+            taken = 0.0 if error is None else (tuned.weight @ shares) * (error.of_targets @ direction)
             answer[:, column] = tuned.weight @ theirs - taken + tuned.rho * residual.mean()
         return answer
 

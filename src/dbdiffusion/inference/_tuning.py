@@ -119,9 +119,11 @@ class References:
         return replace(self, effect=_fill(self.effect, columns, inside), predicted=predicted, own_genes=())
 
     def corrected(self) -> References:
-        """The same less the control's error, as far as the other references tell it; see :func:`control_error`.
+        """The same less the control's error, as far as it is known; see :func:`control_error`.
 
-        What is left of that error has a smaller variance. Predictions lose the share of it that they carry.
+        What is left of that error has a smaller variance. An observed effect loses what the others tell, so that no part of it
+        is its own. Predictions lose, by the share that they carry, what all tell, as those of targets do: were it without each
+        reference, it would betray the reference to the weights, as every mean of others does.
         """
         error = control_error(self)
         if error is None or self.control_error is not None:
@@ -130,7 +132,7 @@ class References:
         return replace(
             self,
             effect=self.effect - error.of_references,
-            predicted={name: values - share * error.of_references for (name, values), share in shares},
+            predicted={name: values - share * error.of_targets for (name, values), share in shares},
             control_variance=self.control_variance * error.left,
             control_error=error,
         )
@@ -158,7 +160,7 @@ class References:
         """Predictions (K, G) before :meth:`corrected`."""
         if self.control_error is None:
             return self.predicted
-        error, shares = self.control_error.of_references, self.control_shares
+        error, shares = self.control_error.of_targets, self.control_shares
         return {name: values + share * error for (name, values), share in zip(self.predicted.items(), shares, strict=True)}
 
     @property
@@ -236,7 +238,7 @@ def control_error(references: References) -> ControlError | None:
 
     where T is the variance of a gene between perturbations and h, one number for all genes, makes the squared norm of
     :math:`\bar\delta` what it is. Where perturbations have much in common h is large and nothing is taken out. Own genes do
-    not count, and for a reference its own effect does not.
+    not count.
 
     Examples
     --------
