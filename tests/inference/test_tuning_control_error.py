@@ -52,7 +52,7 @@ def test_what_is_left_is_as_large_as_is_said():
     for seed in range(40):
         references, _, error = screen(common=1.0, seed=seed)
         corrected = references.corrected()
-        said.append(corrected.control_variance.mean())
+        said.append(corrected.left_variance.mean())
         came.append(((error - corrected.control_error.of_targets) ** 2).mean())
     assert np.mean(came) == pytest.approx(np.mean(said), rel=0.1)
 

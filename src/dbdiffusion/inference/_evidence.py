@@ -184,9 +184,12 @@ def placebo_evidence(references: References) -> tuple[float, Evidence]:
 
 
 def _evidence(references: References, predicted: np.ndarray, control_weight: float) -> Evidence:
-    effect, control, seen = references.effect, references.control_variance, references.seen
+    effect, seen, whole = references.effect, references.seen, references.seen_control_variance
+    control, of_prediction, of_zero = references.control_variance, control_weight, 0.0
+    if references.control_error is not None:  # what is left of it is in no prediction, and in the truth with the other sign
+        control, of_prediction, of_zero = references.left_variance, 1.0, 1.0
     return Evidence(
-        squared_errors(effect, predicted, references.variance, control, control_weight),
-        squared_errors(seen, mean_of_others(seen), references.variance, references.seen_control_variance, 1.0),
-        squared_errors(effect, np.zeros_like(effect), references.variance, control, 0.0),
+        squared_errors(effect, predicted, references.variance, control, of_prediction),
+        squared_errors(seen, mean_of_others(seen), references.variance, whole, 1.0),
+        squared_errors(effect, np.zeros_like(effect), references.variance, control, of_zero),
     )

@@ -348,7 +348,7 @@ class Rectifier:
     control_weights
         What it would be, did predictors whose share is not known carry nothing, a half or all of it.
     control_variance
-        (G,) what that adds to the error against the truth.
+        (G,) what that error adds to the error against the truth.
     law
         Of the error of a new perturbation.
     n_reference
@@ -489,7 +489,7 @@ def fit_rectifier(references: References, lam: float | None = None, rho: float |
         tau=np.sqrt(between),
         control_weight=control_weight,
         control_weights=fit.control_weights,
-        control_variance=control_weight**2 * references.control_variance,
+        control_variance=control_weight**2 * references.control_variance + references.left_variance,
         law=law,
         n_reference=n,
         spread_from=spread,

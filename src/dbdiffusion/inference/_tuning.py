@@ -121,9 +121,12 @@ class References:
     def corrected(self) -> References:
         """The same less the control's error, as far as it is known; see :func:`control_error`.
 
-        What is left of that error has a smaller variance. An observed effect loses what the others tell, so that no part of it
-        is its own. Predictions lose, by the share that they carry, what all tell, as those of targets do: were it without each
-        reference, it would betray the reference to the weights, as every mean of others does.
+        What is left is as likely to lie on one side as on the other, whatever the observations are, so no prediction agrees
+        with it by chance. It is an error of every target (``left_variance``), and tuning need not reckon with it.
+
+        An observed effect loses what the others tell, so that no part of it is its own. Predictions lose, by the share that
+        they carry, what all tell, as those of targets do: were it without each reference, it would betray the reference to the
+        weights, as every mean of others does.
         """
         error = control_error(self)
         if error is None or self.control_error is not None:
@@ -133,7 +136,7 @@ class References:
             self,
             effect=self.effect - error.of_references,
             predicted={name: values - share * error.of_targets for (name, values), share in shares},
-            control_variance=self.control_variance * error.left,
+            control_variance=np.zeros_like(self.control_variance),
             control_error=error,
         )
 
@@ -164,10 +167,23 @@ class References:
         return {name: values + share * error for (name, values), share in zip(self.predicted.items(), shares, strict=True)}
 
     @property
+    def left_variance(self) -> np.ndarray:
+        """Variance (G,) of the control's error that :meth:`corrected` leaves in every prediction; zero before it."""
+        error = self.control_error
+        return np.zeros(self.effect.shape[1]) if error is None else error.variance * error.left
+
+    @property
     def left_of_all(self) -> float:
-        """The share of its squared norm that is."""
+        """Share of the squared norm of the control's error that is left."""
         of_all = float(self.seen_control_variance.sum())
-        return float(self.control_variance.sum()) / of_all if of_all > 0 else 1.0
+        return float(np.sum(self.left_variance)) / of_all if self.control_error is not None else 1.0
+
+    def weight_of_control(self, carried: float) -> float:
+        """Weight of the control's error in a prediction, as far as an observation against the same control agrees with it.
+
+        After :meth:`corrected` it is the share that is left, whatever weight the predictors have.
+        """
+        return carried if self.control_error is None else self.left_of_all
 
     @property
     def left(self) -> np.ndarray:
