@@ -47,14 +47,23 @@ def test_taking_it_out_does_not_make_effects_worse(common):
     assert after < before
 
 
-def test_what_is_left_is_as_large_as_is_said():
-    said, came = [], []
-    for seed in range(40):
-        references, _, error = screen(common=1.0, seed=seed)
+@pytest.mark.parametrize("common", [0.0, 1.0])
+def test_what_is_left_is_as_large_as_is_said(common):
+    """And so is the error of any prediction: here of none, and of what all have in common."""
+    left, errors = [], []
+    for seed in range(60):
+        references, truth, error = screen(common=common, seed=seed)
         corrected = references.corrected()
-        said.append(corrected.left_variance.mean())
-        came.append(((error - corrected.control_error.of_targets) ** 2).mean())
-    assert np.mean(came) == pytest.approx(np.mean(said), rel=0.1)
+        found = corrected.control_error
+        left.append(((found.mistaken + found.noise).mean(), ((error - found.of_targets) ** 2).mean()))
+        for predicted in (0.0, (references.effect - found.of_targets).mean(axis=0)):
+            against_seen = ((corrected.effect - predicted) ** 2 - corrected.variance).mean()
+            errors.append((against_seen + corrected.left_variance.mean(), ((truth - predicted) ** 2).mean()))
+    said, came = np.mean(left, axis=0)
+    assert came == pytest.approx(said, rel=0.15)
+    for one in (errors[::2], errors[1::2]):
+        said, came = np.mean(one, axis=0)
+        assert came == pytest.approx(said, rel=0.05)
 
 
 def test_own_effect_of_a_reference_changes_no_bit_of_what_is_taken_out_of_it():

@@ -9,11 +9,12 @@ Weights :math:`w \ge 0` are tuned on the references, each predicted by the other
 :math:`\rho \in [0, 1]` shrinks the rectifier's mean towards "no effect". :math:`w = 0, \rho = 1` is the mean of the
 references, one predictor with :math:`w = \rho = 1` is plain prediction-powered inference, :math:`w = \rho = 0` says zero.
 
-All effects share the sampling error :math:`e_0` of the control mean. An error against an *observed* effect hides it, an
-error against the truth does not: with :math:`a` the total weight of :math:`e_0` in the estimate, the risk against the truth
-is the leave-one-out risk, minus the reference's own noise, plus :math:`(2a - 1)` times the squared norm of :math:`e_0`.
-That is one draw for the whole screen, so tuning reckons with its expectation and one standard deviation: what the references
-have in common is believed only beyond the control's chance.
+All effects share the sampling error :math:`e_0` of the control mean. From ten references on, what all of them tell of it was
+taken out (:meth:`References.corrected`), and the rest adds to the error of every target. With fewer, an error against an
+*observed* effect hides it and an error against the truth does not: with :math:`a` the total weight of :math:`e_0` in the
+estimate, the risk against the truth is the leave-one-out risk, minus the reference's own noise, plus :math:`(2a - 1)` times the
+squared norm of :math:`e_0`. That is one draw for the whole screen, so tuning reckons with its expectation and one standard
+deviation.
 """
 
 from __future__ import annotations

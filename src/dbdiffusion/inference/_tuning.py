@@ -122,7 +122,8 @@ class References:
         """The same less the control's error, as far as it is known; see :func:`control_error`.
 
         What is left is as likely to lie on one side as on the other, whatever the observations are, so no prediction agrees
-        with it by chance. It is an error of every target (``left_variance``), and tuning need not reckon with it.
+        with it by chance, and tuning need not reckon with it. It was partly taken for an effect that all have in common, and
+        that is an error of every target (``left_variance``). The rest is noise of the observed effects.
 
         An observed effect loses what the others tell, so that no part of it is its own. Predictions lose, by the share that
         they carry, what all tell, as those of targets do: were it without each reference, it would betray the reference to the
@@ -135,6 +136,7 @@ class References:
         return replace(
             self,
             effect=self.effect - error.of_references,
+            variance=self.variance + error.noise,
             predicted={name: values - share * error.of_targets for (name, values), share in shares},
             control_variance=np.zeros_like(self.control_variance),
             control_error=error,
@@ -168,20 +170,19 @@ class References:
 
     @property
     def left_variance(self) -> np.ndarray:
-        """Variance (G,) of the control's error that :meth:`corrected` leaves in every prediction; zero before it."""
-        error = self.control_error
-        return np.zeros(self.effect.shape[1]) if error is None else error.variance * error.left
+        """Variance (G,) that the control's error leaves in every prediction after :meth:`corrected`; zero before it."""
+        return np.zeros(self.effect.shape[1]) if self.control_error is None else self.control_error.mistaken
 
     @property
     def left_of_all(self) -> float:
-        """Share of the squared norm of the control's error that is left."""
+        """That variance over that of the control's error, summed over genes; 1 before."""
         of_all = float(self.seen_control_variance.sum())
         return float(np.sum(self.left_variance)) / of_all if self.control_error is not None else 1.0
 
     def weight_of_control(self, carried: float) -> float:
         """Weight of the control's error in a prediction, as far as an observation against the same control agrees with it.
 
-        After :meth:`corrected` it is the share that is left, whatever weight the predictors have.
+        After :meth:`corrected` it does not depend on the weights of the predictors.
         """
         return carried if self.control_error is None else self.left_of_all
 
@@ -223,7 +224,7 @@ LEAST_BETWEEN = 0.1  # of the mean over genes, which the variance between pertur
 
 @dataclass(frozen=True)
 class ControlError:
-    """An estimate of the error of the control mean.
+    r"""An estimate of the error of the control mean.
 
     Parameters
     ----------
@@ -232,7 +233,10 @@ class ControlError:
     of_targets
         (G,) of all.
     left
-        (G,) share of the variance that the estimate leaves.
+        (G,) share of the control's error that stays in effects and predictions: one less b.
+    mistaken, noise
+        (G,) of the variance that the estimate leaves, what was taken for a common effect, :math:`b h T`, and what the noise of
+        the perturbations' own cells left in it, :math:`b \bar v / K`.
     variance
         (G,) of the control's error itself.
     """
@@ -240,6 +244,8 @@ class ControlError:
     of_references: np.ndarray
     of_targets: np.ndarray
     left: np.ndarray
+    mistaken: np.ndarray
+    noise: np.ndarray
     variance: np.ndarray
 
 
@@ -250,11 +256,15 @@ def control_error(references: References) -> ControlError | None:
     effect that all of them have may well be that error. With the mean effect of K perturbations normal around zero,
 
     .. math:: \bar\delta = \bar\theta + e_0 + \bar\epsilon, \qquad
-        E[e_0 \mid \bar\delta] = \frac{V_0}{V_0 + h T + \bar v / K}\, \bar\delta,
+        E[e_0 \mid \bar\delta] = b\, \bar\delta, \quad b = \frac{V_0}{V_0 + h T + \bar v / K},
 
     where T is the variance of a gene between perturbations and h, one number for all genes, makes the squared norm of
     :math:`\bar\delta` what it is. Where perturbations have much in common h is large and nothing is taken out. Own genes do
     not count.
+
+    An effect less this estimate has the error :math:`e_0 - b \bar\delta`. With predictions, which are made of what was
+    observed, it is not correlated, with true effects it is by :math:`-b h T`. So the squared error against the truth is that
+    against corrected effects, less their own noise and :math:`b \bar v / K`, plus :math:`b h T`, whatever is predicted.
 
     Examples
     --------
@@ -273,15 +283,18 @@ def control_error(references: References) -> ControlError | None:
     effect, variance = np.where(known, references.effect, 0.0), np.where(known, references.variance, 0.0)
     sums = (known.astype(float), effect, effect**2, variance)
     control = references.control_variance
-    of_references, _ = _shared_error(control, *map(_sum_of_others, sums))
-    of_targets, share = _shared_error(control, *(one.sum(axis=0) for one in sums))
-    return ControlError(of_references, of_targets, 1 - share, control)
+    of_references = _shared_error(control, *map(_sum_of_others, sums))[0]
+    of_targets, share, common, noise = _shared_error(control, *(one.sum(axis=0) for one in sums))
+    return ControlError(of_references, of_targets, 1 - share, share * common, share * noise, control)
 
 
 def _shared_error(
     control: np.ndarray, n: np.ndarray, total: np.ndarray, square: np.ndarray, variance: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Expected error of the control mean and its share of the mean effect, from sums over references; all (..., G)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Expected error of the control mean, its share of the mean effect, and variances of the common effect and of noise.
+
+    From sums over references; all (..., G).
+    """
     n = np.maximum(n, 2)
     mean, own = total / n, variance / n
     between = np.maximum((square - n * mean**2) / (n - 1) - own, 0)
@@ -291,7 +304,7 @@ def _shared_error(
     prior = np.divide(common * between, of_all, out=np.zeros_like(between), where=of_all > 0)
     whole = control + prior + own / n
     share = np.divide(control, whole, out=np.zeros_like(whole), where=whole > 0)
-    return share * mean, share
+    return share * mean, share, prior, own / n
 
 
 def _sum_of_others(values: np.ndarray) -> np.ndarray:
