@@ -60,10 +60,10 @@ def test_what_is_left_is_as_large_as_is_said(common):
             against_seen = ((corrected.effect - predicted) ** 2 - corrected.variance).mean()
             errors.append((against_seen + corrected.left_variance.mean(), ((truth - predicted) ** 2).mean()))
     said, came = np.mean(left, axis=0)
-    assert came == pytest.approx(said, abs=0.01)
+    assert came == pytest.approx(said, abs=0.02)
     for one in (errors[::2], errors[1::2]):
         said, came = np.mean(one, axis=0)
-        assert came == pytest.approx(said, rel=0.07)
+        assert came == pytest.approx(said, rel=0.1)
 
 
 def test_own_effect_of_a_reference_changes_no_bit_of_what_is_taken_out_of_it():
