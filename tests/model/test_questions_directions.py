@@ -261,7 +261,7 @@ def test_contexts_are_ranked_each_and_other_questions_ask_for_one():
     late = model.in_context("late")
     after = late.predict_effects(target, **FEW)
     assert after.attrs["weights"]["single"]["mine"] < 0.1  # by chance, of fourteen references
-    assert np.sqrt(((after["effect"] - before) ** 2).mean()) <= 0.05 * np.sqrt((before**2).mean())
+    assert np.sqrt(((after["effect"] - before) ** 2).mean()) <= 0.1 * np.sqrt((before**2).mean())
     pool = late.reference_predictions(**FEW).pivot(index="target", columns="variable", values="mine")
     assert np.allclose(pool[genes], noise["late"].loc[pool.index])
 
