@@ -102,7 +102,7 @@ def network_free(screen: Screen, held_out: list[str], seed: int, _options: argpa
     mean = measured.observed.effect.mean(axis=0)[pd.Index(genes).get_indexer(screen.reference.columns)]
     baseline, rows = {"mean": mean, "zero": 0 * mean}, []
     for device in NETWORK_FREE:
-        estimate = DEVICES[device](references).estimate(predicted)
+        estimate = DEVICES[device](references).estimate(references.of_targets(predicted))
         for name, table in tables(estimate, held_out, genes, 0.0, screen):
             rows.append({"device": device, "target": name, **score(screen, name, table, baseline, NoModel())})
     return [{"screen": screen.name, "seed": seed, **row} for row in rows]

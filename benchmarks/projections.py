@@ -81,10 +81,11 @@ def told(
 
 def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Namespace) -> list[dict]:
     """One hold-out; a row a direction."""
-    measured, references, predicted = told(screen, held_out, seed, options)
+    measured, references, raw = told(screen, held_out, seed, options)
+    predicted = references.of_targets(raw)
     rectifier = fit_rectifier(references)
     rules = left_out_rules(rectifier, references)
-    effect = rectifier.estimate(references.of_targets(predicted)).effect
+    effect = rectifier.estimate(predicted).effect
     truth = screen.reference.loc[held_out].to_numpy()
     own = np.stack([screen.reference.columns == name for name in held_out])
     rows = []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dbdiffusion.inference import References, SignLaw, fit_rectifier, fit_sign_law, sign_rates, signs_of
+from dbdiffusion.inference import References, SignLaw, fit_rectifier, fit_sign_law, signs_of
 
 K, G = 41, 230
 ALL = np.ones(G, dtype=bool)
@@ -40,7 +40,7 @@ def test_what_all_have_of_the_error_of_one_control_mean_is_not_believed():
         rectifier = fit_rectifier(references, lam=1.0, rho=0.0)
         law = fit_sign_law(signs_of(rectifier, references, ALL))
         effect = rectifier.estimate(references.of_targets({"one": shared[None]})).effect
-        of_each = sign_rates(law, effect, rectifier.tau**2, rectifier.control_variance)[0]
+        of_each = law.wrong(effect, rectifier.tau**2, rectifier.control_variance)[0]
         lfsr.append(of_each[np.abs(shared) > 1].mean())
     assert lfsr[0] > 0.2
     assert lfsr[1] < 0.1

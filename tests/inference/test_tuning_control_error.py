@@ -25,7 +25,7 @@ def test_what_no_perturbation_has_of_its_own_is_taken_for_the_control_s_error():
     corrected = references.corrected()
     before, after = (((one.effect - truth) ** 2).mean() for one in (references, corrected))
     assert after < 0.3 * before
-    assert corrected.left_of_all < 0.2
+    assert corrected.weight_of_control(1.0) < 0.2
     found = control_error(references).of_targets
     assert np.corrcoef(found, error)[0, 1] > 0.95
 
@@ -33,7 +33,7 @@ def test_what_no_perturbation_has_of_its_own_is_taken_for_the_control_s_error():
 def test_what_many_have_in_common_is_left_to_them():
     references, _, _ = screen(common=10.0, control=0.01)
     corrected = references.corrected()
-    assert corrected.left_of_all > 0.99
+    assert corrected.weight_of_control(1.0) > 0.99
     np.testing.assert_allclose(corrected.effect, references.effect, atol=0.05)
 
 
@@ -58,7 +58,7 @@ def test_what_is_left_is_as_large_as_is_said(common):
         left.append(((found.mistaken + found.noise).mean(), ((error - found.of_targets) ** 2).mean()))
         for predicted in (0.0, mean_of_others(references.effect) - found.of_targets):
             against_seen = ((corrected.effect - predicted) ** 2 - corrected.variance).mean()
-            errors.append((against_seen + corrected.left_variance.mean(), ((truth - predicted) ** 2).mean()))
+            errors.append((against_seen + corrected.control_error.mistaken.mean(), ((truth - predicted) ** 2).mean()))
     said, came = np.mean(left, axis=0)
     assert came == pytest.approx(said, abs=0.02)
     for one in (errors[::2], errors[1::2]):
@@ -97,7 +97,7 @@ def test_predictions_lose_the_share_that_they_carry():
     np.testing.assert_array_equal(of_targets["one"], 1 - np.repeat(corrected.control_error.of_targets[None], 2, axis=0))
     np.testing.assert_array_equal(of_targets["other"], 1.0)
     assert references.of_targets(target).keys() == target.keys()
-    np.testing.assert_allclose(corrected.as_seen["one"], references.predicted["one"], atol=1e-12)
+    np.testing.assert_array_equal(corrected.of_targets(references.predicted)["one"], corrected.predicted["one"])
     np.testing.assert_allclose(corrected.seen, references.effect, atol=1e-12)
 
 
@@ -105,11 +105,11 @@ def test_rules_without_a_reference_agree_with_the_rectifier():
     corrected = screen(common=0.5)[0].corrected()
     rectifier, direction = fit_rectifier(corrected), np.random.default_rng(3).standard_normal(G)
     rules = left_out_rules(rectifier, corrected)
-    target = {"one": np.ones((1, G)), "other": np.zeros((1, G))}
-    whole = rectifier.estimate(corrected.of_targets(target)).effect @ direction
+    target = corrected.of_targets({"one": np.ones((1, G)), "other": np.zeros((1, G))})
+    whole = rectifier.estimate(target).effect @ direction
     each = rules.along(direction, target)
     assert np.abs(each - whole).max() < 0.1 * np.abs(whole)
-    of_references = rules.along(direction, corrected.as_seen)
+    of_references = rules.along(direction, corrected.predicted)
     np.testing.assert_allclose(np.diag(of_references), rectifier.loo_predicted @ direction, rtol=1e-6, atol=1e-6)
 
 

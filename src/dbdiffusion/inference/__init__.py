@@ -59,7 +59,6 @@ from dbdiffusion.inference._signs import (
     fit_sign_law,
     left_out_lfsr,
     left_out_signs,
-    sign_rates,
     signs_of,
 )
 from dbdiffusion.inference._tuning import References
@@ -119,7 +118,6 @@ __all__ = [
     "project",
     "shrunk_contrast",
     "shrunk_null",
-    "sign_rates",
     "signs_of",
     "squared_errors",
     "to_cell_eval",

@@ -218,7 +218,7 @@ def fit_confidence(
     covariance = np.zeros(len(rows))
     right = {n: np.zeros(len(rows)) for n in FIRST if can_be_first.sum(axis=1).min() >= n}
     for mine, others in shifts:
-        moved, seen = predicted + rectifier.control_weight * references.left * mine, observed + others
+        moved, seen = predicted + rectifier.control_weight * references.control_error.left * mine, observed + others
         covariance += _covariance(moved, seen, counted) / len(shifts)
         of_seen = noise if halves is None else noise + control  # half of the control cells, twice the noise
         for n in right:

@@ -220,7 +220,7 @@ def discoveries_of(
         counted[rows],
         None if references.coherence is None else references.coherence[rows],
         None if halves is None else halves.subset(rows),
-        [weight * references.left for weight in dict.fromkeys(rectifier.control_weights)],
+        [weight * references.control_error.left for weight in dict.fromkeys(rectifier.control_weights)],
         smallest,
     )
 
@@ -312,7 +312,7 @@ class LeftOutRules:
         direction
             (G,) weights of the genes.
         predicted
-            Predictor to (T, G), of the targets.
+            Predictor to (T, G), of the targets, as :meth:`References.of_targets` gives them.
 
         Raises
         ------
@@ -326,13 +326,11 @@ class LeftOutRules:
         observed = self.references.effect @ direction
         ours = np.stack([values @ direction for values in self.references.predicted.values()])  # (Q, K)
         theirs = np.stack([predicted[name] @ direction for name in self.references.predicted])  # (Q, T)
-        error, shares = self.references.control_error, self.references.control_shares
         answer = np.empty((theirs.shape[1], len(self.rows)))
         for column, i in enumerate(self.rows):
             tuned = self.chosen[i]
             residual = np.delete(observed - tuned.weight @ ours, i)
-            taken = 0.0 if error is None else (tuned.weight @ shares) * (error.of_targets @ direction)
-            answer[:, column] = tuned.weight @ theirs - taken + tuned.rho * residual.mean()
+            answer[:, column] = tuned.weight @ theirs + tuned.rho * residual.mean()
         return answer
 
 
@@ -447,6 +445,6 @@ def wrongness(rectifier: Rectifier, references: References, halves: Any = None) 
     shifts = [(0.0, 0.0)] if halves is None else list(halves.shifts())
     wrong = np.zeros(references.effect.shape)
     for mine, others in shifts:
-        moved = rectifier.loo_predicted + rectifier.control_weight * references.left * mine
+        moved = rectifier.loo_predicted + rectifier.control_weight * references.control_error.left * mine
         wrong += 2 * (np.sign(moved) * (references.seen + others) <= 0) / len(shifts)
     return wrong

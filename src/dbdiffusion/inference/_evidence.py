@@ -184,12 +184,10 @@ def placebo_evidence(references: References) -> tuple[float, Evidence]:
 
 
 def _evidence(references: References, predicted: np.ndarray, control_weight: float) -> Evidence:
-    effect, seen, whole = references.effect, references.seen, references.seen_control_variance
-    control, of_prediction, of_zero = references.control_variance, control_weight, 0.0
-    if references.control_error is not None:  # what is left of it is in no prediction, and in the truth with the other sign
-        control, of_prediction, of_zero = references.left_variance, 1.0, 1.0
+    effect, seen, variance, control = references.effect, references.seen, references.variance, references.control_variance
+    mistaken = np.sum(references.control_error.mistaken)  # in the error against the truth, not in that against the observation
     return Evidence(
-        squared_errors(effect, predicted, references.variance, control, of_prediction),
-        squared_errors(seen, mean_of_others(seen), references.variance, whole, 1.0),
-        squared_errors(effect, np.zeros_like(effect), references.variance, control, of_zero),
+        squared_errors(effect, predicted, variance, control, control_weight) + mistaken,
+        squared_errors(seen, mean_of_others(seen), variance, references.seen_control_variance, 1.0),
+        squared_errors(effect, np.zeros_like(effect), variance, control, 0.0) + mistaken,
     )

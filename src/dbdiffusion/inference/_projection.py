@@ -253,10 +253,10 @@ def project(rules: LeftOutRules, direction: np.ndarray, halves: Any = None) -> P
     (20, True)
     """
     rows, references = rules.rows, rules.references
-    each = rules.along(direction, references.as_seen)[rows]
+    each = rules.along(direction, references.predicted)[rows]
     sd, df = np.zeros(len(rows)), np.inf
     if halves is not None:  # of that error, what is still in effects and predictions
-        sd, df = control_spread(halves.subset(rows), direction * np.sqrt(references.left))
+        sd, df = control_spread(halves.subset(rows), direction * np.sqrt(references.control_error.left))
     predicted = rules.rectifier.loo_predicted[rows] @ direction
     ranked = predicted - each.mean(axis=0) + each.mean()
     return Projection(predicted, references.effect[rows] @ direction, sd, df, rules.rectifier.control_weight, ranked)

@@ -273,30 +273,6 @@ def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray)
     )
 
 
-def sign_rates(law: SignLaws | SignLaw, predicted: np.ndarray, between: np.ndarray, known: np.ndarray | float) -> np.ndarray:
-    """Local false sign rates of rectified effects.
-
-    Parameters
-    ----------
-    law
-        Of the rectifier's references.
-    predicted
-        (T, G).
-    between
-        Variance between perturbations around predictions, broadcast to (T, G).
-    known
-        Variance of the control's error in the predictions, and of their Monte-Carlo error, likewise.
-
-    Examples
-    --------
-    >>> law = SignLaw(misplaced=0.1, spread=0.5, scale=1.0, df=50.0)
-    >>> weak, strong = sign_rates(law, np.array([0.1, 9.0])[:, None] * np.ones(50), np.ones(50), 0.1)
-    >>> bool((0.05 < strong).all()), bool((strong < weak).all()), bool((weak < 0.5).all())
-    (True, True, True)
-    """
-    return law.wrong(predicted, between, np.broadcast_to(known, predicted.shape))
-
-
 # Are the signs of left-out references wrong as often as it was said, each said by the others?
 
 
@@ -373,7 +349,7 @@ def left_out_lfsr(rectifier: Rectifier, signs: Signs) -> np.ndarray:
     lfsr = np.full(rectifier.loo_predicted.shape, np.nan)
     for members, law in _of_others(signs):
         predicted, between = rectifier.loo_predicted[members], rectifier.loo_between[members]
-        lfsr[members] = sign_rates(law, predicted, between, rectifier.control_variance)
+        lfsr[members] = law.wrong(predicted, between, rectifier.control_variance)
     return lfsr
 
 

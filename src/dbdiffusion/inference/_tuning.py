@@ -20,6 +20,36 @@ MAX_CHUNK = 2**24  # values in a chunk of genes
 
 
 @dataclass(frozen=True)
+class ControlError:
+    r"""An estimate of the error of the control mean.
+
+    Parameters
+    ----------
+    of_references
+        (K, G), for every reference that of the others.
+    of_targets
+        (G,) of all.
+    left
+        (G,) share of the control's error that stays in effects and predictions: one less b.
+    mistaken, noise
+        (G,) of the variance that the estimate leaves, what was taken for a common effect, :math:`b h T`, and what the noise of
+        the perturbations' own cells left in it, :math:`b \bar v / K`.
+    variance
+        (G,) of the control's error itself.
+    """
+
+    of_references: np.ndarray | float
+    of_targets: np.ndarray | float
+    left: np.ndarray | float
+    mistaken: np.ndarray | float
+    noise: np.ndarray | float
+    variance: np.ndarray | float
+
+
+NOT_ESTIMATED = ControlError(of_references=0.0, of_targets=0.0, left=1.0, mistaken=0.0, noise=0.0, variance=0.0)
+
+
+@dataclass(frozen=True)
 class References:
     """K reference perturbations.
 
@@ -75,7 +105,7 @@ class References:
     placed: np.ndarray | None = None
     coherence: np.ndarray | None = None
     part_variance: np.ndarray | float = 0.0
-    control_error: ControlError | None = None
+    control_error: ControlError = NOT_ESTIMATED
 
     @property
     def likely_control_norm(self) -> float:
@@ -123,73 +153,47 @@ class References:
 
         What is left is as likely to lie on one side as on the other, whatever the observations are, so no prediction agrees
         with it by chance, and tuning need not reckon with it. It was partly taken for an effect that all have in common, and
-        that is an error of every target (``left_variance``). The rest is noise of the observed effects.
+        that is an error of every target (``control_error.mistaken``). The rest is noise of the observed effects.
 
         An observed effect loses what the others tell, so that no part of it is its own. Predictions lose, by the share that
         they carry, what all tell, as those of targets do: were it without each reference, it would betray the reference to the
         weights, as every mean of others does.
         """
         error = control_error(self)
-        if error is None or self.control_error is not None:
+        if error is NOT_ESTIMATED:
             return self
-        shares = zip(self.predicted.items(), self.control_shares, strict=True)
-        return replace(
+        without = replace(
             self,
             effect=self.effect - error.of_references,
             variance=self.variance + error.noise,
-            predicted={name: values - share * error.of_targets for (name, values), share in shares},
             control_variance=np.zeros_like(self.control_variance),
             control_error=error,
         )
+        return without.with_predicted(without.of_targets(self.predicted))
 
     def of_targets(self, predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Predictions (T, G) of targets, less what :meth:`corrected` took out of those of references."""
-        if self.control_error is None:
-            return dict(predicted)
         error = self.control_error.of_targets
-        shares = dict(zip(self.predicted, self.control_shares, strict=True))
-        return {name: values - shares.get(name, 1.0) * error for name, values in predicted.items()}
+        return {name: values - self.control_share.get(name, 1.0) * error for name, values in predicted.items()}
 
     @property
     def seen(self) -> np.ndarray:
         """Effects (K, G) as they were observed, with the whole of the control's error."""
-        return self.effect if self.control_error is None else self.effect + self.control_error.of_references
+        return self.effect + self.control_error.of_references
 
     @property
     def seen_control_variance(self) -> np.ndarray:
         """Variance (G,) of the control's error in them."""
-        return self.control_variance if self.control_error is None else self.control_error.variance
-
-    @property
-    def as_seen(self) -> dict[str, np.ndarray]:
-        """Predictions (K, G) before :meth:`corrected`."""
-        if self.control_error is None:
-            return self.predicted
-        error, shares = self.control_error.of_targets, self.control_shares
-        return {name: values + share * error for (name, values), share in zip(self.predicted.items(), shares, strict=True)}
-
-    @property
-    def left_variance(self) -> np.ndarray:
-        """Variance (G,) that the control's error leaves in every prediction after :meth:`corrected`; zero before it."""
-        return np.zeros(self.effect.shape[1]) if self.control_error is None else self.control_error.mistaken
-
-    @property
-    def left_of_all(self) -> float:
-        """That variance over that of the control's error, summed over genes; 1 before."""
-        of_all = float(self.seen_control_variance.sum())
-        return float(np.sum(self.left_variance)) / of_all if self.control_error is not None else 1.0
+        return self.control_variance + self.control_error.variance
 
     def weight_of_control(self, carried: float) -> float:
         """Weight of the control's error in a prediction, as far as an observation against the same control agrees with it.
 
-        After :meth:`corrected` it does not depend on the weights of the predictors.
+        After :meth:`corrected` it does not depend on the weight ``carried`` by the predictors.
         """
-        return carried if self.control_error is None else self.left_of_all
-
-    @property
-    def left(self) -> np.ndarray:
-        """Share (G,) of the control's error that is still in effects and predictions."""
-        return np.ones(self.effect.shape[1]) if self.control_error is None else self.control_error.left
+        whole = float(self.seen_control_variance.sum())
+        agrees = carried * float(self.control_variance.sum()) + float(np.sum(self.control_error.mistaken))
+        return agrees / whole if whole > 0 else carried
 
     def with_predicted(self, predicted: dict[str, np.ndarray]) -> References:
         """The same with other predictions, by predictors of the same names."""
@@ -222,35 +226,8 @@ MIN_FOR_CONTROL_ERROR = 10  # references: fewer do not tell a common effect from
 LEAST_BETWEEN = 0.1  # of the mean over genes, which the variance between perturbations of every gene has at least
 
 
-@dataclass(frozen=True)
-class ControlError:
-    r"""An estimate of the error of the control mean.
-
-    Parameters
-    ----------
-    of_references
-        (K, G), for every reference that of the others.
-    of_targets
-        (G,) of all.
-    left
-        (G,) share of the control's error that stays in effects and predictions: one less b.
-    mistaken, noise
-        (G,) of the variance that the estimate leaves, what was taken for a common effect, :math:`b h T`, and what the noise of
-        the perturbations' own cells left in it, :math:`b \bar v / K`.
-    variance
-        (G,) of the control's error itself.
-    """
-
-    of_references: np.ndarray
-    of_targets: np.ndarray
-    left: np.ndarray
-    mistaken: np.ndarray
-    noise: np.ndarray
-    variance: np.ndarray
-
-
-def control_error(references: References) -> ControlError | None:
-    r"""What the mean of all effects says of the error of the control mean; None with fewer than ten references.
+def control_error(references: References) -> ControlError:
+    r"""What the mean of all effects says of the error of the control mean; nothing with fewer than ten references.
 
     All observed effects share the error :math:`e_0` of the control mean. Most perturbations do little to most genes, so an
     effect that all of them have may well be that error. With the mean effect of K perturbations normal around zero,
@@ -278,7 +255,7 @@ def control_error(references: References) -> ControlError | None:
     (True, True)
     """
     if len(references.effect) < MIN_FOR_CONTROL_ERROR or not references.control_variance.any():
-        return None
+        return NOT_ESTIMATED
     known = ~references.is_own_gene
     effect, variance = np.where(known, references.effect, 0.0), np.where(known, references.variance, 0.0)
     sums = (known.astype(float), effect, effect**2, variance)

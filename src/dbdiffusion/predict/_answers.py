@@ -22,7 +22,6 @@ from dbdiffusion.inference import (
     paper_estimate,
     shrunk_contrast,
     shrunk_null,
-    sign_rates,
     welch_contrast,
 )
 from dbdiffusion.predict._pool import (
@@ -223,7 +222,7 @@ def rectified_answers(
         law = fitted.sign_law
         lfsr = None
         if law is not None and isinstance(rectifier, Rectifier):
-            lfsr = sign_rates(law, estimate.effect, rectifier.tau**2, rectifier.control_variance + known)
+            lfsr = law.wrong(estimate.effect, rectifier.tau**2, rectifier.control_variance + known)
         of_any = effect_of_any(rectifier, fitted.references)
         for i, name in enumerate(names):
             row = _row(estimate, i)

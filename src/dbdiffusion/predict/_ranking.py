@@ -242,8 +242,9 @@ def _unseen(
     effect, size, each = np.empty(len(names)), np.empty((len(names), 1)), []
     for rows in track(_chunks(len(names))):
         some = [names[i] for i in rows]
-        predicted = predictions(predictor, predictor.generator, [(predictor.space, some)], recipe)[0]
-        of_genes = rectifier.estimate(references.of_targets(predicted)).effect
+        raw, _ = predictions(predictor, predictor.generator, [(predictor.space, some)], recipe)
+        predicted = references.of_targets(raw)
+        of_genes = rectifier.estimate(predicted).effect
         effect[rows], size[rows, 0] = of_genes @ weights, np.sqrt((of_genes**2).mean(axis=1))
         if rules is not None:
             each.append(rules.along(weights, predicted))

@@ -19,7 +19,6 @@ from dbdiffusion.inference import (
     effects_table,
     fit_rectifier,
     fit_sign_law,
-    sign_rates,
     signs_of,
 )
 from dbdiffusion.screen import NameRule, effect_table, listed_names, meant
@@ -322,7 +321,7 @@ class _Tables:
                 listable[i, self._own_genes(name)] = False
             q_values = list(rule.q_values(estimate.effect, listable))
         law = fit_sign_law(signs_of(rectifier, references, np.ones(self.seen.shape[1], dtype=bool)))
-        lfsr = None if law is None else list(sign_rates(law, estimate.effect, rectifier.tau**2, rectifier.control_variance))
+        lfsr = None if law is None else list(law.wrong(estimate.effect, rectifier.tau**2, rectifier.control_variance))
         columns = {
             "lam": np.array(next(iter(rectifier.weights.values()))),
             "tau": rectifier.tau,
