@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anndata as ad
 import numpy as np
 import pandas as pd
-from _screens import DATA, FILES, Screen, real, screens_of
+from _screens import DATA, FILES, Screen, judged_where, real, screens_of
 from scipy import stats
 
 from dbdiffusion import DBDiffusion
@@ -99,6 +99,15 @@ def combinations_of_norman(seed: int) -> Screen:
         noise=variance.loc[known, reference.columns],
         judged=reference.notna(),
     )
+
+
+def as_measured(screen: Screen) -> Screen:
+    """The screen with observed effects to compare with, also where the truth is known; genes too rare to be observed apart."""
+    if screen.is_noisy:
+        return screen
+    effect, variance = effects(screen.train, screen.setup)
+    effect, variance = (table.loc[screen.candidates, screen.reference.columns] for table in (effect, variance))
+    return replace(screen, reference=effect, noise=variance, judged=judged_where(screen.train, effect))
 
 
 def screens_or_doubles_of(options: argparse.Namespace, seed: int) -> list[Screen]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -329,7 +329,8 @@ class PerturbationSpace:
 
     @cached_property
     def _own(self) -> OwnVectors:
-        return OwnVectors(self.user_vectors, self.parts)
+        parts = partial(split_name, separator=self.separator, whole=self.genes.names)
+        return OwnVectors(self.user_vectors, parts)  # by `self.parts` it would hold this space, and both live until gc comes
 
     def _embed_unseen(self, parts: list[str]) -> dict[str, np.ndarray]:
         chosen = {part: self._strategy_of(part) for part in parts}
