@@ -10,7 +10,7 @@ is what counts, since other work on the machine only adds to it, and `cpu_ratio`
 less. A pass of the bare network has a condition for every cell; ours shares FiLM where cells share the condition.
 
 From counts to the effects of ten targets: ours is measured once, with the defaults, on a simulated screen of 60 perturbations
-(1,000 optimiser steps of the diffusion; 512 cells in 15 steps for every target and reference; inference). The paper's recipe
+(1,000 optimiser steps of the diffusion; 256 cells in 15 steps for every target and reference; inference). The paper's recipe
 is not run but extrapolated from the steps (in the precision that is this device's default) and the decoding measured here: the
 same VAE, 800,000 optimiser steps of 128 cells, and for every target 30,000 cells in 1,000 guided steps and their decoding.
 That leaves out its longer training of the VAE and the cells that it draws for every neighbour of a target.

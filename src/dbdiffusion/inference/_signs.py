@@ -9,9 +9,10 @@ same sign all the same. So the law of an effect, given its prediction p, is here
 
 and the local false sign rate is the chance that it lies on the other side of zero. The five numbers are those of maximum
 likelihood for what was observed of references that were predicted as if unseen: the law plus the known noise of the
-observation. Small predictions are chance more often than large ones, so every quarter of :math:`|p| / \tau` has numbers of its
-own. Where none of K references is misplaced the next target may be: of K + 1 alike, each is as likely to be the first. So one
-misplaced reference is added to those that were seen; where few references have most of a quarter, K is their effective number.
+observation. Small predictions are chance more often than large ones, so four classes of :math:`|p| / \tau` have numbers of
+their own; the last is the largest twentieth. Where none of K references is misplaced the next target may be: of K + 1 alike,
+each is as likely to be the first. So one misplaced reference is added to those that were seen; where few references have most
+of a class, K is their effective number.
 
 Agreement by the error of the control mean, which prediction and observation share, would be no evidence. It must have been
 taken out of both (:meth:`References.corrected`).
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 MAX_SIGNS = 20_000  # that are looked at: references are few, so more genes of them say little more
 MAX_FITTED = 1_000  # of a class
-N_CLASSES = 4
+CLASSES = (0.5, 0.8, 0.95)  # quantiles of the predictions' sizes between which a law of its own is fitted
 N_STRENGTHS, N_SCALES = 7, 8  # quantiles of S and of the t's scale
 MAX_STEPS = 80  # of the fit
 START = (-2.0, np.log(0.5), np.log(0.7), np.log(6.0), 0.0)
@@ -182,7 +183,7 @@ class SignLaws:
 
 
 def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaws | None:
-    """A law of every quarter of the predictions; None with fewer than so many references, or where nothing varies.
+    """A law of every class of predictions; None with fewer than so many references, or where nothing varies.
 
     Examples
     --------
@@ -200,7 +201,7 @@ def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaw
         return None
     signs = signs.subset(usable)
     size = _size(signs.predicted, signs.between)
-    edges = np.unique(np.quantile(size, np.arange(1, N_CLASSES) / N_CLASSES))
+    edges = np.unique(np.quantile(size, CLASSES))
     of_class = np.searchsorted(edges, size)
     held = np.unique(of_class)  # where many sizes are the same a class may be empty
     return SignLaws(edges[held[:-1]], tuple(_fit_class(signs.subset(of_class == k)) for k in held))
