@@ -180,6 +180,8 @@ class SavingMixin(_Base):
             if isinstance(error, TypeError) and "AnnData" in str(error):
                 raise  # of the cells, not of the file
             msg = f"{str(file)!r} cannot be loaded as a {cls.__name__}: {type(error).__name__}: {error}"
+            if "numpy._core" in str(error):
+                msg += ". It was saved under NumPy 2: `pip install 'numpy>=2'`, or load files of `export_weights`."
             raise ValueError(msg) from error
         model._take_up_folds()
         return model
