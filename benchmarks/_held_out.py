@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import anndata as ad
 import numpy as np
 import pandas as pd
-from _screens import DATA, FILES, Screen, judged_where, real, screens_of
+from _screens import DATA, FILES, Screen, effects, judged_where, real, screens_of
 from scipy import stats
-
-from dbdiffusion import DBDiffusion
 
 if TYPE_CHECKING:
     import argparse
@@ -54,17 +52,6 @@ def truth_of(screen: Screen, seed: int) -> Truth:
     p = 2 * stats.norm.sf(np.abs(observed.to_numpy()) / np.sqrt(np.maximum(variance.to_numpy(), 1e-12)))
     significant = pd.DataFrame(stats.false_discovery_control(p, axis=1) < LEVEL, observed.index, observed.columns)
     return Truth(screen.reference, same_control, screen.noise, significant.loc[screen.candidates], *of_halves)
-
-
-def effects(adata: ad.AnnData, setup: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Observed effects (P, G) and their sampling variances, genes in the order of ``var_names``."""
-    adata = adata.copy()
-    DBDiffusion.setup_anndata(adata, **setup)
-    table = DBDiffusion(adata, n_latent=2).observed_effects()
-    wide = {
-        column: table.pivot(index="target", columns="variable", values=column)[adata.var_names] for column in ("effect", "se")
-    }
-    return wide["effect"], wide["se"] ** 2
 
 
 def halves(screen: Screen, seed: int) -> tuple[ad.AnnData, ad.AnnData, ad.AnnData]:

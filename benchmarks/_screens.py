@@ -104,11 +104,19 @@ def against_other_half(name: str, adata: ad.AnnData, seed: int, setup: dict) -> 
     """A screen without known truth: control cells are halved between model and observation, so errors are independent."""
     train, compared = apart_from_training(adata, seed)
     apart = compared[(compared.obs["perturbation"] == "control").to_numpy()].copy()
-    DBDiffusion.setup_anndata(compared, **setup)
-    table = DBDiffusion(compared, n_latent=2).observed_effects()
-    effect = table.pivot(index="target", columns="variable", values="effect")[adata.var_names]
-    se = table.pivot(index="target", columns="variable", values="se")[adata.var_names]
-    return Screen(name, train, effect, se**2, judged_where(compared, effect), setup, apart)
+    effect, variance = effects(compared, setup)
+    return Screen(name, train, effect, variance, judged_where(compared, effect), setup, apart)
+
+
+def effects(adata: ad.AnnData, setup: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Observed effects (P, G) and their sampling variances, genes in the order of ``var_names``."""
+    adata = adata.copy()
+    DBDiffusion.setup_anndata(adata, **setup)
+    table = DBDiffusion(adata, n_latent=2).observed_effects()
+    wide = {
+        column: table.pivot(index="target", columns="variable", values=column)[adata.var_names] for column in ("effect", "se")
+    }
+    return wide["effect"], wide["se"] ** 2
 
 
 def screens_of(options: argparse.Namespace, seed: int) -> list[Screen]:

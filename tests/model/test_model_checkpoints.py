@@ -10,12 +10,16 @@ from tiny import QUIET, tiny_screen
 from dbdiffusion import DBDiffusion
 
 FOLDERS = sorted(path.parent for path in (Path(__file__).parent / "checkpoints").glob("*/expected.json"))
-BY_NUMPY_2 = "pickles of NumPy 2, which NumPy 1 cannot read"
-READABLE = pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason=BY_NUMPY_2)
 LOADERS = {
     "checkpoint": lambda folder, adata: DBDiffusion.load(folder / "checkpoint", adata=False if adata is None else adata),
     "weights": lambda folder, adata: DBDiffusion.load_weights(folder / "weights", adata),
 }
+
+
+is_old = np.lib.NumpyVersion(np.__version__) < "2.0.0"
+unreadable = pytest.mark.skipif(is_old, reason="pickles of NumPy 2, which NumPy 1 cannot read")
+of_any_kind = pytest.mark.parametrize("kind", [pytest.param("checkpoint", marks=unreadable), "weights"])
+of_any_version = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
 def test_there_is_one_of_both_ends_of_the_supported_range():
@@ -26,8 +30,8 @@ def test_they_are_small():
     assert sum(file.stat().st_size for folder in FOLDERS for file in folder.rglob("*") if file.is_file()) < 1_000_000
 
 
-@pytest.mark.parametrize("kind", [pytest.param("checkpoint", marks=READABLE), "weights"])
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@of_any_kind
+@of_any_version
 def test_a_checkpoint_of_any_version_predicts_what_it_predicted(folder, kind):
     expected = json.loads((folder / "expected.json").read_text())
     model = LOADERS[kind](folder, None)
@@ -42,8 +46,8 @@ def checkpoint_screen():
     return tiny_screen(n_genes=20, n_perturbations=5, n_cells_per_perturbation=12, n_control_cells=30)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("checkpoint", marks=READABLE), "weights"])
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@of_any_kind
+@of_any_version
 def test_its_evidence_is_mended_by_its_cells(folder, kind):
     expected = json.loads((folder / "expected.json").read_text())
     model = LOADERS[kind](folder, checkpoint_screen())
@@ -60,8 +64,8 @@ def test_its_evidence_is_mended_by_its_cells(folder, kind):
     assert sorted(name for fold in folds for name in fold.scored) == sorted(model.perturbation_names)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("checkpoint", marks=READABLE), "weights"])
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@of_any_kind
+@of_any_version
 def test_a_checkpoint_of_any_version_goes_on_with_cells(folder, kind):
     expected = json.loads((folder / "expected.json").read_text())
     model = LOADERS[kind](folder, checkpoint_screen())

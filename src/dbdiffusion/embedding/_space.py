@@ -23,7 +23,7 @@ from dbdiffusion.embedding._strategies import (
 from dbdiffusion.screen import Fold, GeneSpace, LeftOut, ObservedEffects, Screen, SpaceWithout, split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 # The measured perturbations most like a target, by what is known of both without the target's cells.
@@ -203,7 +203,7 @@ class PerturbationSpace:
 
     def parts(self, name: str) -> tuple[str, ...]:
         """Parts of a combination; a name that stands for itself is its only part."""
-        return split_name(name, self.separator, self.genes.names)
+        return self._split(name)
 
     def is_measured(self, name: str) -> bool:
         """Whether the perturbation, its parts in any order, has a row of its own."""
@@ -328,9 +328,13 @@ class PerturbationSpace:
         return piece in self.genes.names or (strategy == "mean" and is_single and (in_table or self.places_anything))
 
     @cached_property
+    def _split(self) -> Callable[[str], tuple[str, ...]]:
+        """Holds names alone. Given to others, a method would hold this space, which then lives until garbage is collected."""
+        return partial(split_name, separator=self.separator, whole=self.genes.names)
+
+    @cached_property
     def _own(self) -> OwnVectors:
-        parts = partial(split_name, separator=self.separator, whole=self.genes.names)
-        return OwnVectors(self.user_vectors, parts)  # by `self.parts` it would hold this space, and both live until gc comes
+        return OwnVectors(self.user_vectors, self._split)
 
     def _embed_unseen(self, parts: list[str]) -> dict[str, np.ndarray]:
         chosen = {part: self._strategy_of(part) for part in parts}
