@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dbdiffusion.screen import louvain_clusters, unit
+from dbdiffusion.screen._gene_space import _nearest
 
 R = 3
 
@@ -49,3 +50,18 @@ def test_too_few_to_cluster_are_one_cluster(rng, n):
 def test_unit_rows_have_length_one_or_zero(rng):
     vectors = np.vstack([rng.standard_normal((4, R)), np.zeros(R)])
     np.testing.assert_allclose(np.linalg.norm(unit(vectors), axis=1), [1, 1, 1, 1, 0])
+
+
+def test_among_equally_near_ones_neither_chance_nor_the_last_digit_chooses():
+    """Along one axis all vectors of a sign are equally near; which of them a library takes first differs by processor."""
+    vectors = np.random.default_rng(4).standard_normal((53, 1))
+    graph = _nearest(unit(vectors), k=7)
+    assert (graph.sum(axis=1) == 7).all()
+    of_first = np.flatnonzero(graph[0].toarray())
+    assert np.array_equal(of_first, np.flatnonzero((vectors[:, 0] > 0) == (vectors[0, 0] > 0))[1:8])
+
+    doubled = np.repeat(np.random.default_rng(5).standard_normal((20, 3)), 4, axis=0)
+    labels = louvain_clusters(doubled)
+    for seed in range(5):
+        noise = np.random.default_rng(seed).standard_normal(doubled.shape)
+        assert np.array_equal(louvain_clusters(doubled * (1 + 1e-14 * noise)), labels)

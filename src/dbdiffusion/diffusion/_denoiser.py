@@ -307,7 +307,7 @@ class Denoiser(nn.Module):
         alpha, sigma = self.alpha[t, None], self.sigma[t, None]
         with self._precision(z_t.device):
             predicted = self.network(z_t, t / N_TRAIN_STEPS, self.network.null_condition if hidden is None else hidden)
-        return self.parametrisation.clean(z_t, predicted.float(), alpha, sigma)
+        return self.parametrisation.clean(z_t, predicted.to(z_t.dtype), alpha, sigma)
 
     def loss(self, z_0: Tensor, condition: Tensor, condition_dropout: float) -> Tensor:
         """Squared error of what is predicted (the velocity) at random times, mean over B and D (a scalar).
@@ -323,7 +323,7 @@ class Denoiser(nn.Module):
         dropped = torch.rand(n, 1, device=z_0.device) < condition_dropout
         with self._precision(z_0.device):
             hidden = self.network.embed_condition(condition, dropped)
-            predicted = self.network(alpha * z_0 + sigma * noise, t / N_TRAIN_STEPS, hidden).float()
+            predicted = self.network(alpha * z_0 + sigma * noise, t / N_TRAIN_STEPS, hidden).to(z_0.dtype)
         return nn.functional.mse_loss(predicted, self.parametrisation.target(z_0, noise, alpha, sigma))
 
     def computes_in_bfloat16(self, device: torch.device) -> bool:

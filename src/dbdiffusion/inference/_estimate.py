@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MATCHED = (0.8, 0.99)  # levels at which both have the same interval
 DF_GRID = np.concatenate([np.geomspace(0.5, 1e4, 300), [np.inf]])
 LOGIT_GRID = np.linspace(-8.0, 8.0, 49)  # of the share of the normal
+PRECISE = {"maxiter": 400, "ftol": 1e-14, "gtol": 1e-8}  # searches of laws end where the last digits of data decide nothing
 N_COMPONENTS = 1000
 
 

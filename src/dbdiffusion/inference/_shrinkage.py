@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import interpolate, optimize, special, stats
 
-from dbdiffusion.inference._estimate import Estimate, NullShare, welch_contrast
+from dbdiffusion.inference._estimate import PRECISE, Estimate, NullShare, welch_contrast
 from dbdiffusion.inference._rectifier import MIN_REFERENCES, those_that_vary
 
 if TYPE_CHECKING:
@@ -61,18 +61,26 @@ def own_scales(error: np.ndarray, between: np.ndarray, predicted: np.ndarray, no
     coarse = [_mean_log_likelihood(*row, law) for row in zip(error, between, predicted, noise, strict=True)]
     evidence = n_genes * interpolate.CubicSpline(np.log(GRID), np.stack(coarse), axis=1)(np.log(FINE))
 
-    def log_prior(parameters: np.ndarray) -> np.ndarray:
-        mean, log_spread = parameters
-        density = -0.5 * ((np.log(FINE) - mean) / np.exp(log_spread)) ** 2
-        return density - special.logsumexp(density)
+    def log_posterior(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        standard = (np.log(FINE) - parameters[0]) / np.exp(parameters[1])
+        log_prior = special.log_softmax(-0.5 * standard**2)
+        return evidence + log_prior, np.exp(log_prior), standard
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        joint, prior, standard = log_posterior(parameters)
+        surprise = special.softmax(joint, axis=1).sum(axis=0) - len(joint) * prior
+        slope = np.array([surprise @ standard / np.exp(parameters[1]), surprise @ standard**2])
+        return -float(special.logsumexp(joint, axis=1).sum()), -slope
 
     fit = optimize.minimize(
-        lambda parameters: -special.logsumexp(evidence + log_prior(parameters), axis=1).sum(),
+        loss,
         np.array([0.0, np.log(0.5)]),
+        jac=True,
         method="L-BFGS-B",
         bounds=[(-1.0, 1.0), (np.log(0.1), np.log(1.5))],
+        options=PRECISE,
     )
-    posterior = special.softmax(evidence + log_prior(fit.x), axis=1)
+    posterior = special.softmax(log_posterior(fit.x)[0], axis=1)
     return np.sqrt(posterior @ FINE**2)
 
 

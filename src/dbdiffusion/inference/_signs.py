@@ -31,8 +31,8 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
 
-from dbdiffusion.inference._estimate import scale_mixture, t_plus_normal
-from dbdiffusion.inference._rectifier import MIN_REFERENCES_FOR_SHAPE
+from dbdiffusion.inference._estimate import PRECISE, scale_mixture, t_plus_normal
+from dbdiffusion.inference._rectifier import MIN_REFERENCES_FOR_SHAPE, STEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ MAX_SIGNS = 20_000  # that are looked at: references are few, so more genes of t
 MAX_FITTED = 1_000  # of a class
 CLASSES = (0.5, 0.8, 0.95)  # quantiles of the predictions' sizes between which a law of its own is fitted
 N_STRENGTHS, N_SCALES = 7, 8  # quantiles of S and of the t's scale
-MAX_STEPS = 80  # of the fit
+STRENGTHS = stats.norm.ppf((np.arange(N_STRENGTHS) + 0.5) / N_STRENGTHS)
 START = (-2.0, np.log(0.5), np.log(0.7), np.log(6.0), 0.0)
 BOUNDS = ((-7.0, 4.0), *((np.log(low), np.log(high)) for low, high in ((0.05, 2.5), (0.05, 3.0), (1.0, 100.0), (0.1, 10.0))))
 
@@ -81,8 +81,7 @@ class SignLaw:
     @property
     def strengths(self) -> np.ndarray:
         """Quantiles of S where it is not zero."""
-        grid = stats.norm.ppf((np.arange(N_STRENGTHS) + 0.5) / N_STRENGTHS)
-        strengths = np.exp(self.spread * grid)
+        strengths = np.exp(self.spread * STRENGTHS)
         return self.strength * strengths / strengths.mean()
 
     def wrong(self, predicted: np.ndarray, between: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -102,6 +101,33 @@ class SignLaw:
             statistic = np.where(predicted == 0, 0.0, np.abs(predicted) / se)
         of_placed = np.mean([stats.t.sf(strength * statistic, df) for strength in self.strengths], axis=0)
         return self.misplaced / 2 + (1 - self.misplaced) * of_placed
+
+    def slope(self, signs: Signs) -> tuple[float, np.ndarray]:
+        """Mean log density of signs; its slope by the log odds of the misplaced and the logarithms of all else, in order."""
+        precision, weight = scale_mixture(self.df, N_SCALES)
+        by_df = np.log(scale_mixture(self.df * np.exp(STEP), N_SCALES)[0] / precision) / STEP
+        strengths = np.append(0.0, self.strengths)
+        shares = np.append(self.misplaced, np.full(N_STRENGTHS, (1 - self.misplaced) / N_STRENGTHS))
+        unknown = self.scale**2 * signs.between[:, None] / precision
+        variance = (unknown + signs.noise[:, None])[:, None]
+        error = (signs.agreement[:, None] - strengths * signs.predicted[:, None])[..., None]
+        squares = error**2 / variance
+        of_each = np.exp(-0.5 * squares) / np.sqrt(variance) * weight  # (n, strengths, scales)
+        total = np.maximum(of_each.sum(axis=2) @ shares, 1e-300)
+        of_each *= shares[:, None] / total[:, None, None]
+        by_scale = (of_each * (squares - 1)).sum(axis=1) * unknown / variance[:, 0]
+        by_strength = (of_each * error / variance).sum(axis=2)[:, 1:] * self.strengths * signs.predicted[:, None]
+        centred = STRENGTHS - (STRENGTHS @ self.strengths) / self.strengths.sum()
+        slope = np.array(
+            [
+                of_each[:, 0].sum(axis=1).mean() - self.misplaced,
+                self.spread * (by_strength @ centred).mean(),
+                by_scale.sum(axis=1).mean(),
+                -0.5 * (by_scale.mean(axis=0) @ by_df),
+                by_strength.sum(axis=1).mean(),
+            ]
+        )
+        return float(np.log(total).mean()), slope
 
 
 @dataclass(frozen=True)
@@ -216,25 +242,19 @@ def _fit_class(signs: Signs) -> SignLaw:
     counts = np.bincount(signs.reference).astype(float)
     n_reference = float(counts.sum() ** 2 / (counts**2).sum())
     signs = signs.subset(np.arange(0, len(signs.reference), max(1, len(signs.reference) // MAX_FITTED)))
-    known = signs.noise[:, None]
 
-    def law_of(parameters: np.ndarray) -> SignLaw:
-        return SignLaw(float(special.expit(parameters[0])), *map(float, np.exp(parameters[1:])))
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = _law_of(parameters).slope(signs)
+        return -value, -slope
 
-    def loss(parameters: np.ndarray) -> float:
-        law = law_of(parameters)
-        precision, weight = scale_mixture(law.df, N_SCALES)
-        variance = law.scale**2 * signs.between[:, None] / precision + known
-        strengths = np.append(0.0, law.strengths)
-        shares = np.append(law.misplaced, np.full(N_STRENGTHS, (1 - law.misplaced) / N_STRENGTHS))
-        density = np.zeros(len(variance))
-        for strength, share in zip(strengths, shares, strict=True):
-            error = (signs.agreement - strength * signs.predicted)[:, None]
-            density += share * (np.exp(-0.5 * error**2 / variance) / np.sqrt(variance)) @ weight
-        return -float(np.log(np.maximum(density, 1e-300)).mean())
-
-    law = law_of(optimize.minimize(loss, np.array(START), method="L-BFGS-B", bounds=BOUNDS, options={"maxiter": MAX_STEPS}).x)
+    fit = optimize.minimize(loss, np.array(START), jac=True, method="L-BFGS-B", bounds=BOUNDS, options=PRECISE)
+    law = _law_of(fit.x)
     return replace(law, misplaced=(n_reference * law.misplaced + 1) / (n_reference + 1))
+
+
+def _law_of(parameters: np.ndarray) -> SignLaw:
+    """Of the log odds of the misplaced, and the logarithms of all else."""
+    return SignLaw(float(special.expit(parameters[0])), *map(float, np.exp(parameters[1:])))
 
 
 def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray) -> Signs:

@@ -83,6 +83,7 @@ def norm_cv(variance: np.ndarray, vectors: np.ndarray) -> float:
 
 
 CHUNK_OF_GENES = 2048  # rows of similarities that are formed at once
+DIGITS_OF_COSINES = 10
 
 
 def louvain_clusters(vectors: np.ndarray, n_neighbors: int = 15, resolution: float = 1.0) -> np.ndarray:
@@ -118,14 +119,20 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _nearest(units: np.ndarray, k: int) -> sp.csr_matrix:
-    """One where a row (n) is among the k of largest cosine to another."""
-    n = len(units)
-    columns = []
-    for start in range(0, n, CHUNK_OF_GENES):
-        similarity = units[start : start + CHUNK_OF_GENES] @ units.T
+    """One where a row (n) is among the k of largest cosine to another; of the equally near the first."""
+    blocks = []
+    for start in range(0, len(units), CHUNK_OF_GENES):
+        # the last digits are the processor's: they must not choose among equals
+        similarity = (units[start : start + CHUNK_OF_GENES] @ units.T).round(DIGITS_OF_COSINES)
         similarity[np.arange(len(similarity)), start + np.arange(len(similarity))] = -np.inf
-        columns.append(np.argpartition(-similarity, k - 1, axis=1)[:, :k])
-    return sp.csr_matrix((np.ones(n * k), np.concatenate(columns).ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
+        least = -np.partition(-similarity, k - 1, axis=1)[:, k - 1, None]
+        near = similarity >= least
+        tied = np.flatnonzero(near.sum(axis=1) > k)
+        nearer = similarity[tied] > least[tied]
+        equal = near[tied] & ~nearer
+        near[tied] = nearer | (equal & (nearer.sum(axis=1, keepdims=True) + equal.cumsum(axis=1) <= k))
+        blocks.append(sp.csr_matrix(near, dtype=float))
+    return sp.vstack(blocks, format="csr")
 
 
 # Sums of cells and of their products over all groups but some, without subtracting anything.
