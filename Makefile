@@ -4,7 +4,7 @@
 # and for developers: docs, lint, types, test-slow, test-latest, test-lowest, coverage, deps, package, clean
 PYTHON ?= python3
 PYTHON_LATEST ?= python3.12
-UV ?= uv
+UV ?= .venv/bin/uv
 OUT ?= results
 # one process a core, one thread a process: processes of several threads that share a core are many times slower
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses auto
@@ -27,7 +27,10 @@ PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses auto
 	.venv-latest/bin/python -m pip install --quiet --editable . --group test "scvi-tools>=1.5"
 	touch $@
 
-.venv-lowest/installed: pyproject.toml
+.venv/bin/uv: .venv/installed
+	.venv/bin/python -m pip install --quiet uv
+
+.venv-lowest/installed: pyproject.toml $(UV)
 	$(UV) venv --quiet --python 3.11 .venv-lowest
 	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --editable . --group test
 	touch $@
@@ -71,7 +74,7 @@ types: .venv/installed-dev
 deps: .venv/installed-dev
 	.venv/bin/deptry src
 
-# both files of a release; the wheel says its version and its options, for which it needs nothing else
+# both files of a release; the wheel says its version and its options, for which it needs nothing else, and does the main job
 package:
 	rm -rf dist .venv-package
 	$(PYTHON) -m venv .venv-package
@@ -80,6 +83,8 @@ package:
 	.venv-package/bin/python -m twine check --strict dist/*
 	.venv-package/bin/python -m pip install --quiet --no-deps dist/*.whl
 	cd .venv-package && bin/dbdiffusion --version && bin/dbdiffusion --help >/dev/null
+	.venv-package/bin/python -m pip install --quiet dist/*.whl
+	cd .venv-package && bin/dbdiffusion --out demo --overwrite --quiet && test -s demo/report.html && bin/python -m pip check
 
 clean:
 	rm -rf .venv .venv-latest .venv-lowest .venv-package dist .coverage coverage.xml docs/_build docs/api/generated $(OUT)
