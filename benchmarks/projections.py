@@ -8,7 +8,8 @@
 
 Without ``--trained`` no network takes part (predictors: ridge and nearest neighbours in gene space). Perturbations are held
 out of everything in folds, and are the candidates. Directions: single genes, random signatures of 30 genes, and module
-signatures (the mean of a co-expression module; on real screens of a cluster of gene space). ``coverage`` is of the truth, on
+signatures (the mean of a co-expression module; on real screens of a cluster of gene space), the five largest and the ``strong``
+one, along which the references' observed effects vary most. ``coverage`` is of the truth, on
 real screens of the observation against control cells set apart: ``plus`` of the jackknife+, ``plain`` of the same with one
 prediction. ``error`` is squared, over that of zero. Hits are candidates beyond ``c`` upwards (no and half a standard deviation
 of the references' scalars), ``false`` their false discovery proportion, ``found`` the share of the true ones found. ``head``:
@@ -59,8 +60,9 @@ def directions_of(screen: Screen, measured: MeasuredScreen, seed: int) -> dict[s
         weights[chosen] = rng.standard_normal(len(chosen)) / np.sqrt(len(chosen))
         found[f"random {i}"] = weights
     module = screen.train.var["module"].to_numpy() if "module" in screen.train.var else measured.genes.clusters
-    largest = pd.Series(module).value_counts().index[:N_MODULES]
-    return found | {f"module {i}": (module == one) / (module == one).sum() for i, one in enumerate(largest)}
+    signatures = {one: (module == one) / (module == one).sum() for one in pd.Series(module).value_counts().index}
+    found |= {f"module {i}": weights for i, weights in enumerate(list(signatures.values())[:N_MODULES])}
+    return found | {"strong 0": max(signatures.values(), key=lambda weights: (measured.observed.effect @ weights).std())}
 
 
 def told(
