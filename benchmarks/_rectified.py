@@ -30,11 +30,13 @@ class Rectified:
     def __init__(self, predictor: Predictor, targets: list[str], recipe: Recipe) -> None:
         pool = predictor.references(recipe)
         members = pool.select(combination=len(predictor.space.parts(targets[0])) > 1)
-        self.references = references_of(predictor, pool, members).corrected()
+        self.as_observed = references_of(predictor, pool, members)
+        self.references = self.as_observed.corrected()
         self.predicted, self.noise = predictions(predictor, predictor.generator, [(predictor.space, targets)], recipe)
 
-    def estimate(self, fit: Fit) -> tuple[Estimate, float]:
-        """Of all targets (T, G), and the generator's weight."""
-        rectifier = fit(self.references)
+    def estimate(self, fit: Fit, references: References | None = None) -> tuple[Estimate, float]:
+        """Of all targets (T, G), and the generator's weight; by other references made of ``as_observed`` if given."""
+        references = self.references if references is None else references
+        rectifier = fit(references)
         weight = rectifier.weights.get(GENERATED, 0.0)
-        return rectifier.estimate(self.references.of_targets(self.predicted), weight**2 * self.noise), weight
+        return rectifier.estimate(references.of_targets(self.predicted), weight**2 * self.noise), weight

@@ -43,7 +43,12 @@ class Believed:
     """A screen without its held-out perturbations, and what its references say."""
 
     spaces: LeftOutSpaces
-    references: References
+    as_observed: References
+
+    @property
+    def references(self) -> References:
+        """Less the control's error."""
+        return self.as_observed.corrected()
 
     @classmethod
     def of(cls, rest: ad.AnnData, setup: dict) -> Believed:
@@ -75,7 +80,7 @@ def references_of(spaces: LeftOutSpaces) -> References:
         tuple(own[row] for row in range(len(screen.names))),
         control_norm_cv=norm_cv(control, screen.vectors),
         coherence=coherence,
-    ).corrected()
+    )
 
 
 def trial(screen: Screen, held_out: list[str]) -> dict:
@@ -83,13 +88,13 @@ def trial(screen: Screen, held_out: list[str]) -> dict:
     start = time.perf_counter()
     rest, _ = hold_out(screen.train, held_out)
     believed = Believed.of(rest, screen.setup)
-    spaces, measured = believed.spaces, believed.spaces.screen
-    rectifier = fit_rectifier(believed.references)
-    evidence = left_out_evidence(rectifier, believed.references)
+    spaces, measured, references = believed.spaces, believed.spaces.screen, believed.references
+    rectifier = fit_rectifier(references)
+    evidence = left_out_evidence(rectifier, references)
     held_out = [name for name in held_out if name in measured.var_names]
     space = fit_space(measured.names, measured.observed, measured.genes, 32, (*PREDICTORS, "mean"))
     predicted = {kind: space.with_ranking((kind, "mean")).predict_effect(held_out) for kind in STRATEGIES}
-    estimate = rectifier.estimate(believed.references.of_targets({kind: predicted[kind] for kind in PREDICTORS}))
+    estimate = rectifier.estimate(references.of_targets({kind: predicted[kind] for kind in PREDICTORS}))
     mean = np.repeat(measured.observed.effect.mean(axis=0)[None], len(held_out), axis=0)
     row = {"believed error": evidence.prediction.sum()}
     row |= {"believed mean": evidence.mean.sum(), "believed zero": evidence.zero.sum()}
