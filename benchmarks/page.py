@@ -106,7 +106,7 @@ def whole_genome(rows: list[dict]) -> pd.DataFrame:
 
 def along_directions(rows: list[dict]) -> pd.DataFrame:
     table = projections.summarise(rows)
-    found = [c for c in table if c.startswith(("hits c=0.5", "false c=0.5", "found c=0.5", "se false c=0.5"))]
+    found = [c for c in table if c.startswith(("hits c=", "false c=", "found c=", "se false c="))]
     table = table[["n", "K", "coverage plus", "se coverage plus", "width", "error", *found, "head 0.2 said", "head 0.2 came"]]
     return table.rename(columns={"coverage plus": "holds", "se coverage plus": "se holds"})
 
@@ -179,21 +179,21 @@ def picture(script: str, table: pd.DataFrame) -> list[str]:
 
 
 def section(script: str, question: str, table_of: Callable[[list[dict]], pd.DataFrame]) -> str:
-    stored = [get(file) for file in sorted(RESULTS.glob(f"{script}*.json"))]
+    stored = {file.stem.removeprefix(script).strip("_"): get(file) for file in sorted(RESULTS.glob(f"{script}*.json"))}
     if not stored:
         return ""
-    tables = pd.concat([table_of(one["rows"]) for one in stored])  # a file is a run
+    tables = pd.concat({run: table_of(one["rows"]) for run, one in stored.items()}, names=["run"])
     doc = (RESULTS.parent / f"{script}.py").read_text().split('"""')[1]
     explained = "\n\n".join(part for part in doc.strip().split("\n\n")[1:] if not part.startswith("    "))
     versions = ", ".join(
-        sorted({f"scvi-tools {one['versions']['scvi-tools']}, torch {one['versions']['torch']}" for one in stored})
+        sorted({f"scvi-tools {one['versions']['scvi-tools']}, torch {one['versions']['torch']}" for one in stored.values()})
     )
     tables.to_csv(TABLES / f"{script}.csv", float_format="%.4g")
     parts = [
         f"## {question}",
         f"`benchmarks/{script}.py` ({versions}), [all rows](benchmark_tables/{script}.csv). {explained}",
         *(["Measured with a version before 0.2.0."] if script in OLDER else []),
-        *picture(script, tables),
+        *picture(script, tables.droplevel("run")),
     ]
     return "\n\n".join(parts) + "\n"
 
