@@ -51,8 +51,8 @@ def _generator_carries(share: float) -> Device:
 DEVICES: dict[str, Device] = {
     "default": lambda observed: observed.corrected(),
     "control's error not taken out": lambda observed: observed,
-    "generator carries all of the control's error": _generator_carries(1.0),
-    "generator carries none of it": _generator_carries(0.0),
+    "generator carries half of the control's error": _generator_carries(0.5),
+    "generator carries all of it": _generator_carries(1.0),
 }
 NETWORK_FREE = ("default", "control's error not taken out")
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from dbdiffusion import DBDiffusion
 
-CONTROL_SHARE = {"generated": 0.5}  # of the control's error in a prediction; all of it in the others
+CONTROL_SHARE = {"generated": 0.0}  # of the control's error in a prediction; all of it in the others
 
 
 def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Namespace) -> list[dict]:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     Placement = tuple[PerturbationSpace, list[int]]  # a space, and the rows of the screen that it places
 
 
-CONTROL_SHARE = 0.5  # of the control's error, in the generated mean: about nothing was measured, and this is with care
 GENERATED = "generated"
 DIRECT = ("knn", "ridge", "table", "table_knn")  # strategies whose effects are predictors beside the generated mean
 
@@ -130,7 +129,8 @@ def reference_pool(predictor: Predictor, recipe: Recipe, spaces: LeftOutSpaces |
         is_placed=np.array([row not in unplaced for row in sorted(rows)], dtype=bool),
         coherence=None if spaces is not None else _of_each(neighbour_coherence, placements, screen.names, names),
         similarity=None if spaces is not None else _of_each(nearest_similarity, placements, screen.names, names),
-        control_share={GENERATED: 1.0 if recipe.cross_fitting == "in_sample" else CONTROL_SHARE},
+        # trained on cells of all perturbations, it does not repeat the mean of a few control cells, unless told the effects
+        control_share={GENERATED: float(recipe.cross_fitting == "in_sample")},
     )
 
 
