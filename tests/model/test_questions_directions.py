@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import anndata as ad
 import numpy as np
@@ -9,7 +10,9 @@ import pandas as pd
 import pytest
 from tiny import screen_in_two_contexts, tiny_model
 
-from dbdiffusion import DBDiffusion, rectify, to_anndata
+from dbdiffusion import DBDiffusion, ScreenWarning, rectify, to_anndata
+from dbdiffusion.inference import Projection
+from dbdiffusion.predict._ranking import suggested
 
 FEW = {"n_cells": 32}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -48,7 +51,7 @@ def test_sides_of_a_direction_mirror_each_other(trained, unseen):
 
 def test_a_candidate_in_the_direction_is_marked(trained, unseen):
     table = trained.rank_targets([unseen[0]], unseen, **FEW).set_index("target")
-    assert table["in_direction"].to_dict() == {unseen[0]: True, unseen[1]: False}
+    assert table["own_gene_in_direction"].to_dict() == {unseen[0]: True, unseen[1]: False}
 
 
 def test_too_few_references_are_said_in_words(trained, unseen):
@@ -104,6 +107,28 @@ def test_suggestions_are_unmeasured_and_leave_less_and_less_uncertain(trained):
         trained.suggest_targets(5, some)
     with pytest.raises(ValueError, match="`n` must be a whole number"):
         trained.suggest_targets(0)
+
+
+def test_suggestions_from_next_to_nothing_are_warned_of(trained):
+    predictor = trained.predictor()
+    space = predictor.space
+    lone = replace(space, names=space.names[:2], embedding=space.embedding[:2], _rows={}, _learnable={})
+    with pytest.warns(ScreenWarning, match="Only 2 of 2 measured perturbations have a vector"):
+        suggested(replace(predictor, space=lone), 2)
+
+
+def test_a_mistyped_argument_is_named(trained, unseen):
+    with pytest.raises(TypeError, match=r"no argument 'confidense'\. Did you mean 'confidence'"):
+        trained.predict_effects(unseen[0], confidense=0.9)
+
+
+def test_the_confidence_that_is_advised_can_be_had():
+    none = np.zeros(13)
+    words = " ".join(Projection(none, none, none).said(3, 0.2, 0.95))
+    advised = float(words.split("at most ")[1].split()[0].rstrip("."))
+    low, high = Projection(none, none, none).interval(none, advised)
+    assert np.isfinite(low).all()
+    assert np.isfinite(high).all()
 
 
 def test_a_store_holds_the_table_however_the_work_was_shared(trained, unseen, tmp_path):

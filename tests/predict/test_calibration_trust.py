@@ -26,6 +26,15 @@ def test_better_is_what_lies_two_standard_errors_below_one():
     )
 
 
+def test_the_verdict_says_on_how_few_it_rests():
+    evidence, lists = pd.Series(EVIDENCE), pd.DataFrame({0.1: LIST}).T
+    assert "Only 3 of them could be placed and tell this" in verdict_of(evidence, lists, n_placed=3)
+    assert verdict_of(evidence, lists, n_placed=10) == verdict_of(evidence, lists)
+    nothing = verdict_of(0 * evidence / 0, lists, n_placed=0)
+    assert nothing.startswith("No left-out perturbation could be placed by the others, so no prediction was tested. Lists")
+    assert "nan" not in nothing
+
+
 def test_the_verdict_says_what_lists_hold():
     assert (
         "at most 10% wrong signs or null effects had 88 genes in the median (10% were empty) and held 2.0% wrong" in verdict()

@@ -1,9 +1,11 @@
 """Laws of new cells: their effects are those of the model's own reader, and what is missing is named."""
 
+import warnings
+
 import numpy as np
 import pytest
 
-from dbdiffusion import DBDiffusion, compare
+from dbdiffusion import DBDiffusion, ScreenWarning, compare
 from dbdiffusion.predict._compare import effects_of_cells
 from dbdiffusion.screen import NameRule
 
@@ -46,3 +48,55 @@ def test_compare_takes_cells(screen):
 def test_what_is_missing_is_named(screen, options, error, words):
     with pytest.raises(error, match=words):
         effects_of_cells(screen_with(screen), NameRule(), **options)
+
+
+def with_values(adata, change):
+    adata.X = change(adata.X.astype(float))
+    return adata
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x.log1p(), "raw counts, as at set-up, but some are fractional"),
+        (lambda x: -x, "some are negative"),
+        (lambda x: x * np.nan, "some are NaN or infinite"),
+    ],
+)
+def test_values_that_are_no_counts_are_refused(screen, change, words):
+    with pytest.raises(ValueError, match=words):
+        effects_of_cells(with_values(screen.copy(), change), NameRule())
+
+
+def test_one_control_cell_is_refused(screen):
+    is_control = (screen.obs["perturbation"] == "control").to_numpy()
+    few = screen[~is_control | (np.cumsum(is_control) == 1)].copy()
+    with pytest.raises(ValueError, match="one control cell"):
+        effects_of_cells(few, NameRule())
+
+
+def test_relative_size_factors_are_what_they_are_at_set_up(screen):
+    adata = screen_with(screen)
+    adata.obs["relative"] = adata.obs["total"] / adata.obs["total"].mean()
+    expected = effects_of_cells(adata, NameRule(), size_factor_key=None)
+    adata.obs["counts"] = np.asarray(adata.X.sum(axis=1)).ravel() / np.asarray(adata.X.sum(axis=1)).mean()
+    np.testing.assert_allclose(
+        effects_of_cells(adata, NameRule(), size_factor_key="counts")["effect"], expected["effect"], atol=1e-5
+    )
+    np.testing.assert_allclose(
+        effects_of_cells(adata, NameRule(), size_factor_key="relative")["effect"], expected["effect"], atol=1e-5
+    )
+
+
+def test_two_scales_and_what_was_measured_are_warned_of(screen):
+    table = effects_of_cells(screen, NameRule(), batch_key="batch").assign(df=1e6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compare(table, screen, batch_key="batch")
+    with pytest.warns(ScreenWarning, match="were measured when the model was trained"):
+        compare(table.assign(status="measured"), screen, batch_key="batch")
+    half = screen[:, : screen.n_vars // 3].copy()
+    with pytest.warns(ScreenWarning, match="times as much as those of the training, so effects"):
+        compare(table, half, batch_key="batch")
+    with pytest.warns(ScreenWarning, match="two scales"):
+        compare(table, screen_with(screen), batch_key="batch", size_factor_key="total")

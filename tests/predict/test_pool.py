@@ -225,3 +225,14 @@ def test_a_perturbation_with_a_single_cell_is_no_reference():
     assert np.isfinite(table.loc[table["target"] == gene, "se"]).all()
     for space, _ in model.predictor().left_out.folds():
         assert np.isfinite(space.effects.gene_scale).all()
+
+
+def test_the_baseline_of_a_pair_is_the_sum_of_its_measured_parts_whether_or_not_gene_space_can_learn(paired, monkeypatch):
+    predictor = paired.predictor()
+    screen, space = predictor.screen, predictor.space
+    singles = [name for name in screen.names if "+" not in name]
+    pair = next(f"{a}+{b}" for a in singles for b in singles if a < b and not space.is_measured(f"{a}+{b}"))
+    expected = sum(screen.observed.effect[screen.names.index(part)] for part in pair.split("+"))
+    np.testing.assert_array_equal(predictor.baselines(pair)["ridge"], expected)
+    monkeypatch.setattr(type(space), "can_learn", lambda *_: False)
+    np.testing.assert_array_equal(predictor.baselines(pair)["ridge"], expected)

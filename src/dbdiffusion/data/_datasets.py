@@ -31,6 +31,7 @@ with h5py.File(sys.argv[1]) as root:
     print(json.dumps(list(root)))
 """
 SECONDS = 60  # for the names and attributes of a file, not its numbers; on a local disk it takes less than one
+BLOSC_HEADER = 16  # bytes, the last four of which are the size of the chunk
 ZARR = (".zgroup", "zarr.json", ".zattrs")  # a store has one of them
 
 
@@ -68,6 +69,7 @@ def read_screen(file: str | Path) -> AnnData:
         if not any((file / name).exists() for name in ZARR):
             msg = f"{str(file)!r} is a folder, but no zarr store; name a file or a store."
             raise ValueError(msg)
+        _check_chunks(file)
         read, kind = ad.read_zarr, "zarr store of an AnnData"
     else:
         _check_h5ad(file)
@@ -77,6 +79,29 @@ def read_screen(file: str | Path) -> AnnData:
     except Exception as error:  # a damaged file can raise anything of h5py, zarr and anndata
         msg = f"{str(file)!r} cannot be read as a {kind}; was it cut off? {_first_line(error)}"
         raise ValueError(msg) from error
+
+
+def _check_chunks(store: Path) -> None:
+    """Blosc reads on behind the end of a chunk that was cut off, and what it finds in memory there may look right."""
+    for folder in {file.parent for name in (".zarray", "zarr.json") for file in store.rglob(name) if _ends_in_blosc(file)}:
+        for chunk in folder.rglob("*"):
+            if not chunk.is_file() or chunk.name.startswith(".") or chunk.suffix == ".json":
+                continue
+            with chunk.open("rb") as handle:
+                header = handle.read(BLOSC_HEADER)
+            if int.from_bytes(header[-4:], "little") != chunk.stat().st_size:
+                msg = f"{str(store)!r} cannot be read as a zarr store of an AnnData; was it cut off? {chunk.name!r} is damaged."
+                raise ValueError(msg)
+
+
+def _ends_in_blosc(file: Path) -> bool:
+    """Whether the chunks of the array that a file describes are blosc's as they lie on the disk."""
+    try:
+        said = json.loads(file.read_bytes())
+        last = said["codecs"][-1]["name"] if file.name == "zarr.json" else (said["compressor"] or {})["id"]
+    except (ValueError, KeyError, TypeError, IndexError):  # no array, not compressed, or damaged, which reading it will tell
+        return False
+    return bool(last == "blosc")
 
 
 def _check_h5ad(file: Path) -> None:

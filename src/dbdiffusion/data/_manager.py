@@ -18,6 +18,7 @@ from dbdiffusion._keys import REGISTRY
 from dbdiffusion._words import say
 from dbdiffusion.data._fields import PerturbationField
 from dbdiffusion.data._mudata import check_modalities
+from dbdiffusion.screen import counts_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -108,17 +109,8 @@ def _checked_totals(rows: np.ndarray | sp.spmatrix) -> np.ndarray:
 
 
 def _check_values(values: np.ndarray) -> None:
-    if not np.issubdtype(values.dtype, np.number):
-        problem: str | None = f"of type {values.dtype}"
-    elif np.issubdtype(values.dtype, np.complexfloating):
-        problem = "complex"
-    elif not np.isfinite(values).all():
-        problem = "NaN or infinite"
-    elif (values < 0).any():
-        problem = "negative"
-    elif not np.issubdtype(values.dtype, np.integer) and (values != np.floor(values)).any():
-        problem = "fractional"
-    else:
+    problem = counts_fault(values)
+    if problem is None:
         return
     msg = (
         f"Counts must be finite, non-negative integers (raw UMIs), but some are {problem}. Normalised values cannot be used; "

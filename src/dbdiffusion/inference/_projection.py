@@ -198,7 +198,7 @@ class Projection:
         if self.n_reference < least:
             words.append(
                 f"An interval at {100 * confidence:g} % needs {least} references, and there are {self.n_reference}, so it is "
-                f"unbounded: ask for a confidence of at most {1 - self.resolution:.3g}."
+                f"unbounded: ask for a confidence of at most {np.floor(1000 * (1 - self.resolution)) / 1000:g}."
             )
         needed = self.hits_needed(n_candidates, level)
         if needed > 1:

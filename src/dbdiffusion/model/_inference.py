@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from dbdiffusion.embedding import ALL_STRATEGIES, EffectSpace, PerturbationSpace
 from dbdiffusion.model._predictors import PredictorsMixin, in_each_context, progress
 from dbdiffusion.model._screen import ScreenReader
 from dbdiffusion.predict import GenerationOptions, Predictor, Recipe, observed_table
-from dbdiffusion.screen import GeneSpace, listed_names
+from dbdiffusion.screen import GeneSpace, listed_names, meant
 from dbdiffusion.storage import InMemory, on_disk
 
 if TYPE_CHECKING:
@@ -534,6 +535,11 @@ class InferenceMixin(GenerationMixin):
     ) -> pd.DataFrame:
         """The table, genes in the order of the screen; other options are those of a recipe."""
         options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed, self._fixed(covariates))
+        unknown = [name for name in of_recipe if name not in Recipe.__dataclass_fields__]
+        if unknown:
+            known = list(signature(self.differential_expression_ppi).parameters)
+            msg = f"There is no argument {unknown[0]!r}.{meant(unknown[0], known)} There are: {', '.join(known)}."
+            raise TypeError(msg)
         recipe = Recipe(options, **of_recipe)
         predictor = self._predictor_for(recipe)
         table = predictor.effects(self._target_names(targets, predictor), recipe)

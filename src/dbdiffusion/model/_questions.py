@@ -193,10 +193,10 @@ class DirectionsMixin(CalibrationMixin):
         -------
         DataFrame
             One row a candidate, farthest first: ``target, status`` (``measured`` or ``unseen``)``, effect`` (along the
-            direction)``, ci_low, ci_high, p_value, q_value`` (Benjamini-Hochberg over the unseen, and over the measured
-            ones)``, correlation`` (how far to trust an unseen candidate: expected, of its predicted and true effects over all
-            genes, see :meth:`target_confidence`)``, in_direction`` (the candidate's own gene has a weight; that gene's effect
-            is not predicted).
+            direction)``, ci_low, ci_high, p_value, q_value`` (Benjamini-Hochberg over the measured, over the
+            unseen single ones and over the unseen combinations, each apart)``, correlation`` (how far to trust an unseen
+            candidate: expected, of its predicted and true effects over all genes, see :meth:`target_confidence`)``,
+            own_gene_in_direction`` (the candidate's own gene has a weight; that gene's effect is not predicted).
             ``attrs["single"]`` and ``attrs["combination"]``: how many candidates can be told apart, and ``head``, the precision
             of the first of the ranking by left-out references, which needs no list.
 
@@ -471,8 +471,9 @@ class Questions(DirectionsMixin):
     def baseline_effects(self, name: str) -> dict[str, np.ndarray]:
         """Simple predictions (G,) of an unseen perturbation, from measured ones alone.
 
-        ``mean`` of the measured perturbations, ``zero``, and ``ridge`` regression from gene space to effects (for a
-        combination of measured parts the sum of their effects); the mean again where gene space cannot place it.
+        ``mean`` of the measured perturbations, ``zero``, and ``ridge``: for a combination of measured parts the sum of their
+        observed effects, otherwise ridge regression from gene space to effects, and the mean again where gene space cannot
+        place it.
 
         Examples
         --------

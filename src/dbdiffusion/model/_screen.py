@@ -22,6 +22,7 @@ from dbdiffusion.screen import (
     contrast_weights,
     contrast_within_batches,
     control_halves,
+    depth_per_library,
     gene_vectors_without,
     grouped_moments,
     log1p_cp10k,
@@ -45,7 +46,6 @@ else:
 
 MAX_GENE_SPACE_CELLS = 25_000  # perturbed ones, shared out equally to perturbations
 MAX_GENE_SPACE_CONTROL = 5_000
-RELATIVE_SIZE_FACTOR = 100.0  # size factors with a median below it are relative, not total counts
 _COVARIATE_KEYS = (
     REGISTRY_KEYS.BATCH_KEY,
     REGISTRY_KEYS.LABELS_KEY,
@@ -261,8 +261,7 @@ class ScreenReader:
         if REGISTRY_KEYS.SIZE_FACTOR_KEY not in self._manager.data_registry:
             return totals, 1.0
         factors = self._manager.get_from_registry(REGISTRY_KEYS.SIZE_FACTOR_KEY).ravel().astype(float)
-        is_relative = np.median(factors) < RELATIVE_SIZE_FACTOR
-        return factors, float(totals.mean() / factors.mean()) if is_relative else 1.0
+        return factors, depth_per_library(factors, totals)
 
     def _chunks(self, groups: np.ndarray) -> Iterator[tuple[sp.csr_matrix, np.ndarray]]:
         start = 0

@@ -102,6 +102,7 @@ def expected_accuracy(
 # What left-out references say of lists, confidence and coverage of a screen, and that in two sentences.
 
 
+MIN_TO_JUDGE = 10  # references
 LIST_LEVEL = 0.1  # of the list that the verdict speaks of
 STANDARD_ERRORS = 2.0  # that an error ratio must lie below one to be called better
 NOMINAL = 0.95
@@ -174,8 +175,10 @@ def coverage_in_thirds(pit: np.ndarray, by: dict[str, np.ndarray]) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def verdict_of(evidence: pd.Series, lists: pd.DataFrame) -> str:
-    """Two sentences: whether predictions are of use on this screen, and what lists hold.
+def verdict_of(evidence: pd.Series, lists: pd.DataFrame, n_placed: int = MIN_TO_JUDGE) -> str:
+    """Two sentences: whether predictions are of use on this screen, and what lists hold; a third where few tell the first.
+
+    ``n_placed`` is the number of perturbations whose left-out predictions are judged: those that the others could place.
 
     "Better" means that the squared error of left-out predictions, over that of the other, lies two standard errors below one.
     "Not surely better": below one, but not so far.
@@ -188,6 +191,8 @@ def verdict_of(evidence: pd.Series, lists: pd.DataFrame) -> str:
 error 0.05) and better than by the mean of the measured ones (0.60 times, standard error 0.05). There are no gene lists: no \
 list can be checked here.
     """
+    if not np.isfinite(evidence[["relative_to_zero", "relative_to_mean"]].to_numpy(dtype=float)).any():
+        return f"No left-out perturbation could be placed by the others, so no prediction was tested. {_of_lists(lists)}"
     words = {}
     for kind in ("zero", "mean"):
         ratio, se = evidence[f"relative_to_{kind}"], evidence[f"relative_to_{kind}_se"]
@@ -199,7 +204,8 @@ list can be checked here.
         f"squared error{words['zero'][2]}) and {words['mean'][0]} than by the mean of the measured ones "
         f"({words['mean'][1]}{words['mean'][2]})."
     )
-    return f"{first} {_of_lists(lists)}"
+    few = "" if n_placed >= MIN_TO_JUDGE else f" Only {n_placed} of them could be placed and tell this: too few to lean on."
+    return f"{first}{few} {_of_lists(lists)}"
 
 
 def _of_lists(lists: pd.DataFrame) -> str:
@@ -223,7 +229,6 @@ def _of_lists(lists: pd.DataFrame) -> str:
 
 
 BASELINE_RHO = {"mean": 1.0, "zero": 0.0}
-MIN_TO_JUDGE = 10  # references
 
 
 @dataclass(frozen=True)
@@ -239,11 +244,12 @@ class Calibration:
     pit
         (K, G) level at which the interval just covers; uniform on [0, 1] when calibrated. NaN where a gene varies nowhere.
     tuned
-        One row per kind: ``n_reference, n_placed, rho`` and the weight of every predictor (``generated`` is
-        lambda).
+        One row per kind: ``n_reference``; ``n_placed``, those that the others can place, on which the evidence rests; ``rho``
+        and the weight of every predictor (``generated`` is lambda).
     evidence
         One row per kind: squared error of left-out predictions over that of the mean and of no effect, known noise taken out,
-        with standard errors: ``relative_to_mean, relative_to_mean_se, relative_to_zero, relative_to_zero_se``.
+        with standard errors: ``relative_to_mean, relative_to_mean_se, relative_to_zero, relative_to_zero_se``. Errors are
+        summed over perturbations, so strong ones count for more.
     placebo
         One row a permutation of the single perturbations' gene vectors among them: ``weight`` of the centred predictors, which
         should be near zero, ``relative_to_mean, relative_to_zero`` of the left-out error, the smaller of which should not be
@@ -327,7 +333,7 @@ def calibrate(predictor: Predictor, recipe: Recipe, levels: Sequence[float]) -> 
         known = {"strength": (rectifier.loo_predicted**2).sum(axis=1)}
         known |= {} if pool.similarity is None else {"similarity": pool.similarity[members]}
         thirds.append(coverage_in_thirds(pit, known).assign(kind=kind))
-        verdicts[kind] = verdict_of(pd.Series(evidence[kind]), of_lists)
+        verdicts[kind] = verdict_of(pd.Series(evidence[kind]), of_lists, tuned[kind]["n_placed"])
         if kind == "single":
             nothing = placebo(predictor, recipe, members)
     if not tables:

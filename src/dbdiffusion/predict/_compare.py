@@ -9,10 +9,20 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from dbdiffusion._words import say
 from dbdiffusion.inference import squared_errors
 from dbdiffusion.metrics import error_ratio, pearson, sign_agreement, two_sided_pit
 from dbdiffusion.predict._answers import observed_estimate
-from dbdiffusion.screen import NameRule, contrast_within_batches, effect_table, grouped_moments, log1p_cp10k, meant
+from dbdiffusion.screen import (
+    NameRule,
+    contrast_within_batches,
+    counts_fault,
+    depth_per_library,
+    effect_table,
+    grouped_moments,
+    log1p_cp10k,
+    meant,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +50,7 @@ def effects_of_cells(
     KeyError
         If a column or layer is missing.
     ValueError
-        If there are no control cells.
+        If there are fewer than two control cells, or values that are no counts.
 
     Examples
     --------
@@ -60,6 +70,9 @@ def effects_of_cells(
     if control not in labels or not names:
         msg = f"The new cells must hold control cells ({control!r}) and a perturbation, got {sorted(set(labels))[:5]}."
         raise ValueError(msg)
+    if labels.count(control) < 2:
+        msg = "The new cells hold one control cell, which does not tell how much control cells differ. At least 2 are needed."
+        raise ValueError(msg)
     code = pd.Index([control, *names]).get_indexer(labels)
     batch = np.zeros(adata.n_obs, dtype=int) if batch_key is None else pd.factorize(adata.obs[batch_key])[0]
     n_batches = int(batch.max()) + 1
@@ -75,24 +88,35 @@ def effects_of_cells(
             "variable": np.tile(adata.var_names.astype(str), len(names)),
             "effect": estimate.effect.ravel(),
             "se": estimate.se.ravel(),
+            "mean_control": observed.mean_control.ravel(),
         }
     )
 
 
 def _chunks(counts: Any, adata: Any, size_factor_key: str | None, group: np.ndarray) -> Any:
-    for start in range(0, counts.shape[0], CHUNK):
-        rows = slice(start, start + CHUNK)
-        block = sp.csr_matrix(counts[rows])
-        library = (
-            np.asarray(block.sum(axis=1)).ravel()
-            if size_factor_key is None
-            else adata.obs[size_factor_key].to_numpy(dtype=float)[rows]
+    blocks = [slice(start, start + CHUNK) for start in range(0, counts.shape[0], CHUNK)]
+    depth = np.concatenate([_checked_totals(sp.csr_matrix(counts[rows])) for rows in blocks])
+    if size_factor_key is not None:
+        factors = adata.obs[size_factor_key].to_numpy(dtype=float)
+        depth = factors * depth_per_library(factors, depth)
+    for rows in blocks:
+        yield log1p_cp10k(sp.csr_matrix(counts[rows]), depth[rows]), group[rows]
+
+
+def _checked_totals(block: sp.csr_matrix) -> np.ndarray:
+    fault = counts_fault(block.data)
+    if fault is not None:
+        msg = (
+            f"The new cells must be raw counts, as at set-up, but some are {fault}. Name the layer that holds the counts, "
+            "`compare(..., layer=...)`."
         )
-        yield log1p_cp10k(block, library), group[rows]
+        raise ValueError(msg)
+    return np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
 
 
 TOP = 50  # largest predicted effects whose signs are told
 LISTED = 0.1
+OTHER_SCALE = 1.5  # times as much in control cells of two experiments: more than cells differ, but not than scales do
 NEEDED = ("target", "variable", "effect")
 CONTEXT = "context"
 
@@ -163,7 +187,12 @@ def compare(
     KeyError
         If no target was measured, or a column is missing.
     ValueError
-        If genes are not the same, or an argument does not fit.
+        If no gene is the same, new cells are no raw counts, or an argument does not fit.
+
+    Warns
+    -----
+    ScreenWarning
+        Where a target was measured in the training, or the control cells of both experiments are not on one scale.
 
     Examples
     --------
@@ -177,6 +206,7 @@ def compare(
     rule = NameRule(separator=separator)
     theirs = _observed_table(observed, ours, rule, cells)
     both = _merged(ours, theirs, rule)
+    _say_what_misleads(ours, theirs, both)
     shared = _by_gene(shared_control, both, "shared_control")
     both["level"] = _levels(both, shared, _control_weight(predicted))
     both["mean"] = _by_gene(mean, both, "mean") if mean is not None else np.nan
@@ -245,6 +275,27 @@ def _merged(ours: pd.DataFrame, theirs: pd.DataFrame, rule: NameRule) -> pd.Data
     own = [gene in rule.parts(name) for gene, name in zip(both["variable"], both["target"], strict=True)]
     known = np.isfinite(both["effect"]) & np.isfinite(both["observed"])
     return both[~np.array(own) & known.to_numpy()].reset_index(drop=True)
+
+
+def _say_what_misleads(ours: pd.DataFrame, theirs: pd.DataFrame, both: pd.DataFrame) -> None:
+    """Warn of targets that were no predictions, and of two experiments that are not on one scale."""
+    if "status" in both and (both["status"] == "measured").any():
+        names = both.loc[both["status"] == "measured", "target"].unique().tolist()
+        say(
+            f"{names[:3]} were measured when the model was trained: their effects are observed, not predicted, and agree with "
+            "the same cells by themselves. Hold out what predictions are to be judged by."
+        )
+    if not all("mean_control" in table for table in (ours, theirs)):
+        return
+    first, second = (table.groupby("variable")["mean_control"].mean() for table in (ours, theirs))
+    common = first.index.intersection(second.index)
+    expressed = common[(first[common] > 0) & (second[common] > 0)]
+    ratio = float(np.median(np.expm1(second[expressed]) / np.expm1(first[expressed]))) if len(expressed) else 1.0
+    if not 1 / OTHER_SCALE < ratio < OTHER_SCALE:
+        say(
+            f"Control cells of the new experiment express the median gene {ratio:.2g} times as much as those of the training, "
+            "so effects are on two scales. Hand in all genes that were set up, and the same `size_factor_key`."
+        )
 
 
 def _by_gene(given: Any, both: pd.DataFrame, argument: str) -> np.ndarray:
@@ -342,7 +393,8 @@ def _against(ratio: float, se: float, name: str) -> str:
     if not np.isfinite(ratio):
         return f"The error of {name} is not beyond the noise of the observation, so there is nothing to compare with."
     doubt = f" (standard error {se:.2f})" if np.isfinite(se) else ""
-    better = "better than" if ratio < 1 - 2 * (se if np.isfinite(se) else 0) else "no better than"
+    below = "not surely better than" if f"{ratio:.2f}" < "1.00" else "no better than"
+    better = "better than" if ratio < 1 - 2 * (se if np.isfinite(se) else 0) else below
     worse = np.isfinite(se) and ratio > 1 + 2 * se
     return f"Squared error is {max(ratio, 0.0):.2f}{doubt} of that of {name}: {'worse than' if worse else better} it."
 

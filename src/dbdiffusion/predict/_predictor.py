@@ -353,7 +353,16 @@ class Predictor:
         """Simple predictions (G,) of a perturbation; see :meth:`DBDiffusion.baseline_effects`."""
         self.check_current()
         mean = self.screen.observed.effect.mean(axis=0)
+        return {"mean": mean, "zero": np.zeros_like(mean), "ridge": self._by_ridge_or_parts(name, mean)}
+
+    def _by_ridge_or_parts(self, name: str, mean: np.ndarray) -> np.ndarray:
+        """Sum of measured parts, or ridge regression from gene space; the mean where there is neither."""
+        if self.space.is_measured(name):
+            return mean
+        parts = self.space.parts(name)
+        rows = [row for row in map(self.space.row, parts) if row is not None]
+        if len(parts) > 1 and len(rows) == len(parts):
+            return self.screen.observed.effect[rows].sum(axis=0)
         ridge = self.space.with_ranking(("ridge",))
-        is_unseen = not self.space.is_measured(name)
-        known = is_unseen and self.space.can_learn("ridge") and ridge.can_embed(name)
-        return {"mean": mean, "zero": np.zeros_like(mean), "ridge": ridge.predict_effect([name])[0] if known else mean}
+        known = self.space.can_learn("ridge") and ridge.can_embed(name)
+        return ridge.predict_effect([name])[0] if known else mean

@@ -127,15 +127,21 @@ def suggested(predictor: Predictor, n: int, candidates: Sequence[str] | None = N
         raise ValueError(msg)
     measured = space.unit_vectors(space.names)
     measured = measured[np.isfinite(measured).all(axis=1)]
+    if len(measured) < FEWEST_IN_SPACE:
+        say(
+            f"Only {len(measured)} of {len(space.names)} measured perturbations have a vector in gene space, so hardly "
+            "anything tells which candidates are like them, and the order of the suggestions means little."
+        )
     chosen, uncertainty = most_informative(vectors, measured, n)
     table = candidate_table(predictor, [unseen[i] for i in chosen])[["target", "similarity", "nearest"]]
     table.insert(0, "rank", np.arange(1, n + 1))
     return table.assign(gain=-np.diff(uncertainty), uncertainty=uncertainty[1:])
 
 
+FEWEST_IN_SPACE = 3  # measured perturbations
 LEVEL = 0.2  # at which it is said how many candidates can be told apart
 CHUNK = 256  # targets generated at once
-COLUMNS = ("target", "status", "effect", "ci_low", "ci_high", "p_value", "q_value", "correlation", "in_direction")
+COLUMNS = ("target", "status", "effect", "ci_low", "ci_high", "p_value", "q_value", "correlation", "own_gene_in_direction")
 
 
 def rank(
@@ -194,7 +200,7 @@ def rank(
         blocks.append(block)
         attrs[kind] = told
     table = pd.concat(blocks, ignore_index=True)
-    table["in_direction"] = [bool(weights[space.own_genes(name)].any()) for name in table["target"]]
+    table["own_gene_in_direction"] = [bool(weights[space.own_genes(name)].any()) for name in table["target"]]
     size = table["effect"] if alternative == "greater" else -table["effect"] if alternative == "less" else table["effect"].abs()
     table = table.iloc[np.argsort(-size.to_numpy(), kind="stable")][list(COLUMNS)].reset_index(drop=True)
     table.attrs = attrs

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 TARGET_SUM = 1e4
+RELATIVE_SIZE_FACTOR = 100.0  # size factors with a median below it are relative, not total counts
 MIN_EXPRESSING = (
     5.0  # expected expressing cells that a normal approximation needs, as the expected counts of a chi-squared test do
 )
@@ -159,6 +160,41 @@ def log1p_cp10k(counts: sp.spmatrix | np.ndarray, library: np.ndarray) -> sp.csr
     scaled.data *= np.repeat(factor, np.diff(scaled.indptr)).astype(np.float32)
     np.log1p(scaled.data, out=scaled.data)
     return scaled
+
+
+def counts_fault(values: np.ndarray) -> str | None:
+    """What keeps values from being raw counts, in a word or two; None if nothing does.
+
+    Examples
+    --------
+    >>> counts_fault(np.array([0.0, 3.0])), counts_fault(np.array([0.0, 0.7])), counts_fault(np.array([np.nan]))
+    (None, 'fractional', 'NaN or infinite')
+    """
+    if not np.issubdtype(values.dtype, np.number):
+        return f"of type {values.dtype}"
+    if np.issubdtype(values.dtype, np.complexfloating):
+        return "complex"
+    if not np.isfinite(values).all():
+        return "NaN or infinite"
+    if (values < 0).any():
+        return "negative"
+    if not np.issubdtype(values.dtype, np.integer) and (values != np.floor(values)).any():
+        return "fractional"
+    return None
+
+
+def depth_per_library(factors: np.ndarray, totals: np.ndarray) -> float:
+    """Total counts that a size factor of 1 stands for: 1 unless the factors (N,) are relative, whose median is below 100.
+
+    Examples
+    --------
+    >>> depth_per_library(np.array([0.5, 1.5]), np.array([2000.0, 4000.0]))
+    3000.0
+    >>> depth_per_library(np.array([5000.0, 9000.0]), np.array([2000.0, 4000.0]))
+    1.0
+    """
+    is_relative = np.median(factors) < RELATIVE_SIZE_FACTOR
+    return float(totals.mean() / factors.mean()) if is_relative else 1.0
 
 
 def grouped_moments(chunks: Iterable[tuple[sp.csr_matrix, np.ndarray]], n_groups: int, n_genes: int) -> GroupMoments:
