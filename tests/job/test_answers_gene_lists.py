@@ -5,6 +5,7 @@ import pandas as pd
 from scipy import stats
 
 from dbdiffusion.job._answers import N_GENES, gene_lists
+from dbdiffusion.job._report import _of_genes
 
 G = 37
 
@@ -58,3 +59,13 @@ def test_targets_and_contexts_have_each_their_own_in_order():
     tables = [table_of(target).assign(context=context) for target in ("Z", "A") for context in ("late", "early")]
     titles = [one.title for one in gene_lists(pd.concat(tables, ignore_index=True), {})]
     assert titles == ["Z (late)", "Z (early)", "A (late)", "A (early)"]
+
+
+def test_what_is_predicted_as_zero_is_no_largest_effect():
+    few = np.r_[1.0, 2.0, 0.5, np.zeros(G - 3)]
+    (one,) = gene_lists(table_of(effect=few), {"A+B": ("A", "B")})
+    assert one.genes["gene"].tolist() == ["G00"]
+    (nothing,) = gene_lists(table_of(effect=np.zeros(G)), {"A+B": ("A", "B")})
+    assert nothing.sentence == "No effect is predicted on any gene."
+    assert "The largest effects:" not in _of_genes(nothing)
+    assert "The largest effects:" in _of_genes(one)

@@ -40,7 +40,7 @@ class GeneList:
     n_listed
         Genes at 10 % wrong signs; None where there can be no list.
     genes
-        The largest effects: ``gene, effect, low_80, high_80, low_95, high_95, lfsr, q``.
+        The largest effects: ``gene, effect, low_80, high_80, low_95, high_95, lfsr, q``; none where every effect is zero.
     own
         The same of the genes that the target hits, of which others say nothing.
     """
@@ -53,6 +53,8 @@ class GeneList:
     @property
     def sentence(self) -> str:
         """How many genes are listed, in words."""
+        if self.genes.empty:
+            return "No effect is predicted on any gene."
         if self.n_listed is None:
             return "No list of genes can be checked for this target."
         if self.n_listed == 0:
@@ -97,7 +99,8 @@ def gene_lists(effects: pd.DataFrame, parts: dict[str, Sequence[str]]) -> list[G
         hit = rows["variable"].astype(str).isin([target, *map(str, parts.get(target, ()))]).to_numpy()
         others = rows[~hit]
         q = others["adj_p_value"]
-        largest = others.iloc[np.argsort(-others["effect"].abs().to_numpy(), kind="stable")[:N_GENES]]
+        moved = others[others["effect"] != 0]
+        largest = moved.iloc[np.argsort(-moved["effect"].abs().to_numpy(), kind="stable")[:N_GENES]]
         answer.append(
             GeneList(
                 title=title_of(target, context[0] if context else None),

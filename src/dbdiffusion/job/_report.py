@@ -223,7 +223,8 @@ def _by_line(verdicts: Mapping[str | None, str]) -> list[str]:
 
 
 def _of_genes(one: GeneList) -> list[str]:
-    said = [f"### {_cell(one.title)}", f"{one.sentence} The largest effects:", _markdown(one.genes.set_index("gene"))]
+    largest = [] if one.genes.empty else ["The largest effects:", _markdown(one.genes.set_index("gene"))]
+    said = [f"### {_cell(one.title)}", one.sentence, *largest]
     return said + ([OF_OWN_GENES, _markdown(one.own.set_index("gene"))] if len(one.own) else [])
 
 
