@@ -78,6 +78,7 @@ def test_stores_that_were_cut_off_say_so(tmp_path):
             file.write_bytes(whole[: int(share * len(whole))])
             check_one_line(store)
         file.write_bytes(whole)
+        (file.parent / "Thumbs.db").write_bytes(b"of another program")
     assert read_screen(store).n_obs == small_screen().n_obs
 
 

@@ -66,6 +66,6 @@ def test_what_is_predicted_as_zero_is_no_largest_effect():
     (one,) = gene_lists(table_of(effect=few), {"A+B": ("A", "B")})
     assert one.genes["gene"].tolist() == ["G00"]
     (nothing,) = gene_lists(table_of(effect=np.zeros(G)), {"A+B": ("A", "B")})
-    assert nothing.sentence == "No effect is predicted on any gene."
+    assert nothing.sentence == "No effect is predicted on any other gene."
     assert "The largest effects:" not in _of_genes(nothing)
     assert "The largest effects:" in _of_genes(one)

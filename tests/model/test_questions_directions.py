@@ -117,9 +117,14 @@ def test_suggestions_from_next_to_nothing_are_warned_of(trained):
         suggested(replace(predictor, space=lone), 2)
 
 
-def test_a_mistyped_argument_is_named(trained, unseen):
+def test_a_mistyped_argument_is_named_before_anything_is_written(trained, unseen, tmp_path):
     with pytest.raises(TypeError, match=r"no argument 'confidense'\. Did you mean 'confidence'"):
         trained.predict_effects(unseen[0], confidense=0.9)
+    with pytest.raises(TypeError, match="no argument 'options'"):
+        trained.predict_effects(unseen[0], options=3)
+    with pytest.raises(TypeError, match=r"no argument 'n_cell'\. Did you mean 'n_cells'"):
+        trained.write_effects(tmp_path / "effects.zarr", unseen, n_cell=8)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_confidence_that_is_advised_can_be_had():

@@ -18,7 +18,7 @@ def verdict(evidence=(), **of_list):
 def test_better_is_what_lies_two_standard_errors_below_one():
     said = verdict()
     assert "predicted better than by no effect (0.40 times its squared error, standard error 0.10)" in said
-    assert "not surely better than by the mean of the measured ones (0.90 times, standard error 0.10)" in said
+    assert "not surely better than by the mean of the measured ones (0.90 times its squared error, standard error 0.10)" in said
     assert "not surely better than by no effect" in verdict({"relative_to_zero": 0.85})
     assert "predicted no better than by no effect (1.00 times" in verdict({"relative_to_zero": 0.997})
     assert "not surely better than by no effect (0.04 times its squared error, too few to say how surely)" in verdict(
@@ -33,6 +33,9 @@ def test_the_verdict_says_on_how_few_it_rests():
     nothing = verdict_of(0 * evidence / 0, lists, n_placed=0)
     assert nothing.startswith("No left-out perturbation could be placed by the others, so no prediction was tested. Lists")
     assert "nan" not in nothing
+    weak = verdict({"relative_to_zero": np.nan, "relative_to_zero_se": np.nan, "relative_to_mean": -0.5})
+    assert "no better than by no effect (whose error is not beyond the noise of the observations)" in weak
+    assert "better than by the mean of the measured ones (0.00 times" in weak
 
 
 def test_the_verdict_says_what_lists_hold():

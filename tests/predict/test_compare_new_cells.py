@@ -88,12 +88,20 @@ def test_relative_size_factors_are_what_they_are_at_set_up(screen):
     )
 
 
+@pytest.mark.parametrize("wrong", [np.nan, -1.0, 0.0])
+def test_size_factors_that_are_none_are_refused(screen, wrong):
+    adata = screen_with(screen)
+    adata.obs["factor"] = np.r_[wrong, np.ones(adata.n_obs - 1)]
+    with pytest.raises(ValueError, match="finite and above 0"):
+        effects_of_cells(adata, NameRule(), size_factor_key="factor")
+
+
 def test_two_scales_and_what_was_measured_are_warned_of(screen):
     table = effects_of_cells(screen, NameRule(), batch_key="batch").assign(df=1e6)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         compare(table, screen, batch_key="batch")
-    with pytest.warns(ScreenWarning, match="were measured when the model was trained"):
+    with pytest.warns(ScreenWarning, match="targets were measured when the model was trained"):
         compare(table.assign(status="measured"), screen, batch_key="batch")
     half = screen[:, : screen.n_vars // 3].copy()
     with pytest.warns(ScreenWarning, match="times as much as those of the training, so effects"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ with h5py.File(sys.argv[1]) as root:
 """
 SECONDS = 60  # for the names and attributes of a file, not its numbers; on a local disk it takes less than one
 BLOSC_HEADER = 16  # bytes, the last four of which are the size of the chunk
+CHUNK_NAME = re.compile(r"(c/)?\d+([./]\d+)*")  # what else lies in a folder is no part of a store
 ZARR = (".zgroup", "zarr.json", ".zattrs")  # a store has one of them
 
 
@@ -85,7 +87,7 @@ def _check_chunks(store: Path) -> None:
     """Blosc reads on behind the end of a chunk that was cut off, and what it finds in memory there may look right."""
     for folder in {file.parent for name in (".zarray", "zarr.json") for file in store.rglob(name) if _ends_in_blosc(file)}:
         for chunk in folder.rglob("*"):
-            if not chunk.is_file() or chunk.name.startswith(".") or chunk.suffix == ".json":
+            if not CHUNK_NAME.fullmatch(chunk.relative_to(folder).as_posix()) or not chunk.is_file():
                 continue
             with chunk.open("rb") as handle:
                 header = handle.read(BLOSC_HEADER)

@@ -112,8 +112,10 @@ class SignLaw:
         variance = (unknown + signs.noise[:, None])[:, None]
         error = (signs.agreement[:, None] - strengths * signs.predicted[:, None])[..., None]
         squares = error**2 / variance
-        of_each = np.exp(-0.5 * squares) / np.sqrt(variance) * weight  # (n, strengths, scales)
-        total = np.maximum(of_each.sum(axis=2) @ shares, 1e-300)
+        log_density = -0.5 * (squares + np.log(variance)) + np.log(weight)  # (n, strengths, scales)
+        largest = log_density.max(axis=(1, 2), keepdims=True)
+        of_each = np.exp(log_density - largest)
+        total = of_each.sum(axis=2) @ shares
         of_each *= shares[:, None] / total[:, None, None]
         by_scale = (of_each * (squares - 1)).sum(axis=1) * unknown / variance[:, 0]
         by_strength = (of_each * error / variance).sum(axis=2)[:, 1:] * self.strengths * signs.predicted[:, None]
@@ -127,7 +129,7 @@ class SignLaw:
                 by_strength.sum(axis=1).mean(),
             ]
         )
-        return float(np.log(total).mean()), slope
+        return float((np.log(total) + largest[:, 0, 0]).mean()), slope
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class GeneList:
     def sentence(self) -> str:
         """How many genes are listed, in words."""
         if self.genes.empty:
-            return "No effect is predicted on any gene."
+            return "No effect is predicted on any other gene."
         if self.n_listed is None:
             return "No list of genes can be checked for this target."
         if self.n_listed == 0:

@@ -420,7 +420,16 @@ class InferenceMixin(GenerationMixin):
         >>> effects["variable"].tolist() == 2 * adata.var_names.tolist()
         True
         """
+        self._check_options(options)
         return self._effects(targets, **options)  # type: ignore[arg-type]
+
+    def _check_options(self, options: Mapping[str, object]) -> None:
+        """Raise a TypeError that names what is meant, if one is no argument of :meth:`differential_expression_ppi`."""
+        known = list(signature(self.differential_expression_ppi).parameters)
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            msg = f"There is no argument {unknown[0]!r}.{meant(unknown[0], known)} There are: {', '.join(known)}."
+            raise TypeError(msg)
 
     @in_each_context
     def target_confidence(
@@ -535,11 +544,6 @@ class InferenceMixin(GenerationMixin):
     ) -> pd.DataFrame:
         """The table, genes in the order of the screen; other options are those of a recipe."""
         options = GenerationOptions(guidance_scale, sampler, n_steps, self._batch_code(batch), seed, self._fixed(covariates))
-        unknown = [name for name in of_recipe if name not in Recipe.__dataclass_fields__]
-        if unknown:
-            known = list(signature(self.differential_expression_ppi).parameters)
-            msg = f"There is no argument {unknown[0]!r}.{meant(unknown[0], known)} There are: {', '.join(known)}."
-            raise TypeError(msg)
         recipe = Recipe(options, **of_recipe)
         predictor = self._predictor_for(recipe)
         table = predictor.effects(self._target_names(targets, predictor), recipe)

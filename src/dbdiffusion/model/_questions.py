@@ -375,6 +375,7 @@ class DirectionsMixin(CalibrationMixin):
         >>> anndata.read_zarr(store).obs_names.tolist() == unseen
         True
         """
+        self._check_options(options)
         predictor, chunk = self.predictor(), whole_number("chunk", chunk, 1)
         part = None if part is None else _part(part)
         names = candidate_names(predictor.space) if targets is None else self._target_names(targets, predictor)
@@ -471,9 +472,9 @@ class Questions(DirectionsMixin):
     def baseline_effects(self, name: str) -> dict[str, np.ndarray]:
         """Simple predictions (G,) of an unseen perturbation, from measured ones alone.
 
-        ``mean`` of the measured perturbations, ``zero``, and ``ridge``: for a combination of measured parts the sum of their
-        observed effects, otherwise ridge regression from gene space to effects, and the mean again where gene space cannot
-        place it.
+        ``mean`` of the measured perturbations, ``zero``, and ``ridge`` regression from gene space to effects, which for a
+        combination of measured parts is the sum of their effects. Where gene space cannot tell: the sum of measured parts,
+        and the mean again for all others.
 
         Examples
         --------

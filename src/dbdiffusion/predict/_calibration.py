@@ -188,24 +188,28 @@ def verdict_of(evidence: pd.Series, lists: pd.DataFrame, n_placed: int = MIN_TO_
     >>> ratios = {"relative_to_zero": 0.41, "relative_to_zero_se": 0.05, "relative_to_mean": 0.6, "relative_to_mean_se": 0.05}
     >>> print(verdict_of(pd.Series(ratios), pd.DataFrame()))
     On this screen left-out perturbations were predicted better than by no effect (0.41 times its squared error, standard \
-error 0.05) and better than by the mean of the measured ones (0.60 times, standard error 0.05). There are no gene lists: no \
-list can be checked here.
+error 0.05) and better than by the mean of the measured ones (0.60 times its squared error, standard error 0.05). There are \
+no gene lists: no list can be checked here.
     """
-    if not np.isfinite(evidence[["relative_to_zero", "relative_to_mean"]].to_numpy(dtype=float)).any():
+    if n_placed == 0:
         return f"No left-out perturbation could be placed by the others, so no prediction was tested. {_of_lists(lists)}"
-    words = {}
-    for kind in ("zero", "mean"):
-        ratio, se = evidence[f"relative_to_{kind}"], evidence[f"relative_to_{kind}_se"]
-        below = "not surely better" if f"{ratio:.2f}" < "1.00" else "no better"
-        doubt = f", standard error {se:.2f}" if np.isfinite(se) else ", too few to say how surely"
-        words[kind] = "better" if ratio + STANDARD_ERRORS * se < 1 else below, f"{ratio:.2f} times", doubt
+    zero, mean = (_against(evidence[f"relative_to_{kind}"], evidence[f"relative_to_{kind}_se"]) for kind in ("zero", "mean"))
     first = (
-        f"On this screen left-out perturbations were predicted {words['zero'][0]} than by no effect ({words['zero'][1]} its "
-        f"squared error{words['zero'][2]}) and {words['mean'][0]} than by the mean of the measured ones "
-        f"({words['mean'][1]}{words['mean'][2]})."
+        f"On this screen left-out perturbations were predicted {zero[0]} than by no effect ({zero[1]}) and {mean[0]} than by "
+        f"the mean of the measured ones ({mean[1]})."
     )
     few = "" if n_placed >= MIN_TO_JUDGE else f" Only {n_placed} of them could be placed and tell this: too few to lean on."
     return f"{first}{few} {_of_lists(lists)}"
+
+
+def _against(ratio: float, se: float) -> tuple[str, str]:
+    """Better or not, and by how much."""
+    if not np.isfinite(ratio):
+        return "no better", "whose error is not beyond the noise of the observations"
+    ratio = max(ratio, 0.0)
+    below = "not surely better" if f"{ratio:.2f}" < "1.00" else "no better"
+    doubt = f"standard error {se:.2f}" if np.isfinite(se) else "too few to say how surely"
+    return "better" if ratio + STANDARD_ERRORS * se < 1 else below, f"{ratio:.2f} times its squared error, {doubt}"
 
 
 def _of_lists(lists: pd.DataFrame) -> str:

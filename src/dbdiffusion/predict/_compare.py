@@ -98,6 +98,9 @@ def _chunks(counts: Any, adata: Any, size_factor_key: str | None, group: np.ndar
     depth = np.concatenate([_checked_totals(sp.csr_matrix(counts[rows])) for rows in blocks])
     if size_factor_key is not None:
         factors = adata.obs[size_factor_key].to_numpy(dtype=float)
+        if not (np.isfinite(factors) & (factors > 0)).all():
+            msg = f"Size factors must be finite and above 0; obs[{size_factor_key!r}] of the new cells holds others."
+            raise ValueError(msg)
         depth = factors * depth_per_library(factors, depth)
     for rows in blocks:
         yield log1p_cp10k(sp.csr_matrix(counts[rows]), depth[rows]), group[rows]
@@ -116,7 +119,8 @@ def _checked_totals(block: sp.csr_matrix) -> np.ndarray:
 
 TOP = 50  # largest predicted effects whose signs are told
 LISTED = 0.1
-OTHER_SCALE = 1.5  # times as much in control cells of two experiments: more than cells differ, but not than scales do
+LARGEST_MEAN = 20.0  # of log1p: above all counts per 10,000
+OTHER_SCALE = 2.0  # times as much in control cells of two experiments: cells and depths seldom differ so much, scales do
 NEEDED = ("target", "variable", "effect")
 CONTEXT = "context"
 
@@ -282,19 +286,21 @@ def _say_what_misleads(ours: pd.DataFrame, theirs: pd.DataFrame, both: pd.DataFr
     if "status" in both and (both["status"] == "measured").any():
         names = both.loc[both["status"] == "measured", "target"].unique().tolist()
         say(
-            f"{names[:3]} were measured when the model was trained: their effects are observed, not predicted, and agree with "
-            "the same cells by themselves. Hold out what predictions are to be judged by."
+            f"{len(names)} targets were measured when the model was trained ({', '.join(names[:3])}, ...): their effects are "
+            "observed, not predicted, and agree with the same cells by themselves. Hold out what is to judge predictions."
         )
     if not all("mean_control" in table for table in (ours, theirs)):
         return
     first, second = (table.groupby("variable")["mean_control"].mean() for table in (ours, theirs))
     common = first.index.intersection(second.index)
     expressed = common[(first[common] > 0) & (second[common] > 0)]
-    ratio = float(np.median(np.expm1(second[expressed]) / np.expm1(first[expressed]))) if len(expressed) else 1.0
+    levels = [np.expm1(np.minimum(mean[expressed], LARGEST_MEAN)) for mean in (first, second)]
+    ratio = float(np.median(levels[1] / levels[0])) if len(expressed) else 1.0
     if not 1 / OTHER_SCALE < ratio < OTHER_SCALE:
         say(
             f"Control cells of the new experiment express the median gene {ratio:.2g} times as much as those of the training, "
-            "so effects are on two scales. Hand in all genes that were set up, and the same `size_factor_key`."
+            "so effects are on two scales. Hand in all genes that were set up, and the same `size_factor_key`; "
+            "much shallower cells do it too."
         )
 
 

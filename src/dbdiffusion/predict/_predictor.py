@@ -359,10 +359,10 @@ class Predictor:
         """Sum of measured parts, or ridge regression from gene space; the mean where there is neither."""
         if self.space.is_measured(name):
             return mean
+        ridge = self.space.with_ranking(("ridge",))
+        if self.space.can_learn("ridge") and ridge.can_embed(name):
+            return ridge.predict_effect([name])[0]
         parts = self.space.parts(name)
         rows = [row for row in map(self.space.row, parts) if row is not None]
-        if len(parts) > 1 and len(rows) == len(parts):
-            return self.screen.observed.effect[rows].sum(axis=0)
-        ridge = self.space.with_ranking(("ridge",))
-        known = self.space.can_learn("ridge") and ridge.can_embed(name)
-        return ridge.predict_effect([name])[0] if known else mean
+        is_sum = len(parts) > 1 and len(rows) == len(parts)
+        return self.screen.observed.effect[rows].sum(axis=0) if is_sum else mean
