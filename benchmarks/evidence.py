@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +46,7 @@ class Believed:
     spaces: LeftOutSpaces
     as_observed: References
 
-    @property
+    @cached_property
     def references(self) -> References:
         """Less the control's error."""
         return self.as_observed.corrected()

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from dbdiffusion import DBDiffusion
 
-CONTROL_SHARE = {"generated": 0.0}  # of the control's error in a prediction; all of it in the others
-
 
 def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Namespace) -> list[dict]:
     """A row for every predictor and perturbation, left out or held out."""
@@ -58,7 +56,7 @@ def left_out(model: DBDiffusion, cross_fitting: str, seed: int, what: str) -> li
         for name, predicted in predictors.items()
         for i, error in zip(
             np.flatnonzero(pool.is_placed),
-            squared_errors(effect, predicted, *known, CONTROL_SHARE.get(name, 1.0)),
+            squared_errors(effect, predicted, *known, references.control_share.get(name, 1.0)),
             strict=True,
         )
     ]

@@ -71,8 +71,7 @@ def read_screen(file: str | Path) -> AnnData:
         if not any((file / name).exists() for name in ZARR):
             msg = f"{str(file)!r} is a folder, but no zarr store; name a file or a store."
             raise ValueError(msg)
-        _check_chunks(file)
-        read, kind = ad.read_zarr, "zarr store of an AnnData"
+        read, kind = _read_store, "zarr store of an AnnData"
     else:
         _check_h5ad(file)
         read, kind = ad.read_h5ad, "h5ad file"
@@ -83,8 +82,13 @@ def read_screen(file: str | Path) -> AnnData:
         raise ValueError(msg) from error
 
 
+def _read_store(store: Path) -> AnnData:
+    _check_chunks(store)
+    return ad.read_zarr(store)
+
+
 def _check_chunks(store: Path) -> None:
-    """Blosc reads on behind the end of a chunk that was cut off, and what it finds in memory there may look right."""
+    """Raise unless chunks are whole: blosc reads on behind the end of one that was cut, and what it finds may look right."""
     for folder in {file.parent for name in (".zarray", "zarr.json") for file in store.rglob(name) if _ends_in_blosc(file)}:
         for chunk in folder.rglob("*"):
             if not CHUNK_NAME.fullmatch(chunk.relative_to(folder).as_posix()) or not chunk.is_file():
@@ -92,7 +96,7 @@ def _check_chunks(store: Path) -> None:
             with chunk.open("rb") as handle:
                 header = handle.read(BLOSC_HEADER)
             if int.from_bytes(header[-4:], "little") != chunk.stat().st_size:
-                msg = f"{str(store)!r} cannot be read as a zarr store of an AnnData; was it cut off? {chunk.name!r} is damaged."
+                msg = f"the chunk {chunk.relative_to(store).as_posix()!r} has another size than it says"
                 raise ValueError(msg)
 
 

@@ -23,6 +23,7 @@ DF_GRID = np.concatenate([np.geomspace(0.5, 1e4, 300), [np.inf]])
 LOGIT_GRID = np.linspace(-8.0, 8.0, 49)  # of the share of the normal
 PRECISE = {"maxiter": 400, "ftol": 1e-14, "gtol": 1e-8}  # searches of laws end where the last digits of data decide nothing
 N_COMPONENTS = 1000
+STEP = 1e-5  # of the logarithm of the degrees of freedom, for the slope
 
 
 def scale_mixture(df: float, n_components: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,6 +37,20 @@ def scale_mixture(df: float, n_components: int) -> tuple[np.ndarray, np.ndarray]
     """
     grid = (np.arange(n_components) + 0.5) / n_components
     return stats.gamma.ppf(grid**3, df / 2, scale=2 / df), grid**2 / (grid**2).sum()
+
+
+def slope_of_precision(df: float, n_components: int) -> np.ndarray:
+    """Slope of the logarithms of :func:`scale_mixture`'s precisions by that of the degrees of freedom."""
+    before, after = (scale_mixture(some, n_components)[0] for some in (df, df * np.exp(STEP)))
+    return np.log(after / before) / STEP
+
+
+def log_mixture(log_density: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of components (..., C): the logarithm of their weighted sum, and the share of each in it."""
+    largest = log_density.max(axis=-1, keepdims=True)
+    share = weights * np.exp(log_density - largest)
+    total = share.sum(axis=-1, keepdims=True)
+    return (np.log(total) + largest)[..., 0], share / total
 
 
 def t_plus_normal(t_variance: np.ndarray, normal_variance: np.ndarray, df: float) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import optimize, special
 
-from dbdiffusion.inference._estimate import Estimate, scale_mixture, t_plus_normal
+from dbdiffusion.inference._estimate import Estimate, log_mixture, scale_mixture, slope_of_precision, t_plus_normal
 from dbdiffusion.inference._tuning import left_out_fit
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 
 N_QUANTILES = 20
-STEP = 1e-5  # of the logarithm of the degrees of freedom, for the slope
 VARYING = 0.1  # of the mean variance: genes of less have no errors to speak of
 MIN_DF, MAX_DF = 1.0, 100.0  # of the error law; with few references a bound of two was reached and intervals were too short
 
@@ -135,19 +134,19 @@ class ErrorLaw:
         """Of errors to which known normal noise was added, up to a constant; all arguments broadcast."""
         precision, weights = self.components()
         variance = self.variance(between, predicted)[..., None] / precision + noise[..., None]
-        return _log_mixture(-0.5 * (np.log(variance) + error[..., None] ** 2 / variance), weights)[0]
+        return log_mixture(-0.5 * (np.log(variance) + error[..., None] ** 2 / variance), weights)[0]
 
     def slope(
         self, error: np.ndarray, between: np.ndarray, predicted: np.ndarray, noise: np.ndarray
     ) -> tuple[float, np.ndarray]:
         """Mean of :meth:`log_density` over entries (n,), and its slope by the logarithms of df, scale and kappa."""
         precision, weights = self.components()
-        by_df = np.log(scale_mixture(self.df * np.exp(STEP), N_QUANTILES)[0] / precision) / STEP
+        by_df = slope_of_precision(self.df, N_QUANTILES)
         grown = self.scale**2 * self.kappa**2 * predicted**2
         unknown = (self.variance(between, predicted)[:, None]) / precision
         variance = unknown + noise[:, None]
         squares = error[:, None] ** 2 / variance
-        log_density, share = _log_mixture(-0.5 * (np.log(variance) + squares), weights)
+        log_density, share = log_mixture(-0.5 * (np.log(variance) + squares), weights)
         by_variance = 0.5 * share * (squares - 1) / variance
         of_scale = 2 * by_variance * unknown
         of_kappa = 2 * (by_variance / precision).sum(axis=1) * grown
@@ -206,14 +205,6 @@ def fit_error_law(
     fit = optimize.minimize(loss, np.log([8.0, 0.9, 0.3]), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
     df, scale, kappa = map(float, np.exp(fit.x))
     return ErrorLaw(1 / (1 / df + unknown_scale), scale, kappa)
-
-
-def _log_mixture(log_density: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of components (..., C): the logarithm of their weighted sum, and the share of each in it."""
-    largest = log_density.max(axis=-1, keepdims=True)
-    share = weights * np.exp(log_density - largest)
-    total = share.sum(axis=-1, keepdims=True)
-    return (np.log(total) + largest)[..., 0], share / total
 
 
 def those_that_vary(between: np.ndarray, noise: np.ndarray, at_most: int) -> np.ndarray:

@@ -31,8 +31,8 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
 
-from dbdiffusion.inference._estimate import PRECISE, scale_mixture, t_plus_normal
-from dbdiffusion.inference._rectifier import MIN_REFERENCES_FOR_SHAPE, STEP
+from dbdiffusion.inference._estimate import PRECISE, log_mixture, scale_mixture, slope_of_precision, t_plus_normal
+from dbdiffusion.inference._rectifier import MIN_REFERENCES_FOR_SHAPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,18 +105,16 @@ class SignLaw:
     def slope(self, signs: Signs) -> tuple[float, np.ndarray]:
         """Mean log density of signs; its slope by the log odds of the misplaced and the logarithms of all else, in order."""
         precision, weight = scale_mixture(self.df, N_SCALES)
-        by_df = np.log(scale_mixture(self.df * np.exp(STEP), N_SCALES)[0] / precision) / STEP
+        by_df = slope_of_precision(self.df, N_SCALES)
         strengths = np.append(0.0, self.strengths)
         shares = np.append(self.misplaced, np.full(N_STRENGTHS, (1 - self.misplaced) / N_STRENGTHS))
         unknown = self.scale**2 * signs.between[:, None] / precision
         variance = (unknown + signs.noise[:, None])[:, None]
         error = (signs.agreement[:, None] - strengths * signs.predicted[:, None])[..., None]
         squares = error**2 / variance
-        log_density = -0.5 * (squares + np.log(variance)) + np.log(weight)  # (n, strengths, scales)
-        largest = log_density.max(axis=(1, 2), keepdims=True)
-        of_each = np.exp(log_density - largest)
-        total = of_each.sum(axis=2) @ shares
-        of_each *= shares[:, None] / total[:, None, None]
+        log_each = -0.5 * (np.log(variance) + squares)  # (n, strengths, scales)
+        log_density, of_each = log_mixture(log_each.reshape(len(log_each), -1), np.outer(shares, weight).ravel())
+        of_each = of_each.reshape(log_each.shape)
         by_scale = (of_each * (squares - 1)).sum(axis=1) * unknown / variance[:, 0]
         by_strength = (of_each * error / variance).sum(axis=2)[:, 1:] * self.strengths * signs.predicted[:, None]
         centred = STRENGTHS - (STRENGTHS @ self.strengths) / self.strengths.sum()
@@ -129,7 +127,7 @@ class SignLaw:
                 by_strength.sum(axis=1).mean(),
             ]
         )
-        return float((np.log(total) + largest[:, 0, 0]).mean()), slope
+        return float(log_density.mean()), slope
 
 
 @dataclass(frozen=True)

@@ -207,9 +207,21 @@ def _against(ratio: float, se: float) -> tuple[str, str]:
     if not np.isfinite(ratio):
         return "no better", "whose error is not beyond the noise of the observations"
     ratio = max(ratio, 0.0)
-    below = "not surely better" if f"{ratio:.2f}" < "1.00" else "no better"
     doubt = f"standard error {se:.2f}" if np.isfinite(se) else "too few to say how surely"
-    return "better" if ratio + STANDARD_ERRORS * se < 1 else below, f"{ratio:.2f} times its squared error, {doubt}"
+    return better_or_not(ratio, se), f"{ratio:.2f} times its squared error, {doubt}"
+
+
+def better_or_not(ratio: float, se: float) -> str:
+    """Whether a squared error is surely below another, by their ratio and its standard error; not if that is NaN.
+
+    Examples
+    --------
+    >>> better_or_not(0.5, 0.1), better_or_not(0.9, 0.1), better_or_not(1.0, 0.1)
+    ('better', 'not surely better', 'no better')
+    """
+    if ratio + STANDARD_ERRORS * se < 1:
+        return "better"
+    return "not surely better" if f"{ratio:.2f}" < "1.00" else "no better"
 
 
 def _of_lists(lists: pd.DataFrame) -> str:

@@ -7,114 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from dbdiffusion._words import say
 from dbdiffusion.inference import squared_errors
 from dbdiffusion.metrics import error_ratio, pearson, sign_agreement, two_sided_pit
-from dbdiffusion.predict._answers import observed_estimate
-from dbdiffusion.screen import (
-    NameRule,
-    contrast_within_batches,
-    counts_fault,
-    depth_per_library,
-    effect_table,
-    grouped_moments,
-    log1p_cp10k,
-    meant,
-)
+from dbdiffusion.predict._calibration import STANDARD_ERRORS, better_or_not
+from dbdiffusion.predict._new_cells import effects_of_cells
+from dbdiffusion.screen import NameRule, effect_table, meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-
-# Effects of cells measured after a prediction, contrasted with the control cells of their own experiment.
-
-
-CHUNK = 20_000
-
-
-def effects_of_cells(
-    adata: Any,
-    rule: NameRule,
-    perturbation_key: str = "perturbation",
-    control: str = "control",
-    batch_key: str | None = None,
-    layer: str | None = None,
-    size_factor_key: str | None = None,
-) -> pd.DataFrame:
-    """Observed effects of every perturbation in an AnnData of counts, as one table.
-
-    Raises
-    ------
-    KeyError
-        If a column or layer is missing.
-    ValueError
-        If there are fewer than two control cells, or values that are no counts.
-
-    Examples
-    --------
-    >>> table = effects_of_cells(adata, NameRule(), batch_key="batch")
-    >>> bool(np.allclose(table["effect"], model.observed_effects()["effect"], atol=1e-5))
-    True
-    """
-    for key in (perturbation_key, batch_key, size_factor_key):
-        if key is not None and key not in adata.obs:
-            msg = f"The new cells have no column {key!r} in `obs`.{meant(key, map(str, adata.obs.columns))}"
-            raise KeyError(msg)
-    if layer is not None and layer not in adata.layers:
-        msg = f"The new cells have no layer {layer!r}.{meant(layer, map(str, adata.layers))}"
-        raise KeyError(msg)
-    labels = [name if name == control else rule.clean(name) for name in adata.obs[perturbation_key].astype(str)]
-    names = sorted(set(labels) - {control})
-    if control not in labels or not names:
-        msg = f"The new cells must hold control cells ({control!r}) and a perturbation, got {sorted(set(labels))[:5]}."
-        raise ValueError(msg)
-    if labels.count(control) < 2:
-        msg = "The new cells hold one control cell, which does not tell how much control cells differ. At least 2 are needed."
-        raise ValueError(msg)
-    code = pd.Index([control, *names]).get_indexer(labels)
-    batch = np.zeros(adata.n_obs, dtype=int) if batch_key is None else pd.factorize(adata.obs[batch_key])[0]
-    n_batches = int(batch.max()) + 1
-    counts = adata.X if layer is None else adata.layers[layer]
-    moments = grouped_moments(
-        _chunks(counts, adata, size_factor_key, code * n_batches + batch), (len(names) + 1) * n_batches, adata.n_vars
-    )
-    observed = contrast_within_batches(moments, n_batches, control=0).subset(np.arange(1, len(names) + 1))
-    estimate = observed_estimate(observed)
-    return pd.DataFrame(
-        {
-            "target": np.repeat(names, adata.n_vars),
-            "variable": np.tile(adata.var_names.astype(str), len(names)),
-            "effect": estimate.effect.ravel(),
-            "se": estimate.se.ravel(),
-            "mean_control": observed.mean_control.ravel(),
-        }
-    )
-
-
-def _chunks(counts: Any, adata: Any, size_factor_key: str | None, group: np.ndarray) -> Any:
-    blocks = [slice(start, start + CHUNK) for start in range(0, counts.shape[0], CHUNK)]
-    depth = np.concatenate([_checked_totals(sp.csr_matrix(counts[rows])) for rows in blocks])
-    if size_factor_key is not None:
-        factors = adata.obs[size_factor_key].to_numpy(dtype=float)
-        if not (np.isfinite(factors) & (factors > 0)).all():
-            msg = f"Size factors must be finite and above 0; obs[{size_factor_key!r}] of the new cells holds others."
-            raise ValueError(msg)
-        depth = factors * depth_per_library(factors, depth)
-    for rows in blocks:
-        yield log1p_cp10k(sp.csr_matrix(counts[rows]), depth[rows]), group[rows]
-
-
-def _checked_totals(block: sp.csr_matrix) -> np.ndarray:
-    fault = counts_fault(block.data)
-    if fault is not None:
-        msg = (
-            f"The new cells must be raw counts, as at set-up, but some are {fault}. Name the layer that holds the counts, "
-            "`compare(..., layer=...)`."
-        )
-        raise ValueError(msg)
-    return np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
 
 
 TOP = 50  # largest predicted effects whose signs are told
@@ -210,7 +112,8 @@ def compare(
     rule = NameRule(separator=separator)
     theirs = _observed_table(observed, ours, rule, cells)
     both = _merged(ours, theirs, rule)
-    _say_what_misleads(ours, theirs, both)
+    _say_measured(both)
+    _say_other_scale(ours, theirs)
     shared = _by_gene(shared_control, both, "shared_control")
     both["level"] = _levels(both, shared, _control_weight(predicted))
     both["mean"] = _by_gene(mean, both, "mean") if mean is not None else np.nan
@@ -281,14 +184,18 @@ def _merged(ours: pd.DataFrame, theirs: pd.DataFrame, rule: NameRule) -> pd.Data
     return both[~np.array(own) & known.to_numpy()].reset_index(drop=True)
 
 
-def _say_what_misleads(ours: pd.DataFrame, theirs: pd.DataFrame, both: pd.DataFrame) -> None:
-    """Warn of targets that were no predictions, and of two experiments that are not on one scale."""
+def _say_measured(both: pd.DataFrame) -> None:
+    """Warn of targets that were no predictions."""
     if "status" in both and (both["status"] == "measured").any():
         names = both.loc[both["status"] == "measured", "target"].unique().tolist()
         say(
             f"{len(names)} targets were measured when the model was trained ({', '.join(names[:3])}, ...): their effects are "
             "observed, not predicted, and agree with the same cells by themselves. Hold out what is to judge predictions."
         )
+
+
+def _say_other_scale(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
+    """Warn of two experiments whose control cells are not on one scale."""
     if not all("mean_control" in table for table in (ours, theirs)):
         return
     first, second = (table.groupby("variable")["mean_control"].mean() for table in (ours, theirs))
@@ -399,10 +306,9 @@ def _against(ratio: float, se: float, name: str) -> str:
     if not np.isfinite(ratio):
         return f"The error of {name} is not beyond the noise of the observation, so there is nothing to compare with."
     doubt = f" (standard error {se:.2f})" if np.isfinite(se) else ""
-    below = "not surely better than" if f"{ratio:.2f}" < "1.00" else "no better than"
-    better = "better than" if ratio < 1 - 2 * (se if np.isfinite(se) else 0) else below
-    worse = np.isfinite(se) and ratio > 1 + 2 * se
-    return f"Squared error is {max(ratio, 0.0):.2f}{doubt} of that of {name}: {'worse than' if worse else better} it."
+    is_worse = np.isfinite(se) and ratio > 1 + STANDARD_ERRORS * se
+    better = "worse" if is_worse else better_or_not(ratio, se if np.isfinite(se) else 0.0)
+    return f"Squared error is {max(ratio, 0.0):.2f}{doubt} of that of {name}: {better} than it."
 
 
 def _percent(values: Iterable[float]) -> str:

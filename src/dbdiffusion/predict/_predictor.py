@@ -356,7 +356,7 @@ class Predictor:
         return {"mean": mean, "zero": np.zeros_like(mean), "ridge": self._by_ridge_or_parts(name, mean)}
 
     def _by_ridge_or_parts(self, name: str, mean: np.ndarray) -> np.ndarray:
-        """Sum of measured parts, or ridge regression from gene space; the mean where there is neither."""
+        """Ridge regression from gene space; where it cannot tell, the sum of measured parts, or else the mean."""
         if self.space.is_measured(name):
             return mean
         ridge = self.space.with_ranking(("ridge",))

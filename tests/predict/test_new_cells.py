@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dbdiffusion import DBDiffusion, ScreenWarning, compare
-from dbdiffusion.predict._compare import effects_of_cells
+from dbdiffusion.predict._new_cells import effects_of_cells
 from dbdiffusion.screen import NameRule
 
 
