@@ -133,6 +133,22 @@ def test_neighbours_that_agree_come_first():
     assert sorted_by > 10 * K
 
 
+def test_genes_that_are_seen_clearly_come_first():
+    """Of two genes of the same effect the one that is seen with less noise disagrees less often by chance."""
+    rng = np.random.default_rng(11)
+    noise = np.where(np.arange(G) % 2, 0.25, 4.0)
+    truth = rng.standard_normal((2 * K, G))
+    observed = truth + 0.5 * noise * rng.standard_normal(truth.shape)
+    listable = np.ones(truth.shape, dtype=bool)
+    lists = {}
+    for told in (1.0, noise):
+        rule = fit_discoveries(truth, observed, listable, noise=told)
+        lists[np.ndim(told)] = rule.left_out_q_values(truth, listable) <= 0.1
+        one = rule.q_values(np.ones((1, G)), listable[:1])[0]  # the same effect on all genes
+        assert (one[noise < 1].max() < one[noise > 1].min()) == (np.ndim(told) == 1)
+    assert lists[1].sum() > 1.2 * lists[0].sum()
+
+
 @pytest.mark.parametrize(("n_splits", "holds"), [(0, False), (6, True)])
 def test_the_error_of_one_control_mean_is_no_evidence(n_splits, holds):
     """A null screen whose control mean has one error along one factor, which predictions and observations share."""

@@ -101,22 +101,52 @@ def test_both_sides_mirror_each_other():
 
 @pytest.mark.parametrize("control_weight", [0.0, 1.0])
 @pytest.mark.parametrize("alternative", ["greater", "two-sided"])
-def test_an_unlucky_control_mean_alone_makes_no_hits(alternative, control_weight):
+def test_an_unlucky_control_mean_makes_no_hits_that_another_would_not(alternative, control_weight):
     """Nothing has an effect; all that is observed is the error of the control mean, six halves tell how large it may be."""
     rng = np.random.default_rng(5)
-    any_hit, unsplit = [], []
+    false, unsplit = [], []
     for _ in range(1500):
-        error = rng.standard_normal()
+        error, another = rng.standard_normal(2)
         spread = np.sqrt((rng.standard_normal(6) ** 2).mean())
         predicted = rng.standard_normal(K) * 0.01 - control_weight * error
         observed = rng.standard_normal(K) * 0.01 - error
         asked = rng.standard_normal(3) * 0.01 - control_weight * error
-        split = Projection(predicted, observed, np.full(K, spread), 6.0, control_weight)
-        any_hit.append((hits(split.p_values(asked, 0.0, alternative)) <= 0.1).any())
-        unsplit.append((hits(simple(predicted, observed).p_values(asked, 0.0, alternative)) <= 0.1).any())
-    assert np.mean(any_hit) <= 0.1 + 0.05 + 2 * np.sqrt(0.1 * 0.9 / len(any_hit))  # the level, and what is not allowed for
+        measured = rng.standard_normal(3) * 0.01 - another
+        wrong = (np.sign(asked) if alternative == "two-sided" else 1) * measured <= 0
+        for sd, into in ((spread, false), (0.0, unsplit)):
+            projection = Projection(predicted, observed, np.full(K, sd), 6.0, control_weight)
+            found = hits(projection.p_values(asked, 0.0, alternative)) <= 0.1
+            into.append((found & wrong).sum() / max(found.sum(), 1))
+    assert np.mean(false) <= 0.1 + 2 * np.std(false) / np.sqrt(len(false))
     if alternative == "greater" or control_weight:  # else predictions do not go where the control's error goes
-        assert np.mean(unsplit) > 0.4
+        assert np.mean(unsplit) > 0.2
+
+
+def test_candidates_whose_neighbours_agree_come_first_and_hits_are_right_as_often():
+    rng = np.random.default_rng(13)
+    found, false = {True: [], False: []}, []
+    for _ in range(300):
+        truth = rng.standard_normal(K + 40)
+        coherence = rng.choice([0.04, 1.0], K + 40)
+        predicted = np.where(coherence == 1, truth, rng.standard_normal(K + 40)) + 0.3 * rng.standard_normal(K + 40)
+        of_references, of_targets = coherence[:K], coherence[K:]
+        for is_told in (True, False):
+            told = of_references if is_told else None
+            projection = Projection(predicted[:K], truth[:K], np.zeros(K), coherence=told)
+            p = projection.p_values(predicted[K:], 0.5, coherence=of_targets if is_told else None)
+            hit, true = hits(p) <= 0.2, truth[K:] > 0.5
+            found[is_told].append((hit & true).sum())
+            if is_told:
+                false.append((hit & ~true).sum() / max(hit.sum(), 1))
+    assert np.mean(found[True]) > 2 * np.mean(found[False])
+    assert np.mean(false) <= 0.2 + 2 * np.std(false) / np.sqrt(len(false))
+
+
+def test_coherence_is_told_of_both_or_of_neither():
+    told = Projection(np.zeros(K), np.zeros(K), np.zeros(K), coherence=np.ones(K))
+    for projection, coherence in ((told, None), (simple(np.zeros(K), np.zeros(K)), np.ones(T))):
+        with pytest.raises(ValueError, match="both have a `coherence`"):
+            projection.p_values(np.zeros(T), coherence=coherence)
 
 
 @pytest.mark.parametrize("control_weight", [0.0, 1.0])

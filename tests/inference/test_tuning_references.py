@@ -48,3 +48,26 @@ def test_agreement_with_the_controls_error_is_what_is_carried_and_a_deviation_of
     np.testing.assert_allclose(references.likely_agreement(predicted, 1.0), norm.mean() + norm.std(), rtol=0.02)
     half = references.likely_agreement(predicted, 0.5)
     np.testing.assert_allclose(half, (norm.mean() + norm.std() + chance) / 2, rtol=0.02)
+
+
+def test_the_noise_of_a_gene_is_that_of_other_references_and_of_the_control_beside_the_middle_gene():
+    rng = np.random.default_rng(3)
+    variance, control = rng.uniform(0.5, 2, (K, G)), rng.uniform(0.1, 0.2, G)
+    own = tuple(np.array([i]) for i in range(K))
+    nothing = np.zeros((K, G))
+    noise = References(nothing, variance, control, {}, own).typical_noise
+    of_others = [np.delete(variance[:, g], g).mean() if g < K else variance[:, g].mean() for g in range(G)]
+    order = np.argsort(np.array(of_others) + control)
+    assert (np.diff(noise[order]) > 0).all()
+    assert np.isclose(np.median(noise), 1)
+    spoiled = variance.copy()
+    spoiled[np.arange(K), np.arange(K)] = 1e6
+    np.testing.assert_array_equal(References(nothing, spoiled, control, {}, own).typical_noise, noise)
+    np.testing.assert_allclose(References(nothing, 9 * variance, 9 * control, {}, own).typical_noise, noise)
+
+
+def test_a_gene_without_noise_has_some_and_where_none_is_known_all_are_alike():
+    silent = np.where(np.arange(G) == 2, 0.0, 1.0)
+    noise = References(np.zeros((K, G)), np.tile(silent, (K, 1)), 0 * silent, {}).typical_noise
+    assert 0.1 < noise[2] < 0.3
+    assert (References(np.zeros((K, G)), np.zeros((K, G)), np.zeros(G), {}).typical_noise == 1).all()

@@ -58,6 +58,8 @@ class DiscoveryRule:
         (shares, K, n) disagreements, likewise.
     smallest
         Effect of interest: a gene with a predicted effect of at most this size is in no list.
+    noise
+        (G,) of the genes, see :func:`scores`.
 
     Examples
     --------
@@ -74,6 +76,7 @@ class DiscoveryRule:
     size: np.ndarray
     wrong: np.ndarray
     smallest: float = 0.0
+    noise: np.ndarray | float = 1.0
 
     @property
     def n_reference(self) -> int:
@@ -125,7 +128,7 @@ class DiscoveryRule:
     def _looked_up(
         self, rate: np.ndarray, predicted: np.ndarray, listable: np.ndarray, coherence: np.ndarray | None
     ) -> np.ndarray:
-        inside = np.where(listable & (np.abs(predicted) > self.smallest), scores(predicted, coherence), -np.inf)
+        inside = np.where(listable & (np.abs(predicted) > self.smallest), scores(predicted, coherence, self.noise), -np.inf)
         tenth = np.partition(inside, -LEAST_LISTED, axis=1)[:, -LEAST_LISTED] if inside.shape[1] >= LEAST_LISTED else -np.inf
         at = np.minimum(inside, np.broadcast_to(tenth, len(inside))[:, None])
         index = np.searchsorted(self.threshold, at, side="right") - 1
@@ -140,6 +143,7 @@ def fit_discoveries(
     halves: Any = None,
     control_weights: Sequence[float | np.ndarray] = (0.0,),
     smallest: float = 0.0,
+    noise: np.ndarray | float = 1.0,
 ) -> DiscoveryRule:
     """Hold the lists of left-out references against what was observed.
 
@@ -160,6 +164,8 @@ def fit_discoveries(
         Weights of the control's error in a prediction that are to be reckoned with, each a number or (G,); the worst counts.
     smallest
         Effect of interest: a call is false if the effect is not beyond it on the predicted side.
+    noise
+        (G,) see :func:`scores`.
 
     Examples
     --------
@@ -169,7 +175,7 @@ def fit_discoveries(
     >>> float(q.max().round(3))  # no sign is wrong: two over K + 1
     0.049
     """
-    scale = scores(np.ones_like(predicted), coherence)
+    scale = scores(np.ones_like(predicted), coherence, noise)
     threshold = _thresholds((np.abs(predicted) * scale)[listable & (np.abs(predicted) > smallest)])
     n, shape = len(threshold), (len(control_weights), len(predicted), len(threshold))
     loss, wrong, size = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
@@ -186,7 +192,7 @@ def fit_discoveries(
             size += n_listed / len(control_weights)
     loss = np.maximum.accumulate(loss[..., ::-1], axis=-1)[..., ::-1]
     n_shifts = len(shifts)
-    return DiscoveryRule(threshold, loss / n_shifts, size / n_shifts, wrong / n_shifts, smallest)
+    return DiscoveryRule(threshold, loss / n_shifts, size / n_shifts, wrong / n_shifts, smallest, noise)
 
 
 def discoveries_of(
@@ -222,20 +228,22 @@ def discoveries_of(
         None if halves is None else halves.subset(rows),
         [weight * references.control_error.left for weight in dict.fromkeys(rectifier.control_weights)],
         smallest,
+        references.typical_noise,
     )
 
 
-def scores(predicted: np.ndarray, coherence: np.ndarray | None = None) -> np.ndarray:
+def scores(predicted: np.ndarray, coherence: np.ndarray | None = None, noise: np.ndarray | float = 1.0) -> np.ndarray:
     """How sure the signs of predicted effects (T, G) are, in an order that is the same on all screens.
 
-    The size of the effect times the square root of how much the target's neighbours agree (T,).
+    The size of the effect times the square root of how much the target's neighbours agree (T,), over the square root of the
+    noise with which effects on the gene are observed (G,): between the size of an effect and how many times its noise it is.
 
     Examples
     --------
-    >>> scores(np.array([[-2.0, 1.0], [1.0, 3.0]]), np.array([0.25, 1.0])).tolist()
-    [[1.0, 0.5], [1.0, 3.0]]
+    >>> scores(np.array([[-2.0, 1.0], [1.0, 3.0]]), np.array([0.25, 1.0]), np.array([1.0, 4.0])).tolist()
+    [[1.0, 0.25], [1.0, 1.5]]
     """
-    return np.abs(predicted) * (1.0 if coherence is None else np.sqrt(coherence)[:, None])
+    return np.abs(predicted) * (1.0 if coherence is None else np.sqrt(coherence)[:, None]) / np.sqrt(noise)
 
 
 def _rate(loss: np.ndarray, wrong: np.ndarray, listed: np.ndarray, n_reference: int) -> np.ndarray:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 MAX_CHUNK = 2**24  # values in a chunk of genes
+LEAST_NOISE = 0.05  # of a gene, in medians over genes: of one that nobody expresses, none is seen
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,20 @@ class References:
     def seen_control_variance(self) -> np.ndarray:
         """Variance (G,) of the control's error in them."""
         return self.control_variance + self.control_error.variance
+
+    @property
+    def typical_noise(self) -> np.ndarray:
+        """Standard deviation (G,) with which effects on a gene are observed, of the middle gene one; all one if it is not known.
+
+        Of a gene that hardly varies next to nothing is known, so a share of the middle gene's variance is added.
+        """
+        of_others = ~self.is_own_gene
+        variance = np.where(of_others, self.variance, 0).sum(axis=0) / np.maximum(of_others.sum(axis=0), 1)
+        variance = variance + self.seen_control_variance
+        if not (variance > 0).any():
+            return np.ones(len(variance))
+        middle = np.median(variance[variance > 0])
+        return np.sqrt((variance + LEAST_NOISE * middle) / ((1 + LEAST_NOISE) * middle))
 
     def weight_of_control(self, carried: float) -> float:
         """Weight of the control's error in a prediction, as far as an observation against the same control agrees with it.

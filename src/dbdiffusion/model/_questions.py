@@ -168,7 +168,8 @@ class DirectionsMixin(CalibrationMixin):
         """Which knock-outs do this? Candidates ranked by their effect along one direction over genes.
 
         Effects are projected first and judged then, by left-out references and without an assumption on how genes' errors are
-        correlated. A statement is about what a candidate would show, were it measured with a reference's number of cells.
+        correlated. A statement is about what a candidate would show, were it measured with a reference's number of cells, against
+        another control mean.
 
         Parameters
         ----------
@@ -210,7 +211,8 @@ class DirectionsMixin(CalibrationMixin):
         Notes
         -----
         Intervals are jackknife+ (at least 1 - 2 alpha whatever the predictor, about 1 - alpha where it is stable). P-values are
-        conformal (Jin & Candes, JMLR 2023), the largest over control means that cannot be ruled out at 5 %.
+        conformal (Jin & Candes, JMLR 2023). Candidates are compared by how far out they are predicted, times the root of how
+        much their neighbours agree. Both allow for another control mean.
 
         Examples
         --------
