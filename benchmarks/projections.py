@@ -32,7 +32,7 @@ from _screens import Screen, in_folds, screen_arguments, seeds_of, shuffled, sim
 from evidence import PREDICTORS, Believed
 
 from dbdiffusion.data import hold_out
-from dbdiffusion.embedding import fit_space, neighbour_coherence
+from dbdiffusion.embedding import fit_space
 from dbdiffusion.inference import fit_rectifier, hits, left_out_rules, project
 from dbdiffusion.predict import GenerationOptions, Recipe
 
@@ -67,23 +67,23 @@ def directions_of(screen: Screen, measured: MeasuredScreen, seed: int) -> dict[s
 
 def told(
     screen: Screen, held_out: list[str], seed: int, options: argparse.Namespace
-) -> tuple[MeasuredScreen, References, dict[str, np.ndarray], np.ndarray]:
-    """What was measured, the references, what predictors say of what was held out, and how much its neighbours agree."""
+) -> tuple[MeasuredScreen, References, dict[str, np.ndarray]]:
+    """What was measured, the references, and what predictors say of what was held out."""
     rest, _ = hold_out(screen.train, held_out)
     if options.trained:
         predictor = trained(rest, screen, seed, options).predictor()
         rectified = Rectified(predictor, held_out, Recipe(GenerationOptions(seed=seed)))
-        return predictor.screen, rectified.references, rectified.predicted, neighbour_coherence(predictor.space, held_out)
+        return predictor.screen, rectified.references, rectified.predicted
     believed = Believed.of(rest, screen.setup)
     measured = believed.spaces.screen
     space = fit_space(measured.names, measured.observed, measured.genes, 32, (*PREDICTORS, "mean"), places_anything=True)
     predicted = {kind: space.with_ranking((kind, "mean")).predict_effect(held_out) for kind in PREDICTORS}
-    return measured, believed.references, predicted, neighbour_coherence(space, held_out)
+    return measured, believed.references, predicted
 
 
 def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Namespace) -> list[dict]:
     """One hold-out; a row a direction."""
-    measured, references, raw, coherence = told(screen, held_out, seed, options)
+    measured, references, raw = told(screen, held_out, seed, options)
     predicted = references.of_targets(raw)
     rectifier = fit_rectifier(references)
     rules = left_out_rules(rectifier, references)
@@ -103,7 +103,7 @@ def trial(screen: Screen, held_out: list[str], seed: int, options: argparse.Name
         row["error"] = float(np.mean((came - aimed) ** 2) / np.mean(came**2))
         for distance in DISTANCES:
             c = distance * float(projection.observed.std())
-            q = hits(projection.p_values(each, c, coherence=coherence))
+            q = hits(projection.p_values(each, c))
             for level in LEVELS:
                 called, true = q <= level, came > c
                 tag = f"c={distance:g} {level:g}"

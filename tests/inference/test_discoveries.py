@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dbdiffusion.inference import fit_discoveries
+from dbdiffusion.inference import References, discoveries_of, fit_discoveries, fit_rectifier
+from dbdiffusion.inference._discoveries import _Looks
 from dbdiffusion.screen import ControlHalves
 
 K, G = 40, 60
@@ -169,3 +170,67 @@ def test_the_error_of_one_control_mean_is_no_evidence(n_splits, holds):
             halves = ControlHalves(first, second, np.ones((K, 1)))
         wrong.append(listed(predicted, observed, 0.1, halves=halves, control_weights=(1.0,)).any())  # there is no effect
     assert (np.mean(wrong) <= 0.1) == holds
+
+
+def test_a_gene_s_own_threshold_is_the_last_that_it_reaches():
+    """Rule and look-up make the same score of the same gene, to the last digit."""
+    truth = np.full((K, G), 0.13877551020408163) * np.random.default_rng(17).choice([-1, 1], (K, G))
+    coherence, noise = np.full(K, 0.3), np.full(G, 2.1)
+    rule = fit_discoveries(truth, truth, ALL, coherence, noise=noise)
+    assert rule.q_values(truth, ALL, coherence).max() == pytest.approx(2 / (K + 1))
+
+
+def screen_of_few_control_cells(rng, n_control=12, effect=1.0, common=0.0):
+    """Effects seen against few control cells, predictions that carry the control's error as means of effects do, and halves."""
+    control = 2.0 * rng.standard_normal((n_control, G))
+    truth = effect * rng.standard_normal((K, G)) + common * rng.standard_normal(G)
+    seen = truth - control.mean(axis=0) + 0.3 * rng.standard_normal((K, G))
+    predicted = {"good": truth - control.mean(axis=0) + 0.5 * effect * rng.standard_normal((K, G))}
+    sides = [rng.permutation(n_control) < n_control // 2 for _ in range(6)]
+    first = np.stack([control.mean(axis=0) - control[side].mean(axis=0) for side in sides])[:, None]
+    variance = np.full((K, G), 0.09)
+    return References(seen, variance, np.full(G, 4.0 / n_control), predicted), ControlHalves(first, -first, np.ones((K, 1))), truth
+
+
+def test_what_is_known_of_the_control_s_error_costs_no_genes():
+    """Few control cells, whose error all perturbations tell: lists are nearly as long as if it were not there."""
+    lengths = {}
+    for n_control in (12, 10_000):
+        references, halves, truth = screen_of_few_control_cells(np.random.default_rng(12), n_control)
+        references = references.corrected()
+        rectifier = fit_rectifier(references)
+        rule = discoveries_of(rectifier, references, ALL[0], halves)
+        listed = rule.left_out_q_values(rectifier.loo_predicted, ALL) <= 0.2
+        lengths[n_control] = listed.sum()
+        assert (np.sign(rectifier.loo_predicted) != np.sign(truth))[listed].mean() < 0.1
+    assert lengths[12] > 0.8 * lengths[10_000]
+
+
+@pytest.mark.parametrize("common", [0.0, 0.5])
+def test_predictions_share_next_to_nothing_of_the_control_s_error_with_what_is_looked_at(common):
+    """In squared units of its standard deviation; exactly nothing, were it known how much all have in common."""
+    shared, without = [], []
+    for seed in range(200):
+        references, halves, truth = screen_of_few_control_cells(np.random.default_rng(seed), effect=0.3, common=common)
+        corrected = references.corrected()
+        looks = _Looks.of(corrected, halves, np.arange(K))
+        taken = corrected.predicted["good"] - references.predicted["good"]
+        carried = references.effect.mean(axis=0) - truth.mean(axis=0) + taken  # nearly, noise of K perturbations in it
+        for mine, others in looks.shifts():
+            shared.append(np.mean((carried + mine) * (looks.observed - truth + others)))
+        without.append(np.mean(carried * (references.effect - truth)))
+    variance = references.control_variance[0]
+    assert abs(np.mean(shared)) < 0.1 * variance
+    assert np.mean(without) > (0.3 if common else 0.05) * variance
+
+
+@pytest.mark.parametrize("n_control", [12, 200])
+def test_where_nothing_has_an_effect_nothing_is_listed(n_control):
+    any_list = []
+    for seed in range(20):
+        references, halves, _ = screen_of_few_control_cells(np.random.default_rng(seed), n_control, effect=0.0)
+        references = references.corrected()
+        rectifier = fit_rectifier(references)
+        q = discoveries_of(rectifier, references, ALL[0], halves).left_out_q_values(rectifier.loo_predicted, ALL)
+        any_list.append((q <= 0.2).any(axis=1).mean())
+    assert np.mean(any_list) <= 0.05

@@ -122,31 +122,12 @@ def test_an_unlucky_control_mean_makes_no_hits_that_another_would_not(alternativ
         assert np.mean(unsplit) > 0.2
 
 
-def test_candidates_whose_neighbours_agree_come_first_and_hits_are_right_as_often():
-    rng = np.random.default_rng(13)
-    found, false = {True: [], False: []}, []
-    for _ in range(300):
-        truth = rng.standard_normal(K + 40)
-        coherence = rng.choice([0.04, 1.0], K + 40)
-        predicted = np.where(coherence == 1, truth, rng.standard_normal(K + 40)) + 0.3 * rng.standard_normal(K + 40)
-        of_references, of_targets = coherence[:K], coherence[K:]
-        for is_told in (True, False):
-            told = of_references if is_told else None
-            projection = Projection(predicted[:K], truth[:K], np.zeros(K), coherence=told)
-            p = projection.p_values(predicted[K:], 0.5, coherence=of_targets if is_told else None)
-            hit, true = hits(p) <= 0.2, truth[K:] > 0.5
-            found[is_told].append((hit & true).sum())
-            if is_told:
-                false.append((hit & ~true).sum() / max(hit.sum(), 1))
-    assert np.mean(found[True]) > 2 * np.mean(found[False])
-    assert np.mean(false) <= 0.2 + 2 * np.std(false) / np.sqrt(len(false))
-
-
-def test_coherence_is_told_of_both_or_of_neither():
-    told = Projection(np.zeros(K), np.zeros(K), np.zeros(K), coherence=np.ones(K))
-    for projection, coherence in ((told, None), (simple(np.zeros(K), np.zeros(K)), np.ones(T))):
-        with pytest.raises(ValueError, match="both have a `coherence`"):
-            projection.p_values(np.zeros(T), coherence=coherence)
+def test_what_is_not_a_number_is_not_predicted_far_out():
+    rng = np.random.default_rng(16)
+    predicted, observed = rng.standard_normal((2, K))
+    p = simple(predicted, observed).p_values(np.array([np.nan, 3.0]))
+    assert p[0] > 0.3
+    assert p[1] == simple(predicted, observed).p_values(np.array([3.0]))[0]
 
 
 @pytest.mark.parametrize("control_weight", [0.0, 1.0])

@@ -153,6 +153,7 @@ def test_two_references_give_effects_without_intervals_and_say_so():
         ({"control_se": pd.Series(-1.0, index=GENES)}, ValueError, "`control_se` must not be negative"),
         ({"control_se": pd.Series(1.0, index=GENES[1:])}, KeyError, "`control_se` lacks 1"),
         ({"confidence": 1.0}, ValueError, "strictly between 0 and 1"),
+        ({"coherence": np.ones(K)}, ValueError, "leave it out"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_words(change, error, words):

@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dbdiffusion.inference._rectifier import Rectifier
     from dbdiffusion.inference._tuning import References, Tuned
@@ -152,7 +152,7 @@ def fit_discoveries(
     predicted
         (K, G), each reference as if it had not been measured.
     observed
-        (K, G), with the whole error of the control mean.
+        (K, G).
     listable
         (K, G) genes that may be listed: enough cells express them, and the perturbation does not hit them.
     coherence
@@ -175,8 +175,8 @@ def fit_discoveries(
     >>> float(q.max().round(3))  # no sign is wrong: two over K + 1
     0.049
     """
-    scale = scores(np.ones_like(predicted), coherence, noise)
-    threshold = _thresholds((np.abs(predicted) * scale)[listable & (np.abs(predicted) > smallest)])
+    scale = _sureness(coherence, noise)
+    threshold = _thresholds(scores(predicted, coherence, noise)[listable & (np.abs(predicted) > smallest)])
     n, shape = len(threshold), (len(control_weights), len(predicted), len(threshold))
     loss, wrong, size = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
     shifts = [(0.0, 0.0)] if halves is None else list(halves.shifts())
@@ -220,30 +220,74 @@ def discoveries_of(
     """
     counted = listable & ~references.is_own_gene
     rows = np.flatnonzero(rectifier.spread_from)
+    looks = _Looks.of(references, halves, rows)
     return fit_discoveries(
         rectifier.loo_predicted[rows],
-        references.seen[rows],
+        looks.observed,
         counted[rows],
         None if references.coherence is None else references.coherence[rows],
-        None if halves is None else halves.subset(rows),
-        [weight * references.control_error.left for weight in dict.fromkeys(rectifier.control_weights)],
+        looks,
+        tuple(dict.fromkeys(rectifier.control_weights)),
         smallest,
         references.typical_noise,
     )
 
 
+KNOWN_POWER = 2  # of b, the share of the control's error that is known
+
+
+@dataclass(frozen=True)
+class _Looks:
+    r"""Observations of references, and what makes them independent looks at what is predicted.
+
+    Predictions carry what is left of the control's error after :meth:`References.corrected`, of variance :math:`(1 - b) V_0`.
+    An observation carries all of it, of which :math:`b^2` of what is known is taken out: nearly all where nearly all is known.
+    Where little is, what all have in common may well be an effect, and large ones would lose most. Whatever is taken out, both
+    share :math:`(1 - b) V_0`. A half of the control cells lies from their mean as that from its expectation, so moving the
+    prediction and the observation oppositely by parts of that distance, whose product is :math:`1 - b`, leaves nothing shared.
+    """
+
+    observed: np.ndarray  # (K, G)
+    halves: Any
+    of_prediction: np.ndarray | float  # (G,) parts of the distance
+    of_observation: np.ndarray | float
+
+    @classmethod
+    def of(cls, references: References, halves: Any, rows: np.ndarray) -> _Looks:
+        """Of some of the references."""
+        error = references.control_error
+        known = 1 - np.asarray(error.left)
+        kept = 1 - known**KNOWN_POWER
+        rest = np.sqrt(np.maximum(error.left + kept**2 * known, 1e-12))  # standard deviation, in those of the control mean
+        observed = references.effect + kept * error.of_references
+        return cls(observed[rows], None if halves is None else halves.subset(rows), error.left / rest, rest)
+
+    def shifts(self) -> Iterator[tuple[np.ndarray | float, np.ndarray | float]]:
+        """For every split, both ways: what a prediction of weight one and observations change by."""
+        if self.halves is None:
+            yield 0.0, 0.0
+            return
+        for mine, others in self.halves.shifts():
+            yield self.of_prediction * mine, self.of_observation * others
+
+
 def scores(predicted: np.ndarray, coherence: np.ndarray | None = None, noise: np.ndarray | float = 1.0) -> np.ndarray:
     """How sure the signs of predicted effects (T, G) are, in an order that is the same on all screens.
 
-    The size of the effect times the square root of how much the target's neighbours agree (T,), over the square root of the
-    noise with which effects on the gene are observed (G,): between the size of an effect and how many times its noise it is.
+    The size of the effect times the square root of how much the target's neighbours agree (T,), over that of the noise with
+    which effects on the gene are observed (G,). So a score lies between an effect and how many times its noise that is.
 
     Examples
     --------
     >>> scores(np.array([[-2.0, 1.0], [1.0, 3.0]]), np.array([0.25, 1.0]), np.array([1.0, 4.0])).tolist()
     [[1.0, 0.25], [1.0, 1.5]]
     """
-    return np.abs(predicted) * (1.0 if coherence is None else np.sqrt(coherence)[:, None]) / np.sqrt(noise)
+    return np.abs(predicted) * _sureness(coherence, noise)
+
+
+def _sureness(coherence: np.ndarray | None, noise: np.ndarray | float) -> np.ndarray:
+    """What sizes of effects (T, G) are multiplied by; one product, so that rule and look-up round alike."""
+    return (1.0 if coherence is None else np.sqrt(coherence)[:, None]) / np.sqrt(noise)
 
 
 def _rate(loss: np.ndarray, wrong: np.ndarray, listed: np.ndarray, n_reference: int) -> np.ndarray:
@@ -450,9 +494,10 @@ def wrongness(rectifier: Rectifier, references: References, halves: Any = None) 
     >>> float(wrongness(fit_rectifier(references), references).max())
     0.0
     """
-    shifts = [(0.0, 0.0)] if halves is None else list(halves.shifts())
+    looks = _Looks.of(references, halves, np.arange(len(references.effect)))
+    shifts = list(looks.shifts())
     wrong = np.zeros(references.effect.shape)
     for mine, others in shifts:
-        moved = rectifier.loo_predicted + rectifier.control_weight * references.control_error.left * mine
-        wrong += 2 * (np.sign(moved) * (references.seen + others) <= 0) / len(shifts)
+        moved = rectifier.loo_predicted + rectifier.control_weight * mine
+        wrong += 2 * (np.sign(moved) * (looks.observed + others) <= 0) / len(shifts)
     return wrong

@@ -8,15 +8,14 @@ scalars of a new perturbation like the references are exchangeable with theirs, 
   reference i, the ends are the :math:`\lceil (1 - \alpha)(K + 1) \rceil`-th smallest of :math:`m_{t,-i} + R_i` and likewise
   below. It holds the target with probability :math:`1 - 2 \alpha` whatever the predictor, and :math:`1 - \alpha` where
   leaving one reference out changes little. A level of :math:`1 - \alpha` needs :math:`K \ge 1 / \alpha - 1` references.
-- **P-value** for "beyond c on this side" (conformal, clipped score): the references that were predicted at least as surely and
-  did not get there, :math:`p_t = (1 + \#\{i : y_i \le c, s_i \ge s_t\}) / (K + 1)`. How sure is how far out, times the root of
-  how much the neighbours agree, :math:`s_i = (m_i - c) \sqrt{\kappa_i}`, the score of gene lists. Benjamini-Hochberg over
-  candidates then holds the false discovery rate. No p-value lies below 1 / (K + 1).
+- **P-value** for "beyond c on this side" (conformal, clipped score): the references that were predicted at least as far out and
+  did not get there, :math:`p_t = (1 + \#\{i : y_i \le c, m_i \ge m_t\}) / (K + 1)`. Benjamini-Hochberg over candidates then
+  holds the false discovery rate. No p-value lies below 1 / (K + 1).
 
 **The control's error is shared** by all :math:`y_i`, and partly by the predictions: one unlucky control mean moves every
 reference beyond c. How large it may be along w is read off random halves of the control cells, which lie as far from their mean
 as that mean from its expectation. Intervals and p-values are those of a random control mean: counts are means over its
-quantiles. Where all that is seen is the control's error, a p-value is then the chance of an error that large.
+quantiles. Where all that is seen is the control's error, a p-value is then the chance of an error that large, down to one in 48.
 
 The scalar of a reference holds the noise of its own cells. So the statements are about the target as it would be measured with
 a reference's number of cells; about the effect itself intervals are too wide by that noise, and p-values approximate.
@@ -64,8 +63,6 @@ class Projection:
     ranked
         (K,) by what references are ranked among each other; None: the left-out predictions themselves. They will not do where
         a mean of the others is in them: without a high reference the mean is low.
-    coherence
-        (K,) from 0 to 1, how much the neighbours of each agree; None: all alike.
 
     Examples
     --------
@@ -85,7 +82,6 @@ class Projection:
     control_df: float = np.inf
     control_weight: float = 0.0
     ranked: np.ndarray | None = None
-    coherence: np.ndarray | None = None
 
     @property
     def ranks(self) -> np.ndarray:
@@ -127,44 +123,35 @@ class Projection:
             high[i] = np.partition((residual + row).ravel(), rank - 1)[rank - 1]
         return low, high
 
-    def p_values(
-        self,
-        predicted: np.ndarray,
-        threshold: float = 0.0,
-        alternative: str = "greater",
-        coherence: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """Conformal p-values (T,) of "not beyond the threshold".
+    def p_values(self, predicted: np.ndarray, threshold: float = 0.0, alternative: str = "greater") -> np.ndarray:
+        """Conformal p-values (T,) of "not beyond the threshold", means over control means that may have been.
 
         Parameters
         ----------
         predicted
             As in :meth:`interval`. Target and reference are compared as both are predicted without the reference; a target that
-            is predicted like it, since nothing tells them apart, does not lie farther out.
+            is predicted like it, since nothing tells them apart, does not lie farther out. Nor does one that is not a number.
         threshold
             c. ``"greater"``: beyond is above c. ``"less"``: below c. ``"two-sided"``: farther than c from zero, on the side
             that is predicted; c must not be negative.
         alternative
             One of these three words.
-        coherence
-            (T,) as that of the references, which must have one if targets do.
 
         Raises
         ------
         ValueError
-            For another word, a negative threshold of two sides, or if only targets or only references have a coherence.
+            For another word, or a negative threshold of two sides.
         """
         check_alternative(alternative, threshold)
-        ours, theirs = self._trust(coherence)
         predicted = predicted if predicted.ndim == 2 else np.repeat(predicted[:, None], self.n_reference, axis=1)
-        alike = ALIKE * max(np.abs(predicted).max(initial=0), np.abs(self.predicted).max(initial=0))
+        alike = ALIKE * max(np.nanmax(np.abs(values), initial=0) for values in (predicted, self.predicted))
         moves = self._control_errors().T  # (nodes, K), other control means: observations move one way, predictions the other
         count = np.zeros(len(predicted))
         for move in moves:
             moved = self.control_weight * move.mean()
-            sure, beyond = _strength(self.predicted - moved, self.observed + move, threshold, alternative)
+            strength, beyond = _strength(self.predicted - moved, self.observed + move, threshold, alternative)
             asked = _strength(predicted - moved, predicted, threshold, alternative)[0]
-            count += ((sure * ours >= asked * theirs - alike) & ~beyond).sum(axis=1)
+            count += (~(asked - alike > strength) & ~beyond).sum(axis=1)
         return (1 + count / len(moves)) / (self.n_reference + 1)
 
     def head(self, threshold: float = 0.0, alternative: str = "greater") -> pd.DataFrame:
@@ -222,13 +209,6 @@ class Projection:
             )
         return words
 
-    def _trust(self, coherence: np.ndarray | None) -> tuple[np.ndarray | float, np.ndarray | float]:
-        """What distances of references (K,) and of targets (T, 1) from the threshold are multiplied by."""
-        if (coherence is None) != (self.coherence is None):
-            msg = "Either references and targets must both have a `coherence`, or neither."
-            raise ValueError(msg)
-        return (1.0, 1.0) if coherence is None else (np.sqrt(self.coherence), np.sqrt(coherence)[:, None])
-
     def _control_errors(self) -> np.ndarray:
         """Quantiles (K, nodes) of how far other control means would move every observation; all move together."""
         if not self.control_sd.any():
@@ -273,8 +253,7 @@ def project(rules: LeftOutRules, direction: np.ndarray, halves: Any = None) -> P
         sd, df = control_spread(halves.subset(rows), direction * np.sqrt(references.control_error.left))
     predicted = rules.rectifier.loo_predicted[rows] @ direction
     ranked = predicted - each.mean(axis=0) + each.mean()
-    coherence = None if references.coherence is None else references.coherence[rows]
-    return Projection(predicted, references.effect[rows] @ direction, sd, df, rules.rectifier.control_weight, ranked, coherence)
+    return Projection(predicted, references.effect[rows] @ direction, sd, df, rules.rectifier.control_weight, ranked)
 
 
 def control_spread(halves: Any, direction: np.ndarray) -> tuple[np.ndarray, float]:
@@ -356,9 +335,9 @@ def check_alternative(alternative: str, threshold: float) -> None:
 
 
 def _strength(predicted: np.ndarray, observed: np.ndarray, threshold: float, alternative: str) -> tuple[np.ndarray, np.ndarray]:
-    """How far beyond the threshold each is predicted, and whether it is beyond."""
+    """How far out each is predicted, and whether it is beyond the threshold."""
     if alternative == "greater":
-        return predicted - threshold, observed > threshold
+        return predicted, observed > threshold
     if alternative == "less":
-        return threshold - predicted, observed < threshold
-    return np.abs(predicted) - threshold, np.sign(predicted) * observed > threshold
+        return -predicted, observed < threshold
+    return np.abs(predicted), np.sign(predicted) * observed > threshold

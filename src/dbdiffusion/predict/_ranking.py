@@ -267,7 +267,7 @@ def _unseen(
         if halves is None:
             words.append("Control cells could not be halved, so how much of this is their error is not known: no p-value.")
         else:
-            p_value = projection.p_values(stacked, threshold, alternative, neighbour_coherence(predictor.space, names))
+            p_value = projection.p_values(stacked, threshold, alternative)
     for sentence in words:
         say(sentence, UserWarning)
     values = (names, "unseen", effect, low, high, p_value, hits(p_value), correlation)

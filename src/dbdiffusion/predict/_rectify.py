@@ -156,7 +156,8 @@ def rectify(
         Of the control cells, of the rows of ``observed``. Where the control mean has an error, there are no lists of genes
         without them: ``adj_p_value`` is NaN.
     **known
-        Further fields of :class:`~dbdiffusion.inference.References`, of the rows of ``observed`` in their order.
+        Further fields of :class:`~dbdiffusion.inference.References`, of the rows of ``observed`` in their order; not
+        ``coherence``, which tables do not tell of targets.
 
     Returns
     -------
@@ -196,6 +197,9 @@ def rectify(
     """
     confidence = real_number("confidence", confidence, 0, 1, strictly=True)
     lam = None if lam is None else real_number("lam", lam, 0)
+    if known.get("coherence") is not None:
+        msg = "`coherence` must be known of targets as well as of references, and tables do not tell it of targets: leave it out."
+        raise ValueError(msg)
     tables = _Tables.read(observed, predictions, se, control_se, NameRule(separator=separator))
     names = tables.targets(targets)
     error = tables.check_left_out()
