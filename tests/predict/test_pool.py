@@ -183,6 +183,7 @@ def test_a_screen_on_which_nothing_can_be_placed_is_answered(unplaced):
     assert (table["ci_low"] < table["ci_high"]).all()
     assert np.isfinite(list(table.attrs["weights"]["single"].values())).all()
     calibration = unplaced.calibration(n_cells=32)
+    assert table.attrs["rectifier_mean"]["single"]["n_placed"] == calibration.tuned.loc["single", "n_placed"] == 0
     tuned = calibration.tuned.loc["single"]
     assert (tuned["n_reference"], tuned["n_placed"]) == (14, 0)
     assert 0.85 < calibration.table.set_index("level").loc[0.95, "coverage"] <= 1

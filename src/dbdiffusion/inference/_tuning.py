@@ -132,6 +132,11 @@ class References:
         return share * self.likely_control_norm + max(1 - share, 0) * by_chance
 
     @property
+    def n_placed(self) -> int:
+        """References that something placed."""
+        return len(self.effect) if self.placed is None else int(self.placed.sum())
+
+    @property
     def is_own_gene(self) -> np.ndarray:
         """(K, G) whether a reference itself perturbs the gene."""
         hit = np.zeros(self.effect.shape, dtype=bool)

@@ -360,7 +360,7 @@ def fitted_attrs(fits: Mapping[str, Fitted]) -> dict[str, Any]:
     return {
         "weights": {kind: rectifier.weights for kind, rectifier in rectifiers.items()},
         "rectifier_mean": {kind: {"rho": r.rho, "control_weight": fits[kind].references.weight_of_control(r.control_weight),
-                                  "n_placed": int(r.spread_from.sum())}
+                                  "n_placed": fits[kind].references.n_placed}
                            for kind, r in rectifiers.items() if isinstance(r, Rectifier)},
         "lists": lists,
     }  # fmt: skip
