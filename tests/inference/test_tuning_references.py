@@ -66,11 +66,13 @@ def test_the_noise_of_a_gene_is_that_of_other_references_and_of_the_control_besi
     np.testing.assert_allclose(References(nothing, 9 * variance, 9 * control, {}, own).typical_noise, noise)
 
 
-def test_the_noise_of_a_gene_that_all_hit_is_that_of_the_middle_one():
+def test_noise_that_is_not_known_is_that_of_the_middle_gene():
     variance = np.random.default_rng(4).uniform(0.5, 2, (K, G))
     own = tuple(np.array([3]) for _ in range(K))
+    variance[:, 5] = np.nan
     noise = References(np.zeros((K, G)), variance, np.zeros(G), {}, own).typical_noise
-    assert np.isclose(noise[3], 1)
+    assert np.allclose(noise[[3, 5]], 1)
+    assert np.isfinite(noise).all()
 
 
 def test_a_gene_without_noise_has_some_and_where_none_is_known_all_are_alike():

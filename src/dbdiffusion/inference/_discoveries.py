@@ -158,8 +158,9 @@ def fit_discoveries(
     coherence
         (K,) see :func:`scores`.
     halves
-        Of the control cells, of the K references (:class:`~dbdiffusion.screen.ControlHalves`): prediction and observation are
-        contrasted with one half each, since agreement by the error of one control mean is none. None where it has no error.
+        Of the control cells, of the K references (:class:`~dbdiffusion.screen.ControlHalves`, or anything with its ``shifts``):
+        prediction and observation are contrasted with one half each, since agreement by the error of one control mean is none.
+        None where it has no error.
     control_weights
         Weights of the control's error in a prediction that are to be reckoned with, each a number or (G,); the worst counts.
     smallest

@@ -15,7 +15,9 @@ scalars of a new perturbation like the references are exchangeable with theirs, 
 **The control's error is shared** by all :math:`y_i`, and partly by the predictions: one unlucky control mean moves every
 reference beyond c. How large it may be along w is read off random halves of the control cells, which lie as far from their mean
 as that mean from its expectation. Intervals and p-values are those of a random control mean: counts are means over its
-quantiles. Where all that is seen is the control's error, a p-value is then the chance of an error that large, down to one in 48.
+quantiles. The claim is about the target against another control mean. A mean of p-values that share an error is not quite one:
+where all that is seen is that error, the false discovery rate is up to twice the level. After :meth:`References.corrected` what
+is left of it is small beside the noise of a reference, and the rate is the level.
 
 The scalar of a reference holds the noise of its own cells. So the statements are about the target as it would be measured with
 a reference's number of cells; about the effect itself intervals are too wide by that noise, and p-values approximate.

@@ -196,17 +196,17 @@ class References:
     def typical_noise(self) -> np.ndarray:
         """Standard deviation (G,) with which effects on a gene are observed, of the middle gene one; all one if it is not known.
 
-        Of a gene that hardly varies next to nothing is known, so a share of the middle gene's variance is added. A gene that
-        all references hit has that of the middle gene.
+        Of a gene that hardly varies next to nothing is known, so a share of the middle gene's variance is added. A gene of
+        which it is not known has that of the middle gene.
         """
         of_others = ~self.is_own_gene
         n = of_others.sum(axis=0)
         variance = np.where(of_others, self.variance, 0).sum(axis=0) / np.maximum(n, 1) + self.seen_control_variance
-        known = (variance > 0) & (n > 0)
+        known = np.isfinite(variance) & (variance > 0) & (n > 0)
         if not known.any():
             return np.ones(len(variance))
         middle = np.median(variance[known])
-        variance = np.where(n > 0, variance, middle)
+        variance = np.where(np.isfinite(variance) & (n > 0), variance, middle)
         return np.sqrt((variance + LEAST_NOISE * middle) / ((1 + LEAST_NOISE) * middle))
 
     def weight_of_control(self, carried: float) -> float:

@@ -211,7 +211,7 @@ class DirectionsMixin(CalibrationMixin):
         Notes
         -----
         Intervals are jackknife+ (at least 1 - 2 alpha whatever the predictor, about 1 - alpha where it is stable). P-values are
-        conformal (Jin & Candes, JMLR 2023). Intervals and p-values allow for another control mean.
+        conformal (Jin & Candes, JMLR 2023), means over control means that may have been.
 
         Examples
         --------
