@@ -188,8 +188,8 @@ def screen_of_few_control_cells(rng, n_control=12, effect=1.0, common=0.0):
     predicted = {"good": truth - control.mean(axis=0) + 0.5 * effect * rng.standard_normal((K, G))}
     sides = [rng.permutation(n_control) < n_control // 2 for _ in range(6)]
     first = np.stack([control.mean(axis=0) - control[side].mean(axis=0) for side in sides])[:, None]
-    variance = np.full((K, G), 0.09)
-    return References(seen, variance, np.full(G, 4.0 / n_control), predicted), ControlHalves(first, -first, np.ones((K, 1))), truth
+    references = References(seen, np.full((K, G), 0.09), np.full(G, 4.0 / n_control), predicted)
+    return references, ControlHalves(first, -first, np.ones((K, 1))), truth
 
 
 def test_what_is_known_of_the_control_s_error_costs_no_genes():
@@ -225,7 +225,7 @@ def test_predictions_share_next_to_nothing_of_the_control_s_error_with_what_is_l
 
 
 def test_where_nothing_has_an_effect_nothing_is_listed():
-    """A prediction that carries the whole of the control's error agrees with all that is seen against the same control cells."""
+    """A prediction that carries the control's error agrees with all that is seen against the same control cells."""
     any_list = {"halved": [], "not halved": [], "corrected": []}
     for seed in range(20):
         plain, halves, _ = screen_of_few_control_cells(np.random.default_rng(seed), effect=0.0)

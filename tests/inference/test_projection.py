@@ -106,7 +106,7 @@ def test_both_sides_mirror_each_other():
 def test_an_unlucky_control_mean_alone_makes_few_hits(
     control_sd, most, n_references, n_candidates, alternative, control_weight
 ):
-    """Nothing has an effect; six halves tell how large the error of the control mean may be. A hit is wrong against another one."""
+    """Nothing has an effect. Six halves tell how large the control's error may be. Hits are judged against another one."""
     rng = np.random.default_rng(5)
     wrong, unsplit = [], []
     for _ in range(600):

@@ -194,10 +194,10 @@ class References:
 
     @property
     def typical_noise(self) -> np.ndarray:
-        """Standard deviation (G,) with which effects on a gene are observed, of the middle gene one; all one if it is not known.
+        """Standard deviation (G,) with which effects on a gene are observed, that of the middle gene being one.
 
         Of a gene that hardly varies next to nothing is known, so a share of the middle gene's variance is added. A gene of
-        which it is not known has that of the middle gene.
+        which it is not known has that of the middle gene, all of them where nothing is known.
         """
         of_others = ~self.is_own_gene
         n = of_others.sum(axis=0)

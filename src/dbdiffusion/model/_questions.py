@@ -168,8 +168,8 @@ class DirectionsMixin(CalibrationMixin):
         """Which knock-outs do this? Candidates ranked by their effect along one direction over genes.
 
         Effects are projected first and judged then, by left-out references and without an assumption on how genes' errors are
-        correlated. A statement is about what a candidate would show, were it measured with a reference's number of cells, against
-        another control mean.
+        correlated. A statement is about what a candidate would show, were it measured with a reference's number of cells,
+        against another control mean.
 
         Parameters
         ----------

@@ -198,7 +198,7 @@ def rectify(
     confidence = real_number("confidence", confidence, 0, 1, strictly=True)
     lam = None if lam is None else real_number("lam", lam, 0)
     if known.get("coherence") is not None:
-        msg = "`coherence` must be known of targets as well as of references, and tables do not tell it of targets: leave it out."
+        msg = "`coherence` must be known of targets too, and tables do not tell it: leave it out."
         raise ValueError(msg)
     tables = _Tables.read(observed, predictions, se, control_se, NameRule(separator=separator))
     names = tables.targets(targets)
