@@ -160,15 +160,15 @@ def test_the_error_of_one_control_mean_is_no_evidence(n_splits, holds):
         control = rng.standard_normal(n)[:, None] * factor + 0.1 * rng.standard_normal((n, G))
         observed = 0.05 * rng.standard_normal((K, G)) - control.mean(axis=0)
         predicted = np.repeat(observed.mean(axis=0)[None], K, axis=0)
-        halves = None
+        shifts = [(0.0, 0.0)]
         if n_splits:
             sides = [rng.permutation(n) < n // 2 for _ in range(n_splits)]
             first, second = (
                 np.stack([control.mean(axis=0) - control[side == one].mean(axis=0) for side in sides])[:, None]
                 for one in (True, False)
             )
-            halves = ControlHalves(first, second, np.ones((K, 1)))
-        wrong.append(listed(predicted, observed, 0.1, halves=halves, control_weights=(1.0,)).any())  # there is no effect
+            shifts = list(ControlHalves(first, second, np.ones((K, 1))).shifts())
+        wrong.append(listed(predicted, observed, 0.1, shifts=shifts, control_weights=(1.0,)).any())  # there is no effect
     assert (np.mean(wrong) <= 0.1) == holds
 
 

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 from dbdiffusion.inference._confidence import FIRST, Confidence, confidence_features, fit_confidence
 from dbdiffusion.inference._discoveries import (
     DiscoveryRule,
-    LeftOutRules,
     discoveries_of,
     fit_discoveries,
     left_out_lists,
-    left_out_rules,
 )
 from dbdiffusion.inference._estimate import (
     Estimate,
@@ -34,10 +32,12 @@ from dbdiffusion.inference._exports import to_cell_eval, to_pertpy
 from dbdiffusion.inference._interactions import Interactions, interactions, unseen_along
 from dbdiffusion.inference._projection import (
     ALTERNATIVES,
+    LeftOutRules,
     Projection,
     check_alternative,
     control_spread,
     hits,
+    left_out_rules,
     observed_along,
     project,
 )

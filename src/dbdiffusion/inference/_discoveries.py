@@ -31,10 +31,10 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from dbdiffusion.inference._rectifier import Rectifier
-    from dbdiffusion.inference._tuning import References, Tuned
+    from dbdiffusion.inference._tuning import References
 
 
 LEAST_LISTED = 10  # genes: one wrong one ruins a shorter list, and the bound pays for every list that can be given
@@ -140,7 +140,7 @@ def fit_discoveries(
     observed: np.ndarray,
     listable: np.ndarray,
     coherence: np.ndarray | None = None,
-    halves: Any = None,
+    shifts: Sequence[tuple[np.ndarray | float, np.ndarray | float]] = ((0.0, 0.0),),
     control_weights: Sequence[float | np.ndarray] = (0.0,),
     smallest: float = 0.0,
     noise: np.ndarray | float = 1.0,
@@ -157,10 +157,10 @@ def fit_discoveries(
         (K, G) genes that may be listed: enough cells express them, and the perturbation does not hit them.
     coherence
         (K,) see :func:`scores`.
-    halves
-        Of the control cells, of the K references (:class:`~dbdiffusion.screen.ControlHalves`, or anything with its ``shifts``):
-        prediction and observation are contrasted with one half each, since agreement by the error of one control mean is none.
-        None where it has no error.
+    shifts
+        For every split of the control cells, what a prediction of weight one, (G,), and the observations, (K, G), change by:
+        each is contrasted with another half, since agreement by the error of one control mean is none. No change where it has
+        no error. See :meth:`~dbdiffusion.screen.ControlHalves.shifts`.
     control_weights
         Weights of the control's error in a prediction that are to be reckoned with, each a number or (G,); the worst counts.
     smallest
@@ -177,10 +177,9 @@ def fit_discoveries(
     0.049
     """
     scale = _sureness(coherence, noise)
-    threshold = _thresholds(scores(predicted, coherence, noise)[listable & (np.abs(predicted) > smallest)])
+    threshold = _thresholds((np.abs(predicted) * scale)[listable & (np.abs(predicted) > smallest)])
     n, shape = len(threshold), (len(control_weights), len(predicted), len(threshold))
     loss, wrong, size = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
-    shifts = [(0.0, 0.0)] if halves is None else list(halves.shifts())
     for share, weight in enumerate(control_weights):
         for mine, others in shifts:
             moved, seen = predicted + weight * mine, observed + others
@@ -207,7 +206,10 @@ def discoveries_of(
         Fitted, and what it was fitted on.
     listable
         (G,) genes that enough cells express.
-    halves, smallest
+    halves
+        Of the control cells, of the K references (:class:`~dbdiffusion.screen.ControlHalves`). None where the control mean has
+        no error.
+    smallest
         As in :func:`fit_discoveries`.
 
     Examples
@@ -227,7 +229,7 @@ def discoveries_of(
         looks.observed,
         counted[rows],
         None if references.coherence is None else references.coherence[rows],
-        looks,
+        list(looks.shifts()),
         tuple(dict.fromkeys(rectifier.control_weights)),
         smallest,
         references.typical_noise,
@@ -287,7 +289,7 @@ def scores(predicted: np.ndarray, coherence: np.ndarray | None = None, noise: np
 
 
 def _sureness(coherence: np.ndarray | None, noise: np.ndarray | float) -> np.ndarray:
-    """What sizes of effects (T, G) are multiplied by; one product, so that rule and look-up round alike."""
+    """What sizes of effects (T, G) are multiplied by: in rule and look-up the same number, so that both round alike."""
     return (1.0 if coherence is None else np.sqrt(coherence)[:, None]) / np.sqrt(noise)
 
 
@@ -318,102 +320,6 @@ def _at_least(index: np.ndarray, among: np.ndarray | None, n: int) -> np.ndarray
     chosen = flat if among is None else flat[among.ravel()]
     counts = np.bincount(chosen, minlength=len(index) * (n + 1)).reshape(len(index), n + 1)[:, 1:]
     return np.cumsum(counts[:, ::-1], axis=1)[:, ::-1].astype(float)
-
-
-# What targets would be predicted had each reference not been measured, along a direction.
-
-
-@dataclass(frozen=True)
-class LeftOutRules:
-    """K rules of prediction, each without one reference.
-
-    Weights, shrinkage and the rectifier's mean are those found without it; what the predictors say of targets stays.
-
-    Parameters
-    ----------
-    rectifier
-        Fitted to all references.
-    references
-        Own genes filled.
-    chosen
-        (K,) weights without each.
-
-    Examples
-    --------
-    >>> from dbdiffusion.inference import References, fit_rectifier
-    >>> seen = np.random.default_rng(0).standard_normal((20, 30))
-    >>> references = References(seen, np.zeros((20, 30)), np.zeros(30), {"exact": seen})
-    >>> rules = left_out_rules(fit_rectifier(references), references)
-    >>> len(rules.chosen)
-    20
-    """
-
-    rectifier: Rectifier
-    references: References
-    chosen: tuple[Tuned, ...]
-
-    @property
-    def rows(self) -> np.ndarray:
-        """Of the references whose errors tell how far a target may lie from its prediction."""
-        return np.flatnonzero(self.rectifier.spread_from)
-
-    def along(self, direction: np.ndarray, predicted: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Targets along a direction (T, references that count), predicted without each of them.
-
-        Parameters
-        ----------
-        direction
-            (G,) weights of the genes.
-        predicted
-            Predictor to (T, G), of the targets, as :meth:`References.of_targets` gives them.
-
-        Raises
-        ------
-        ValueError
-            If the direction has not G weights.
-        """
-        n_genes = self.references.effect.shape[1]
-        if np.shape(direction) != (n_genes,):
-            msg = f"A direction must have one weight a gene, ({n_genes},), got shape {np.shape(direction)}."
-            raise ValueError(msg)
-        observed = self.references.effect @ direction
-        ours = np.stack([values @ direction for values in self.references.predicted.values()])  # (Q, K)
-        theirs = np.stack([predicted[name] @ direction for name in self.references.predicted])  # (Q, T)
-        answer = np.empty((theirs.shape[1], len(self.rows)))
-        for column, i in enumerate(self.rows):
-            tuned = self.chosen[i]
-            residual = np.delete(observed - tuned.weight @ ours, i)
-            answer[:, column] = tuned.weight @ theirs + tuned.rho * residual.mean()
-        return answer
-
-
-def left_out_rules(rectifier: Rectifier, references: References) -> LeftOutRules:
-    """What was tuned without each reference, as rules for targets.
-
-    Parameters
-    ----------
-    rectifier, references
-        Fitted, and what it was fitted on, three references at least.
-
-    Raises
-    ------
-    ValueError
-        If nothing was tuned, with fewer than three.
-
-    Examples
-    --------
-    >>> from dbdiffusion.inference import References, fit_rectifier
-    >>> rng = np.random.default_rng(0)
-    >>> seen = rng.standard_normal((20, 50))
-    >>> references = References(seen, np.zeros((20, 50)), np.zeros(50), {"exact": seen})
-    >>> rules = left_out_rules(fit_rectifier(references), references)
-    >>> rules.along(np.ones(50), {"exact": rng.standard_normal((2, 50))}).shape
-    (2, 20)
-    """
-    if not rectifier.loo_chosen:
-        msg = f"Nothing can be tuned without one of {rectifier.n_reference} references: at least three are needed."
-        raise ValueError(msg)
-    return LeftOutRules(rectifier, references.without_own_genes(), rectifier.loo_chosen)
 
 
 # What the gene lists of left-out references were worth, each made by the others.
