@@ -60,7 +60,7 @@ def test_ridge_shrinks_to_the_mean_when_vectors_say_nothing(rng):
 def test_knn_is_about_an_identical_neighbour(rng):
     known, embedding = evidence(np.eye(R)), rng.standard_normal((R, E))
     answer = knn(known, embedding, evidence(5 * np.eye(R)[[2]]))[0]
-    np.testing.assert_allclose(answer, (embedding[2] + 0.2 * embedding.mean(axis=0)) / 1.2)
+    np.testing.assert_allclose(answer, (embedding[2] + 0.2**4 * embedding.mean(axis=0)) / (1 + 0.2**4))
     assert np.linalg.norm(answer - embedding[2]) == np.linalg.norm(answer - embedding, axis=1).min()
 
 
@@ -70,12 +70,30 @@ def test_knn_is_the_mean_when_nothing_resembles(rng, vector):
     np.testing.assert_allclose(knn(evidence(np.eye(R)), embedding, evidence(vector[None]))[0], embedding.mean(axis=0))
 
 
-def test_knn_looks_at_the_nearest_only(rng):
-    vectors = np.vstack([np.tile([1.0, 0.05], (5, 1)), np.tile([1.0, 0.5], (30, 1))])
-    embedding = np.repeat([[1.0], [-1.0]], [5, 30], axis=0)
-    answer = knn(evidence(vectors), embedding, evidence(np.array([[1.0, 0.0]])))
-    cosine = 1 / np.hypot(1, 0.05)
-    np.testing.assert_allclose(answer, (5 * cosine + 0.2 * embedding.mean()) / (5 * cosine + 0.2))
+def test_knn_weighs_by_the_fourth_power_of_the_cosine(rng):
+    """Half the cosine is a sixteenth of the weight, so the nearest count, and no neighbour is cut off where another begins."""
+    angles = np.arccos([1.0, 0.5, 0.0])
+    vectors, embedding = np.column_stack([np.cos(angles), np.sin(angles)]), rng.standard_normal((3, E))
+    answer = knn(evidence(vectors), embedding, evidence(np.array([[2.0, 0.0]])))[0]
+    expected = (embedding[0] + embedding[1] / 16 + 0.2**4 * embedding.mean(axis=0)) / (1 + 1 / 16 + 0.2**4)
+    np.testing.assert_allclose(answer, expected)
+
+
+def test_knn_moves_little_where_vectors_move_little(rng):
+    vectors, target, embedding = rng.standard_normal((30, R)), rng.standard_normal((T, R)), rng.standard_normal((30, E))
+    before = knn(evidence(vectors), embedding, evidence(target))
+    after = knn(evidence(vectors + 1e-9 * rng.standard_normal((30, R))), embedding, evidence(target))
+    np.testing.assert_allclose(before, after, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_noise", [0, 400])
+def test_knn_finds_its_neighbours_among_dimensions_that_say_nothing(rng, n_noise):
+    """Noise makes all cosines small; the mean of all must not take over."""
+    centre = np.repeat([0, 1], 20)
+    noise = rng.standard_normal((41, n_noise)) / np.sqrt(max(n_noise, 1))
+    vectors = np.hstack([np.eye(2)[np.append(centre, 0)], noise])
+    answer = knn(evidence(vectors[:40]), np.array([[1.0], [-1.0]])[centre], evidence(vectors[40:]))
+    assert answer.item() > 0.9
 
 
 def test_cluster_scores_shared_members_squared_over_size(rng, monkeypatch):

@@ -203,7 +203,7 @@ def too_few(strategy: str, n: int, least: int) -> ValueError:
 
 
 UNCLUSTERED = -1
-NEAREST = 5
+POWER_OF_COSINE = 4
 SIMILARITY_OF_THE_MEAN = 0.2
 PENALTIES = np.logspace(-3, 3, 25)
 
@@ -240,16 +240,25 @@ def ridge(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarra
     return model.predict(target.vectors / scale).reshape(len(target.vectors), -1)
 
 
-def knn(known: Evidence, embedding: np.ndarray, target: Evidence, n_neighbors: int = NEAREST) -> np.ndarray:
-    """Mean of the nearest measured perturbations, weighted by cosine similarity and shrunk towards the mean of all.
+def knn(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarray:
+    """Mean of the measured perturbations, weighted by :func:`neighbour_weights`, so that the nearest count.
 
-    The mean of all counts as a neighbour of similarity .2, so a target that resembles nobody gets the mean.
+    The mean of all counts as a neighbour of cosine .2, so a target that resembles nobody gets the mean.
     """
-    similarity = np.clip(unit(target.vectors) @ unit(known.vectors).T, 0, None)
-    floor = -np.sort(-similarity, axis=1)[:, min(n_neighbors, similarity.shape[1]) - 1 : min(n_neighbors, similarity.shape[1])]
-    weight = np.where(similarity >= floor, similarity, 0.0)
-    prior = SIMILARITY_OF_THE_MEAN
+    weight = neighbour_weights(unit(target.vectors) @ unit(known.vectors).T)
+    prior = SIMILARITY_OF_THE_MEAN**POWER_OF_COSINE
     return (weight @ embedding + prior * embedding.mean(axis=0)) / (weight.sum(axis=1, keepdims=True) + prior)
+
+
+def neighbour_weights(similarity: np.ndarray) -> np.ndarray:
+    """Weights of neighbours by their cosines: the fourth power, none below zero or where a cosine is not known.
+
+    Examples
+    --------
+    >>> neighbour_weights(np.array([1.0, 0.5, -0.5, np.nan])).tolist()
+    [1.0, 0.0625, 0.0, 0.0]
+    """
+    return np.where(similarity > 0, similarity, 0.0) ** POWER_OF_COSINE
 
 
 def cluster(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarray:
