@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
+import pytest
 from tiny import observed_effects
 
 from dbdiffusion.embedding import fit_space, neighbour_coherence
+from dbdiffusion.embedding._space import kernel_weights
 from dbdiffusion.screen import GeneSpace
 
 G, R, E, P = 60, 4, 6, 24
@@ -44,14 +46,9 @@ def test_scale_of_effects_and_of_vectors_says_nothing():
     np.testing.assert_allclose(plain, scaled, rtol=1e-4)
 
 
-def test_neighbours_count_as_they_do_in_the_prediction():
-    """Far ones say nothing, however many they are; whom nobody resembles has the least."""
-    effect, vectors = two_groups()
-    few, many = effect[:4], np.concatenate([effect[:4], np.random.default_rng(1).standard_normal((P - 4, G))])
-    vectors[0:3:2], vectors[4:P] = np.eye(R)[0], np.eye(R)[1] + 0.2 * np.eye(R)[0]
-    vectors[P] = np.eye(R)[0]
-    alone, crowded = (neighbour_coherence(space_of(one, vectors), [GENES[P]])[0] for one in (few, many))
-    assert alone > 0.9
-    assert crowded > 0.6
-    vectors[P] = -np.eye(R)[0] - np.eye(R)[1]
-    assert neighbour_coherence(space_of(many, vectors), [GENES[P]])[0] == 0.01
+@pytest.mark.parametrize("n_effective", [2.0, 5.0, 9.0])
+def test_kernel_has_the_effective_number_asked_for(n_effective):
+    similarity = np.random.default_rng(2).uniform(-1, 1, (6, 15))
+    weights = kernel_weights(similarity, n_effective)
+    np.testing.assert_allclose(1 / (weights**2).sum(axis=1), n_effective, rtol=1e-3)
+    assert all((np.argsort(w) == np.argsort(s)).all() for w, s in zip(weights, similarity, strict=True))

@@ -241,24 +241,14 @@ def ridge(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarra
 
 
 def knn(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarray:
-    """Mean of the measured perturbations, weighted by :func:`neighbour_weights`, so that the nearest count.
+    """Mean of the measured perturbations, weighted by the fourth power of their cosines, so that the nearest count.
 
-    The mean of all counts as a neighbour of cosine .2, so a target that resembles nobody gets the mean.
+    Who points the other way does not count. The mean of all counts as a neighbour of cosine .2, so a target that resembles
+    nobody gets the mean.
     """
-    weight = neighbour_weights(unit(target.vectors) @ unit(known.vectors).T)
+    weight = np.clip(unit(target.vectors) @ unit(known.vectors).T, 0, None) ** POWER_OF_COSINE
     prior = SIMILARITY_OF_THE_MEAN**POWER_OF_COSINE
     return (weight @ embedding + prior * embedding.mean(axis=0)) / (weight.sum(axis=1, keepdims=True) + prior)
-
-
-def neighbour_weights(similarity: np.ndarray) -> np.ndarray:
-    """Weights of neighbours by their cosines: the fourth power, none below zero or where a cosine is not known.
-
-    Examples
-    --------
-    >>> neighbour_weights(np.array([1.0, 0.5, -0.5, np.nan])).tolist()
-    [1.0, 0.0625, 0.0, 0.0]
-    """
-    return np.where(similarity > 0, similarity, 0.0) ** POWER_OF_COSINE
 
 
 def cluster(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarray:
