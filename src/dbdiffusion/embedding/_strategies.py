@@ -204,7 +204,8 @@ def too_few(strategy: str, n: int, least: int) -> ValueError:
 
 UNCLUSTERED = -1
 POWER_OF_COSINE = 4
-SIMILARITY_OF_THE_MEAN = 0.2
+SHARE_OF_THE_MEAN = 0.2
+MAX_ROWS = 1000  # of cosines at a time
 PENALTIES = np.logspace(-3, 3, 25)
 
 
@@ -243,12 +244,31 @@ def ridge(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarra
 def knn(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarray:
     """Mean of the measured perturbations, weighted by the fourth power of their cosines, so that the nearest count.
 
-    Who points the other way does not count. The mean of all counts as a neighbour of cosine .2, so a target that resembles
-    nobody gets the mean.
+    Who points the other way does not count. The mean of all counts a fifth of what all others count for a measured one, on
+    average. So a target that resembles fewer than they do gets more of the mean, and whom nobody resembles the mean itself.
     """
-    weight = np.clip(unit(target.vectors) @ unit(known.vectors).T, 0, None) ** POWER_OF_COSINE
-    prior = SIMILARITY_OF_THE_MEAN**POWER_OF_COSINE
-    return (weight @ embedding + prior * embedding.mean(axis=0)) / (weight.sum(axis=1, keepdims=True) + prior)
+    measured = unit(known.vectors)
+    weight = _neighbour_weights(unit(target.vectors), measured)
+    of_mean = SHARE_OF_THE_MEAN * _likeness(measured)
+    total = weight.sum(axis=1, keepdims=True) + of_mean
+    mean = embedding.mean(axis=0)
+    summed = weight @ embedding + of_mean * mean
+    return np.divide(summed, total, out=np.repeat(mean[None], len(weight), axis=0), where=total > 0)
+
+
+def _neighbour_weights(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.clip(first @ second.T, 0, None) ** POWER_OF_COSINE
+
+
+def _likeness(measured: np.ndarray) -> float:
+    """What all others weigh for one of them, mean over all."""
+    total = 0.0
+    for start in range(0, len(measured), MAX_ROWS):
+        weight = _neighbour_weights(measured[start : start + MAX_ROWS], measured)
+        rows = np.arange(len(weight))
+        weight[rows, start + rows] = 0.0  # nobody is a neighbour of itself
+        total += float(weight.sum())
+    return total / len(measured)
 
 
 def cluster(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarray:
