@@ -57,12 +57,13 @@ def test_ridge_shrinks_to_the_mean_when_vectors_say_nothing(rng):
     )
 
 
-def test_knn_is_an_identical_neighbour_where_nobody_else_resembles(rng):
+def test_knn_is_about_an_identical_neighbour(rng):
     known, embedding = evidence(np.eye(R)), rng.standard_normal((R, E))
-    np.testing.assert_allclose(knn(known, embedding, evidence(5 * np.eye(R)[[2]]))[0], embedding[2])
+    answer = knn(known, embedding, evidence(5 * np.eye(R)[[2]]))[0]
+    np.testing.assert_allclose(answer, (embedding[2] + 0.2**4 * embedding.mean(axis=0)) / (1 + 0.2**4))
 
 
-@pytest.mark.parametrize("vector", [-np.ones(R), np.zeros(R)])
+@pytest.mark.parametrize("vector", [-np.ones(R), np.zeros(R), np.append(np.zeros(R - 1), 1e-9) - np.ones(R)])
 @pytest.mark.parametrize("shared", [0.0, 0.5])
 def test_knn_is_the_mean_when_nothing_resembles(rng, vector, shared):
     embedding = rng.standard_normal((R, E))
@@ -70,14 +71,39 @@ def test_knn_is_the_mean_when_nothing_resembles(rng, vector, shared):
     np.testing.assert_allclose(answer, embedding.mean(axis=0))
 
 
+def test_knn_is_the_mean_where_a_cosine_is_rounding_alone(rng):
+    basis, embedding = np.linalg.qr(rng.standard_normal((40, 12)))[0].T, rng.standard_normal((10, E))
+    answer = knn(evidence(basis[:10]), embedding, evidence(basis[10:]))
+    np.testing.assert_allclose(answer, np.tile(embedding.mean(axis=0), (2, 1)), atol=1e-9)
+
+
 def test_knn_weighs_by_the_fourth_power_of_the_cosine(rng):
-    """Half the cosine is a sixteenth of the weight, so the nearest count, and no neighbour is cut off where another begins."""
+    """Half the cosine is a sixteenth of the weight."""
     angles = np.arccos([1.0, 0.5, 0.0])
     vectors, embedding = np.column_stack([np.cos(angles), np.sin(angles)]), rng.standard_normal((3, E))
     answer = knn(evidence(vectors), embedding, evidence(np.array([[2.0, 0.0]])))[0]
-    among = 2 * (0.5**4 + np.cos(np.pi / 6) ** 4 + 0) / 3  # both ways, mean over three
-    total = 1 + 1 / 16 + 0.2 * among
-    np.testing.assert_allclose(answer, (embedding[0] + embedding[1] / 16 + 0.2 * among * embedding.mean(axis=0)) / total)
+    of_mean = 0.2 * np.cos(np.pi / 6) ** 4  # the neighbours of the third, which lie between those of the others
+    total = 1 + 1 / 16 + of_mean
+    np.testing.assert_allclose(answer, (embedding[0] + embedding[1] / 16 + of_mean * embedding.mean(axis=0)) / total)
+
+
+@pytest.mark.parametrize("n", [100, 4000])
+def test_many_who_resemble_a_little_do_not_drown_a_few_who_do(rng, n):
+    target = np.eye(200)[:1]
+    others = 0.3 * target + rng.standard_normal((n, 200)) / np.sqrt(200)
+    embedding = np.repeat([[1.0], [-1.0]], [4, n], axis=0)
+    answer = knn(evidence(np.vstack([np.tile(target, (4, 1)), others])), embedding, evidence(target))
+    assert answer.item() > 0.4
+
+
+def test_a_large_family_does_not_hand_all_others_to_the_mean(rng):
+    """Thirty alike, and pairs: a target that one pair resembles gets that pair."""
+    pairs = np.repeat(np.eye(60)[:35], 2, axis=0)
+    vectors = np.vstack([np.tile(np.eye(60)[50], (30, 1)), pairs])
+    embedding = rng.standard_normal((100, E))
+    embedding[31] = embedding[30]
+    answer = knn(evidence(vectors), embedding, evidence(np.eye(60)[:1]))[0]
+    np.testing.assert_allclose(answer, (2 * embedding[30] + 0.2 * embedding.mean(axis=0)) / 2.2)
 
 
 def test_knn_gives_more_of_the_mean_to_whom_few_resemble(rng):

@@ -203,8 +203,10 @@ def too_few(strategy: str, n: int, least: int) -> ValueError:
 
 
 UNCLUSTERED = -1
+NEAREST = 20
 POWER_OF_COSINE = 4
 SHARE_OF_THE_MEAN = 0.2
+SIMILARITY_OF_THE_MEAN = 0.2
 MAX_ROWS = 1000  # of cosines at a time
 PENALTIES = np.logspace(-3, 3, 25)
 
@@ -242,33 +244,35 @@ def ridge(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarra
 
 
 def knn(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarray:
-    """Mean of the measured perturbations, weighted by the fourth power of their cosines, so that the nearest count.
+    """Mean of the twenty nearest measured perturbations, weighted by the fourth power of their cosines.
 
-    Who points the other way does not count. The mean of all counts a fifth of what all others count for a measured one, on
-    average. So a target that resembles fewer than they do gets more of the mean, and whom nobody resembles the mean itself.
+    Who points the other way does not count. The mean of all joins with a fifth of what the neighbours of a measured one count
+    together (the median of them), so a target that fewer resemble gets more of it. It counts at least as a neighbour of
+    cosine .2: whom nobody resembles gets the mean.
     """
     measured = unit(known.vectors)
-    weight = _neighbour_weights(unit(target.vectors), measured)
-    of_mean = SHARE_OF_THE_MEAN * _likeness(measured)
-    total = weight.sum(axis=1, keepdims=True) + of_mean
-    mean = embedding.mean(axis=0)
-    summed = weight @ embedding + of_mean * mean
-    return np.divide(summed, total, out=np.repeat(mean[None], len(weight), axis=0), where=total > 0)
+    weight = _neighbour_weights(unit(target.vectors) @ measured.T)
+    of_mean = max(SHARE_OF_THE_MEAN * _likeness(measured), SIMILARITY_OF_THE_MEAN**POWER_OF_COSINE)
+    return (weight @ embedding + of_mean * embedding.mean(axis=0)) / (weight.sum(axis=1, keepdims=True) + of_mean)
 
 
-def _neighbour_weights(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.clip(first @ second.T, 0, None) ** POWER_OF_COSINE
+def _neighbour_weights(cosine: np.ndarray) -> np.ndarray:
+    """Weights (n, K) by cosines; none beyond the nearest, so that many who resemble a little do not drown a few who do."""
+    cosine = np.clip(cosine, 0, None)
+    n = min(NEAREST, cosine.shape[1])
+    least = np.partition(cosine, -n, axis=1)[:, [-n]]
+    return np.where(cosine >= least, cosine, 0.0) ** POWER_OF_COSINE
 
 
 def _likeness(measured: np.ndarray) -> float:
-    """What all others weigh for one of them, mean over all."""
-    total = 0.0
+    """What the neighbours of a measured perturbation weigh together; the median, so that a large family does not decide."""
+    totals = np.empty(len(measured))
     for start in range(0, len(measured), MAX_ROWS):
-        weight = _neighbour_weights(measured[start : start + MAX_ROWS], measured)
-        rows = np.arange(len(weight))
-        weight[rows, start + rows] = 0.0  # nobody is a neighbour of itself
-        total += float(weight.sum())
-    return total / len(measured)
+        cosine = measured[start : start + MAX_ROWS] @ measured.T
+        rows = np.arange(len(cosine))
+        cosine[rows, start + rows] = 0.0  # nobody is a neighbour of itself
+        totals[start + rows] = _neighbour_weights(cosine).sum(axis=1)
+    return float(np.median(totals))
 
 
 def cluster(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarray:
