@@ -207,7 +207,7 @@ NEAREST = 20
 POWER_OF_COSINE = 4
 SHARE_OF_THE_MEAN = 0.2
 SIMILARITY_OF_THE_MEAN = 0.2
-MAX_ROWS = 1000  # of cosines at a time
+ENOUGH = 1000  # measured perturbations for a median
 PENALTIES = np.logspace(-3, 3, 25)
 
 
@@ -266,13 +266,10 @@ def _neighbour_weights(cosine: np.ndarray) -> np.ndarray:
 
 def _likeness(measured: np.ndarray) -> float:
     """What the neighbours of a measured perturbation weigh together; the median, so that a large family does not decide."""
-    totals = np.empty(len(measured))
-    for start in range(0, len(measured), MAX_ROWS):
-        cosine = measured[start : start + MAX_ROWS] @ measured.T
-        rows = np.arange(len(cosine))
-        cosine[rows, start + rows] = 0.0  # nobody is a neighbour of itself
-        totals[start + rows] = _neighbour_weights(cosine).sum(axis=1)
-    return float(np.median(totals))
+    rows = np.arange(0, len(measured), max(1, len(measured) // ENOUGH))
+    cosine = measured[rows] @ measured.T
+    cosine[np.arange(len(rows)), rows] = 0.0  # nobody is a neighbour of itself
+    return float(np.median(_neighbour_weights(cosine).sum(axis=1)))
 
 
 def cluster(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarray:
