@@ -61,6 +61,7 @@ def test_knn_is_about_an_identical_neighbour(rng):
     known, embedding = evidence(np.eye(R)), rng.standard_normal((R, E))
     answer = knn(known, embedding, evidence(5 * np.eye(R)[[2]]))[0]
     np.testing.assert_allclose(answer, (embedding[2] + 0.2**4 * embedding.mean(axis=0)) / (1 + 0.2**4))
+    assert np.linalg.norm(answer - embedding[2]) == np.linalg.norm(answer - embedding, axis=1).min()
 
 
 @pytest.mark.parametrize("vector", [-np.ones(R), np.zeros(R), np.append(np.zeros(R - 1), 1e-9) - np.ones(R)])
@@ -85,6 +86,17 @@ def test_knn_weighs_by_the_fourth_power_of_the_cosine(rng):
     of_mean = 0.2 * np.cos(np.pi / 6) ** 4  # the neighbours of the third, which lie between those of the others
     total = 1 + 1 / 16 + of_mean
     np.testing.assert_allclose(answer, (embedding[0] + embedding[1] / 16 + of_mean * embedding.mean(axis=0)) / total)
+
+
+def test_knn_looks_at_the_nearest_only(rng):
+    """Of fifty the twenty nearest count by themselves, the others in the mean of all alone."""
+    angles, embedding = np.linspace(0, 1, 50), rng.standard_normal((50, E))
+    vectors, target = np.column_stack([np.cos(angles), np.sin(angles)]), np.array([[1.0, 0.0]])
+    before = knn(evidence(vectors), embedding, evidence(target))
+    for rows, same in ((slice(20, 50), True), (slice(19, 49), False)):
+        moved = embedding.copy()
+        moved[rows] = embedding[rows][::-1]
+        assert np.allclose(knn(evidence(vectors), moved, evidence(target)), before, rtol=1e-12) == same
 
 
 @pytest.mark.parametrize("n", [100, 4000])
