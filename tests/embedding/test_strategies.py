@@ -99,6 +99,17 @@ def test_knn_looks_at_the_nearest_only(rng):
         assert np.allclose(knn(evidence(vectors), moved, evidence(target)), before, rtol=1e-12) == same
 
 
+def test_all_who_tie_with_the_last_of_the_nearest_count(rng):
+    """Thirty of one direction and other lengths, whose cosines differ by rounding alone; and the order of rows is nothing."""
+    direction, embedding = rng.standard_normal(R), rng.standard_normal((34, E))
+    vectors = np.vstack([rng.uniform(0.1, 10, 30)[:, None] * direction, rng.standard_normal((4, R))])
+    by_rounding = 0.7 + np.arange(30) * np.spacing(0.7)
+    assert (module._neighbour_weights(by_rounding[None]) > 0).all()
+    order, target = rng.permutation(34), (direction + 0.3 * rng.standard_normal(R))[None]
+    permuted = knn(evidence(vectors[order]), embedding[order], evidence(target))
+    np.testing.assert_allclose(permuted, knn(evidence(vectors), embedding, evidence(target)), rtol=1e-9)
+
+
 @pytest.mark.parametrize("n", [100, 4000])
 def test_many_who_resemble_a_little_do_not_drown_a_few_who_do(rng, n):
     target = np.eye(200)[:1]

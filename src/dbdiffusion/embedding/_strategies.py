@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.linear_model import RidgeCV
 
-from dbdiffusion.screen import louvain_clusters, meant_of, unit
+from dbdiffusion.screen import DIGITS_OF_COSINES, louvain_clusters, meant_of, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -257,11 +257,15 @@ def knn(known: Evidence, embedding: np.ndarray, target: Evidence) -> np.ndarray:
 
 
 def _neighbour_weights(cosine: np.ndarray) -> np.ndarray:
-    """Weights (n, K) by cosines; none beyond the nearest, so that many who resemble a little do not drown a few who do."""
+    """Weights (n, K) by cosines; none beyond the nearest, so that many who resemble a little do not drown a few who do.
+
+    All that tie with the last of the nearest count.
+    """
     cosine = np.clip(cosine, 0, None)
     n = min(NEAREST, cosine.shape[1])
-    least = np.partition(cosine, -n, axis=1)[:, [-n]]
-    return np.where(cosine >= least, cosine, 0.0) ** POWER_OF_COSINE
+    compared = cosine.round(DIGITS_OF_COSINES)  # the last digits are the processor's: they must not break ties
+    least = np.partition(compared, -n, axis=1)[:, [-n]]
+    return np.where(compared >= least, cosine, 0.0) ** POWER_OF_COSINE
 
 
 def _likeness(measured: np.ndarray) -> float:

@@ -16,7 +16,15 @@ from dbdiffusion.screen._effects import (
     log1p_cp10k,
     null_contrasts,
 )
-from dbdiffusion.screen._gene_space import GeneSpace, gene_vectors, gene_vectors_without, louvain_clusters, norm_cv, unit
+from dbdiffusion.screen._gene_space import (
+    DIGITS_OF_COSINES,
+    GeneSpace,
+    gene_vectors,
+    gene_vectors_without,
+    louvain_clusters,
+    norm_cv,
+    unit,
+)
 from dbdiffusion.screen._names import (
     CONTROL_WORDS,
     NameRule,
@@ -34,6 +42,7 @@ from dbdiffusion.screen._screen import Fold, LeftOut, Screen, SpaceWithout, netw
 
 __all__ = [
     "CONTROL_WORDS",
+    "DIGITS_OF_COSINES",
     "MIN_EXPRESSING",
     "ControlHalves",
     "Fold",
