@@ -22,7 +22,7 @@ from _results import write
 from _screens import arguments
 
 from dbdiffusion import DBDiffusion, simulate_screen
-from dbdiffusion.inference import References, discoveries_of, fit_confidence, fit_rectifier, fit_sign_law, signs_of
+from dbdiffusion.inference import References, discoveries_of, fit_confidence, fit_rectifier, fit_sign_law, signs_of, supports
 from dbdiffusion.screen import ControlHalves
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def of_lists(rows: list[dict], shape: tuple[int, int]) -> None:
         rule = discoveries_of(rectifier, references, listable, halves)
         rule.q_values(predicted, np.ones(predicted.shape, dtype=bool), references.coherence[:N_TARGETS])
         law = fit_sign_law(signs_of(rectifier, references, listable))
-        law.wrong(predicted, rectifier.tau**2, rectifier.control_variance)
+        law.wrong(predicted, rectifier.tau**2, rectifier.control_variance, supports(rectifier.tau**2, references.typical_noise))
         fit_confidence(rectifier, references, rng.uniform(size=shape[0]), listable, halves).left_out()
 
 

@@ -1,7 +1,7 @@
 """Is a predicted sign wrong as often as lfsr says?
 
 Written by ``discoveries.py``. Every perturbation of a screen is predicted as if it had not been measured, and gets its lfsr by
-the law that the other four fifths of the perturbations tell. A row is a class of lfsr of all screens of a kind:
+the law that the other four fifths of the perturbations tell; genes that cannot be listed have none. A row is a class of lfsr of all screens of a kind:
 ``perturbations`` with genes in it, mean ``lfsr``, the share of signs that differ from those of true effects that are not zero
 (``wrong``), the difference in points (``off``) and its standard error, clustered by perturbation, and whether it ``holds``:
 within three points or two standard errors. On real screens the truth is not known: ``wrong`` are signs that differ from the
@@ -40,9 +40,9 @@ def rows_of(screen: Screen, believed: Believed, rectifier: Rectifier) -> list[di
             for k, row in table.iterrows()
         ]  # fmt: skip
     truth = screen.reference.loc[list(measured.names)].to_numpy()
-    lfsr = left_out_lfsr(rectifier, signs)
+    lfsr = left_out_lfsr(rectifier, references, signs)
     wrong = np.sign(rectifier.loo_predicted) != np.sign(truth)
-    counted = ~references.is_own_gene & (truth != 0) & (rectifier.loo_predicted != 0) & np.isfinite(lfsr)
+    counted = measured.is_listable & ~references.is_own_gene & (truth != 0) & (rectifier.loo_predicted != 0) & np.isfinite(lfsr)
     of_class = np.where(counted, np.digitize(lfsr, EDGES[1:-1]), -1)
     rows = []
     for k in range(len(EDGES) - 1):

@@ -1,9 +1,21 @@
 """How often predicted signs are wrong: laws of the local false sign rate."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from dbdiffusion.inference import References, SignLaw, fit_rectifier, fit_sign_law, signs_of
+from dbdiffusion.inference import (
+    References,
+    SignLaw,
+    SignLaws,
+    Signs,
+    fit_rectifier,
+    fit_sign_law,
+    signs_of,
+    supports,
+)
+from dbdiffusion.inference import _signs as module
 
 K, G = 41, 230
 ALL = np.ones(G, dtype=bool)
@@ -21,7 +33,8 @@ def test_signs_are_wrong_as_often_as_it_says_whatever_noise_they_are_seen_with(n
     references = References(seen, np.full((K, G), noise), np.zeros(G), {"one": predicted})
     rectifier = fit_rectifier(references)
     law = fit_sign_law(signs_of(rectifier, references, ALL))
-    lfsr = law.wrong(rectifier.loo_predicted, rectifier.loo_between, np.zeros(G))
+    support = supports(rectifier.loo_between, references.typical_noise)
+    lfsr = law.wrong(rectifier.loo_predicted, rectifier.loo_between, np.zeros(G), support)
     wrong = np.sign(rectifier.loo_predicted) != np.sign(truth)
     surest = lfsr < np.quantile(lfsr, 0.3)
     assert abs(lfsr.mean() - wrong.mean()) < off
@@ -40,7 +53,8 @@ def test_what_all_have_of_the_error_of_one_control_mean_is_not_believed():
         rectifier = fit_rectifier(references, lam=1.0, rho=0.0)
         law = fit_sign_law(signs_of(rectifier, references, ALL))
         effect = rectifier.estimate(references.of_targets({"one": shared[None]})).effect
-        of_each = law.wrong(effect, rectifier.tau**2, rectifier.control_variance)[0]
+        support = supports(rectifier.tau**2, references.typical_noise)
+        of_each = law.wrong(effect, rectifier.tau**2, rectifier.control_variance, support)[0]
         lfsr.append(of_each[np.abs(shared) > 1].mean())
     assert lfsr[0] > 0.2
     assert lfsr[1] < 0.1
@@ -78,3 +92,59 @@ def test_a_prediction_of_nothing_has_no_sign():
     assert len(signs.reference) == K * (G - 30)
     nothing = References(predicted, np.zeros((K, G)), np.zeros(G), {"one": 0 * predicted})
     assert not len(signs_of(fit_rectifier(nothing, lam=1.0, rho=0.0), nothing, ALL).reference)
+
+
+def references_of_two_kinds_of_genes(seed):
+    """Effects of half of the genes follow predictions; those of the others are nothing, predictions are means of noise."""
+    rng = np.random.default_rng(seed)
+    changes, n = np.arange(G) % 2 == 0, 60
+    noise = np.where(changes, 0.3, 1.0) ** 2
+    truth = np.where(changes, rng.standard_normal((n, G)), 0.05 * rng.standard_normal((n, G)))
+    predicted = np.where(changes, truth + 0.8 * rng.standard_normal((n, G)), 0.5 * rng.standard_normal((n, G)))
+    seen = truth + np.sqrt(noise) * rng.standard_normal((n, G))
+    return References(seen, np.broadcast_to(noise, (n, G)), np.zeros(G), {"one": predicted}), truth, changes
+
+
+def test_genes_whose_effects_are_all_noise_are_less_sure_by_their_support():
+    """Beside how little they vary their predictions are large, so without support they look as sure as others."""
+    references, truth, changes = references_of_two_kinds_of_genes(6)
+    rectifier = fit_rectifier(references, lam=1.0, rho=0.0)
+    signs = signs_of(rectifier, references, ALL)
+    support = supports(rectifier.loo_between, references.typical_noise)
+    told, untold = (
+        fit_sign_law(replace(signs, support=share * signs.support)).wrong(
+            rectifier.loo_predicted, rectifier.loo_between, np.zeros(G), share * support
+        )
+        for share in (1.0, 0.0)
+    )
+    wrong = np.sign(rectifier.loo_predicted) != np.sign(truth)
+    assert told[:, changes].mean() == pytest.approx(wrong[:, changes].mean(), abs=0.03)
+    assert untold[:, ~changes].mean() + 0.03 < told[:, ~changes].mean() < wrong[:, ~changes].mean()
+
+
+@pytest.mark.parametrize("slope", [-0.7, 0.0, 1.2])
+def test_the_gradient_is_that_of_the_likelihood(slope):
+    rng = np.random.default_rng(7)
+    columns = [np.abs(rng.standard_normal(90)), rng.standard_normal(90), *rng.uniform(0.2, 2, (3, 90)), rng.standard_normal(90)]
+    signs, at = Signs(np.arange(90), *columns), np.array([-1.5, -0.4, 0.2, 1.6, -0.3, slope])
+    value, gradient = module._law_of(at).gradient(signs)
+    for k, step in enumerate(1e-5 * np.eye(6)):
+        after, before = (module._law_of(at + sign * step).gradient(signs)[0] for sign in (1, -1))
+        if k != 3:  # the quantiles of scales move with the degrees of freedom by interpolation
+            assert gradient[k] == pytest.approx((after - before) / 2e-5, abs=1e-5)
+    assert np.isfinite(value)
+
+
+def test_support_makes_surer_and_goes_on_level_beyond_the_references():
+    laws = SignLaws(np.array([]), (SignLaw(0.1, 0.5, 1.0, 9.0, slope=0.8),), (-1.0, 0.0, 2.0))
+    support = np.array([-5.0, -1.0, 0.5, 2.0, 5.0])
+    wrong = laws.wrong(np.ones(5), np.ones(5), np.full(5, 0.1), support)
+    assert wrong[0] == wrong[1] > wrong[2] > wrong[3] == wrong[4]
+
+
+def test_support_is_more_where_neighbours_agree_and_a_gene_varies_beyond_its_noise():
+    between, noise = np.array([0.0, 0.04, 1.0]), np.array([1.0, 1.0, 0.5])
+    support = supports(between, noise, np.array([0.2, 0.9]))
+    assert (np.diff(support, axis=1) > 0).all()
+    assert (np.diff(support, axis=0) > 0).all()
+    assert np.isfinite(support).all()

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny import QUIET, tiny_model, tiny_screen
 
 from dbdiffusion import DBDiffusion
 from dbdiffusion.inference import Estimate
-from dbdiffusion.predict._answers import NotToldApartWarning
+from dbdiffusion.predict import GenerationOptions, Recipe
+from dbdiffusion.predict._answers import NotToldApartWarning, rectified_answers
 from dbdiffusion.predict._pool import is_told_apart
 
 QUICK = {"n_cells": 24, "n_steps": 4}
@@ -51,9 +54,23 @@ def test_sign_error_follows_the_p_value_of_no_effect(trained, unseen):
     measured = trained.predict_effects(trained.perturbation_names[:2])
     np.testing.assert_allclose(measured["lfsr"], measured["p_value"] / 2)
     table = trained.predict_effects(unseen, **QUICK)
-    assert table["lfsr"].between(0, 0.5).all()
-    assert np.corrcoef(table["lfsr"], table["p_value"])[0, 1] > 0.5
+    told = table.dropna(subset="lfsr")
+    assert told["lfsr"].between(0, 0.5).all()
+    assert np.corrcoef(told["lfsr"], told["p_value"])[0, 1] > 0.5
     assert trained.predict_effects(unseen, lfc_threshold=1.0, **QUICK)["lfsr"].equals(table["lfsr"])
+
+
+def test_genes_that_cannot_be_listed_have_no_sign_error(trained, unseen):
+    """Few cells express them, or the target hits them: left-out signs tell nothing of either."""
+    predictor = trained.predictor()
+    screen = predictor.screen
+    quiet = np.arange(len(screen.var_names)) < 5
+    expressing = np.where(quiet, 0.1, np.maximum(screen.observed.n_expressing, 6))
+    few = replace(predictor, screen=replace(screen, observed=replace(screen.observed, n_expressing=expressing)))
+    answers, _ = rectified_answers(few, unseen, Recipe(GenerationOptions()))
+    for name in unseen:
+        np.testing.assert_array_equal(np.isnan(answers[name].lfsr), quiet | (screen.var_names == name))
+        assert np.isfinite(answers[name].estimate.effect).all()
 
 
 def test_told_apart_compares_differences_with_standard_errors():

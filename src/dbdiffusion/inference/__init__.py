@@ -60,6 +60,7 @@ from dbdiffusion.inference._signs import (
     left_out_lfsr,
     left_out_signs,
     signs_of,
+    supports,
 )
 from dbdiffusion.inference._tuning import References
 
@@ -119,6 +120,7 @@ __all__ = [
     "shrunk_contrast",
     "shrunk_null",
     "signs_of",
+    "supports",
     "squared_errors",
     "to_cell_eval",
     "to_pertpy",

@@ -2,17 +2,22 @@ r"""How often a predicted sign is wrong, read off left-out references.
 
 An interval that holds an effect as often as it says does not tell how often the effect lies beyond zero, since errors are not
 alike on both sides of a prediction. Perturbations differ in strength, so an effect is often smaller than predicted and has the
-same sign all the same. So the law of an effect, given its prediction p, is here
+same sign all the same. A perturbation that is weak is weak in what was mispredicted, too. So the law of an effect, given its
+prediction p, is here
 
-.. math:: \theta = S p + c\, \tau\, t_\nu, \qquad
-    S = 0 \text{ with probability } \pi, \text{ else } \log S \sim N(\cdot, \sigma^2) \text{ with mean } m,
+.. math:: \theta = S\,(w\, p + c\, \tau\, t_\nu), \qquad \log w = b\,(z - \bar z),
 
-and the local false sign rate is the chance that it lies on the other side of zero. The five numbers are those of maximum
-likelihood for what was observed of references that were predicted as if unseen: the law plus the known noise of the
-observation. Small predictions are chance more often than large ones, so four classes of :math:`|p| / \tau` have numbers of
-their own; the last is the largest twentieth. Where none of K references is misplaced the next target may be: of K + 1 alike,
-each is as likely to be the first. So one misplaced reference is added to those that were seen; where few references have most
-of a class, K is their effective number.
+with a log-normal strength S, or :math:`\theta = c\, \tau\, t_\nu` with probability :math:`\pi`: the target is misplaced. The
+local false sign rate is the chance that the effect lies on the other side of zero. The support z says what speaks for a
+prediction beside its size: how much the target's neighbours agree, and how much more than its noise a gene varies between
+perturbations. The six numbers are those of maximum likelihood for what was observed of references that were predicted as if
+unseen: the law plus the known noise of the observation. A normal prior holds b near zero where references tell little; each of
+them counts as one sign.
+
+Small predictions are chance more often than large ones, so four classes of :math:`|p| / \tau` have numbers of their own; the
+last is the largest twentieth. Where none of K references is misplaced the next target may be: of K + 1 alike, each is as likely
+to be the first. So one misplaced reference is added to those that were seen; where few references have most of a class, K is
+their effective number. Genes that cannot be listed have no law: the noise of genes that few cells express is not symmetric.
 
 Agreement by the error of the control mean, which prediction and observation share, would be no evidence. It must have been
 taken out of both (:meth:`References.corrected`).
@@ -46,8 +51,16 @@ MAX_FITTED = 1_000  # of a class
 CLASSES = (0.5, 0.8, 0.95)  # quantiles of the predictions' sizes between which a law of its own is fitted
 N_STRENGTHS, N_SCALES = 7, 8  # quantiles of S and of the t's scale
 STRENGTHS = stats.norm.ppf((np.arange(N_STRENGTHS) + 0.5) / N_STRENGTHS)
-START = (-2.0, np.log(0.5), np.log(0.7), np.log(6.0), 0.0)
-BOUNDS = ((-7.0, 4.0), *((np.log(low), np.log(high)) for low, high in ((0.05, 2.5), (0.05, 3.0), (1.0, 100.0), (0.1, 10.0))))
+START = (-2.0, np.log(0.5), np.log(0.7), np.log(6.0), 0.0, 0.0)
+LARGEST_SPREAD = 1.0  # of log S
+LARGEST_SLOPE = 1.5
+BOUNDS = (
+    (-7.0, 4.0),
+    *((np.log(low), np.log(high)) for low, high in ((0.05, LARGEST_SPREAD), (0.05, 3.0), (1.0, 100.0), (0.1, 10.0))),
+    (-LARGEST_SLOPE, LARGEST_SLOPE),
+)
+SUPPORT_SLOPE_SD = 1.0
+LEAST_VARIATION = 1e-6  # of a gene between perturbations, in variances of its noise
 
 
 @dataclass(frozen=True)
@@ -59,17 +72,19 @@ class SignLaw:
     misplaced
         :math:`\pi`.
     spread
-        :math:`\sigma`.
+        Standard deviation of :math:`\log S`.
     scale, df
         c and :math:`\nu`.
     strength
-        m.
+        Mean of S.
+    slope
+        b.
 
     Examples
     --------
     >>> law = SignLaw(misplaced=0.1, spread=0.5, scale=1.0, df=50.0)
     >>> law.wrong(np.array([0.0, -2.0, 50.0]), np.ones(3), np.zeros(3)).round(2).tolist()  # never below half of the misplaced
-    [0.5, 0.11, 0.05]
+    [0.5, 0.07, 0.05]
     """
 
     misplaced: float
@@ -77,14 +92,17 @@ class SignLaw:
     scale: float
     df: float
     strength: float = 1.0
+    slope: float = 0.0
 
     @property
     def strengths(self) -> np.ndarray:
-        """Quantiles of S where it is not zero."""
+        """Quantiles of S."""
         strengths = np.exp(self.spread * STRENGTHS)
         return self.strength * strengths / strengths.mean()
 
-    def wrong(self, predicted: np.ndarray, between: np.ndarray, known: np.ndarray) -> np.ndarray:
+    def wrong(
+        self, predicted: np.ndarray, between: np.ndarray, known: np.ndarray, support: np.ndarray | float = 0.0
+    ) -> np.ndarray:
         """Chance that an effect, or what is seen of it, has another sign than its prediction; all arguments broadcast.
 
         Parameters
@@ -95,39 +113,72 @@ class SignLaw:
             Variance between perturbations around predictions.
         known
             Variance of normal noise: what predictions carry of the control's error, and that of an observation.
+        support
+            Less its mean over the references.
         """
-        se, df = t_plus_normal(self.scale**2 * between, known, self.df)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            statistic = np.where(predicted == 0, 0.0, np.abs(predicted) / se)
-        of_placed = np.mean([stats.t.sf(strength * statistic, df) for strength in self.strengths], axis=0)
+        size = np.exp(self.slope * support) * np.abs(predicted)
+        of_placed = np.zeros(np.broadcast_shapes(size.shape, np.shape(between), np.shape(known)))
+        for strength in self.strengths:
+            se, df = t_plus_normal((strength * self.scale) ** 2 * between, known, self.df)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                statistic = np.where(size == 0, 0.0, strength * size / se)
+            of_placed += stats.t.sf(statistic, df) / N_STRENGTHS
         return self.misplaced / 2 + (1 - self.misplaced) * of_placed
 
-    def slope(self, signs: Signs) -> tuple[float, np.ndarray]:
-        """Mean log density of signs; its slope by the log odds of the misplaced and the logarithms of all else, in order."""
+    def gradient(self, signs: Signs) -> tuple[float, np.ndarray]:
+        """Mean log density of signs; its gradient by the log odds of the misplaced, the logarithms of the next four, and b."""
         precision, weight = scale_mixture(self.df, N_SCALES)
         by_df = slope_of_precision(self.df, N_SCALES)
-        strengths = np.append(0.0, self.strengths)
+        size = np.exp(self.slope * signs.support) * signs.predicted
+        mean = np.append(0.0, self.strengths) * size[:, None]  # (n, strengths), the first those of the misplaced
+        scale = np.append(1.0, self.strengths)[:, None]
         shares = np.append(self.misplaced, np.full(N_STRENGTHS, (1 - self.misplaced) / N_STRENGTHS))
-        unknown = self.scale**2 * signs.between[:, None] / precision
-        variance = (unknown + signs.noise[:, None])[:, None]
-        error = (signs.agreement[:, None] - strengths * signs.predicted[:, None])[..., None]
+        unknown = (self.scale * scale) ** 2 * signs.between[:, None, None] / precision
+        variance = unknown + signs.noise[:, None, None]
+        error = (signs.agreement[:, None] - mean)[..., None]
         squares = error**2 / variance
         log_each = -0.5 * (np.log(variance) + squares)  # (n, strengths, scales)
         log_density, of_each = log_mixture(log_each.reshape(len(log_each), -1), np.outer(shares, weight).ravel())
         of_each = of_each.reshape(log_each.shape)
-        by_scale = (of_each * (squares - 1)).sum(axis=1) * unknown / variance[:, 0]
-        by_strength = (of_each * error / variance).sum(axis=2)[:, 1:] * self.strengths * signs.predicted[:, None]
+        by_scale = of_each * (squares - 1) * unknown / variance
+        by_mean = (of_each * error / variance).sum(axis=2)[:, 1:] * mean[:, 1:]
+        by_strength = by_mean + by_scale.sum(axis=2)[:, 1:]
         centred = STRENGTHS - (STRENGTHS @ self.strengths) / self.strengths.sum()
-        slope = np.array(
+        gradient = np.array(
             [
                 of_each[:, 0].sum(axis=1).mean() - self.misplaced,
                 self.spread * (by_strength @ centred).mean(),
-                by_scale.sum(axis=1).mean(),
-                -0.5 * (by_scale.mean(axis=0) @ by_df),
+                by_scale.sum(axis=(1, 2)).mean(),
+                -0.5 * (by_scale.sum(axis=1).mean(axis=0) @ by_df),
                 by_strength.sum(axis=1).mean(),
+                (by_mean.sum(axis=1) * signs.support).mean(),
             ]
         )
-        return float(log_density.mean()), slope
+        return float(log_density.mean()), gradient
+
+
+def supports(between: np.ndarray, noise: np.ndarray, coherence: np.ndarray | None = None) -> np.ndarray:
+    """What speaks for predictions (n, G) beside their size, as a logarithm.
+
+    Root of how much the target's neighbours agree (n,), times how many times its noise (G,) a gene varies between
+    perturbations. Where all of a gene's effects are noise, so are predictions that are means of such effects.
+
+    Parameters
+    ----------
+    between
+        (G,) or (n, G) variance between perturbations around predictions.
+    noise
+        (G,) standard deviations, see :attr:`References.typical_noise`.
+    coherence
+        See :func:`~dbdiffusion.embedding.neighbour_coherence`; None where it is not known.
+
+    Examples
+    --------
+    >>> supports(np.array([4.0, 1.0]), np.array([1.0, 1.0]), np.array([0.25, 1.0])).round(2).tolist()
+    [[0.0, -0.69], [0.69, 0.0]]
+    """
+    variation = 0.5 * np.log(between / noise**2 + LEAST_VARIATION)
+    return variation if coherence is None else variation + 0.5 * np.log(coherence)[:, None]
 
 
 @dataclass(frozen=True)
@@ -148,11 +199,13 @@ class Signs:
         Known variance of the prediction.
     noise
         Known variance of the difference of prediction and observation.
+    support
+        Of :func:`supports`.
 
     Examples
     --------
     >>> one = np.ones(3)
-    >>> signs = Signs(np.arange(3), one, np.array([0.5, -0.2, 0.0]), one, 0 * one, one)
+    >>> signs = Signs(np.arange(3), one, np.array([0.5, -0.2, 0.0]), one, 0 * one, one, 0 * one)
     >>> signs.disagrees.tolist(), signs.subset(np.array([0])).agreement.tolist()
     ([False, True, True], [0.5])
     """
@@ -163,6 +216,7 @@ class Signs:
     between: np.ndarray
     carried: np.ndarray
     noise: np.ndarray
+    support: np.ndarray
 
     @property
     def disagrees(self) -> np.ndarray:
@@ -184,27 +238,31 @@ class SignLaws:
         (n - 1,) rising, of the prediction's size over the standard deviation between perturbations.
     laws
         (n,).
+    support
+        Smallest, mean and largest of the references: beyond them the laws go on level.
 
     Examples
     --------
     Small predictions tell nothing, large ones are right:
 
-    >>> laws = SignLaws(np.array([1.0]), (SignLaw(1.0, 0.5, 1.0, 50.0), SignLaw(0.0, 0.5, 0.1, 50.0)))
-    >>> laws.wrong(np.array([0.5, 2.0]), np.ones(2), np.zeros(2)).round(2).tolist()
+    >>> laws = SignLaws(np.array([1.0]), (SignLaw(1.0, 0.5, 1.0, 50.0), SignLaw(0.0, 0.5, 0.1, 50.0)), (-1.0, 0.0, 1.0))
+    >>> laws.wrong(np.array([0.5, 2.0]), np.ones(2), np.zeros(2), np.zeros(2)).round(2).tolist()
     [0.5, 0.0]
     """
 
     edges: np.ndarray
     laws: tuple[SignLaw, ...]
+    support: tuple[float, float, float]
 
-    def wrong(self, predicted: np.ndarray, between: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """As :meth:`SignLaw.wrong`, by the law of each prediction's class."""
-        predicted, between, known = np.broadcast_arrays(predicted, between, known)
-        of_class = np.searchsorted(self.edges, _size(predicted, between))
-        answer = np.empty(predicted.shape)
+    def wrong(self, predicted: np.ndarray, between: np.ndarray, known: np.ndarray, support: np.ndarray) -> np.ndarray:
+        """As :meth:`SignLaw.wrong`, by the law of each prediction's class; ``support`` of :func:`supports`."""
+        low, middle, high = self.support
+        arguments = np.broadcast_arrays(predicted, between, known, np.clip(support, low, high) - middle)
+        of_class = np.searchsorted(self.edges, _size(*arguments[:2]))
+        answer = np.empty(of_class.shape)
         for k, law in enumerate(self.laws):
             inside = of_class == k
-            answer[inside] = law.wrong(predicted[inside], between[inside], known[inside])
+            answer[inside] = law.wrong(*(values[inside] for values in arguments))
         return answer
 
 
@@ -216,7 +274,7 @@ def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaw
     >>> rng, n = np.random.default_rng(0), 20_000
     >>> predicted, one = np.abs(rng.normal(0, 2, n)), np.ones(n)
     >>> effect = np.where(rng.uniform(size=n) < 0.3, 0, predicted) + rng.standard_normal(n)
-    >>> laws = fit_sign_law(Signs(np.arange(n) % 40, predicted, effect + rng.standard_normal(n), one, 0 * one, one))
+    >>> laws = fit_sign_law(Signs(np.arange(n) % 40, predicted, effect + rng.standard_normal(n), one, 0 * one, one, 0 * one))
     >>> len(laws.laws), round(laws.laws[-1].misplaced, 1)
     (4, 0.3)
     """
@@ -226,11 +284,13 @@ def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaw
     if not len(usable):
         return None
     signs = signs.subset(usable)
+    support = tuple(float(f(signs.support)) for f in (np.min, np.mean, np.max))
+    signs = replace(signs, support=signs.support - support[1])
     size = _size(signs.predicted, signs.between)
     edges = np.unique(np.quantile(size, CLASSES))
     of_class = np.searchsorted(edges, size)
     held = np.unique(of_class)  # where many sizes are the same a class may be empty
-    return SignLaws(edges[held[:-1]], tuple(_fit_class(signs.subset(of_class == k)) for k in held))
+    return SignLaws(edges[held[:-1]], tuple(_fit_class(signs.subset(of_class == k)) for k in held), support)
 
 
 def _size(predicted: np.ndarray, between: np.ndarray) -> np.ndarray:
@@ -238,14 +298,16 @@ def _size(predicted: np.ndarray, between: np.ndarray) -> np.ndarray:
 
 
 def _fit_class(signs: Signs) -> SignLaw:
-    """Maximum likelihood."""
+    """Maximum likelihood, but for the prior of b."""
     counts = np.bincount(signs.reference).astype(float)
     n_reference = float(counts.sum() ** 2 / (counts**2).sum())
     signs = signs.subset(np.arange(0, len(signs.reference), max(1, len(signs.reference) // MAX_FITTED)))
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = _law_of(parameters).slope(signs)
-        return -value, -slope
+        value, gradient = _law_of(parameters).gradient(signs)
+        deviation = parameters[-1] / SUPPORT_SLOPE_SD
+        gradient[-1] -= deviation / SUPPORT_SLOPE_SD / n_reference
+        return -value + deviation**2 / 2 / n_reference, -gradient
 
     fit = optimize.minimize(loss, np.array(START), jac=True, method="L-BFGS-B", bounds=BOUNDS, options=PRECISE)
     law = _law_of(fit.x)
@@ -253,8 +315,8 @@ def _fit_class(signs: Signs) -> SignLaw:
 
 
 def _law_of(parameters: np.ndarray) -> SignLaw:
-    """Of the log odds of the misplaced, and the logarithms of all else."""
-    return SignLaw(float(special.expit(parameters[0])), *map(float, np.exp(parameters[1:])))
+    """Of the log odds of the misplaced, the logarithms of the next four, and b."""
+    return SignLaw(float(special.expit(parameters[0])), *map(float, np.exp(parameters[1:-1])), float(parameters[-1]))
 
 
 def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray) -> Signs:
@@ -284,6 +346,7 @@ def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray)
     at, gene = rows[among[chosen]], gene[chosen]
     own = references.variance + sum(rectifier.weights.values()) ** 2 * references.part_variance
     predicted = rectifier.loo_predicted[at, gene]
+    support = supports(rectifier.loo_between, references.typical_noise, references.coherence)
     return Signs(
         reference=at,
         predicted=np.abs(predicted),
@@ -291,6 +354,7 @@ def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray)
         between=rectifier.loo_between[at, gene],
         carried=rectifier.control_variance[gene],
         noise=own[at, gene] + references.control_noise(rectifier.control_weight)[gene],
+        support=support[at, gene],
     )
 
 
@@ -324,7 +388,7 @@ def left_out_signs(signs: Signs) -> pd.DataFrame:
     >>> rng, n = np.random.default_rng(0), 20_000
     >>> predicted, one = np.abs(rng.normal(0, 2, n)), np.ones(n)
     >>> effect = np.where(rng.uniform(size=n) < 0.3, 0, predicted) + rng.standard_normal(n)
-    >>> signs = Signs(np.arange(n) % 40, predicted, effect + rng.standard_normal(n), one, 0 * one, one)
+    >>> signs = Signs(np.arange(n) % 40, predicted, effect + rng.standard_normal(n), one, 0 * one, one, 0 * one)
     >>> table = left_out_signs(signs)
     >>> bool((table["observed"] - table["expected"]).abs().max() < 0.05)
     True
@@ -333,8 +397,8 @@ def left_out_signs(signs: Signs) -> pd.DataFrame:
     for members, law in _of_others(signs):
         inside = np.isin(signs.reference, members)
         of = signs.subset(inside)
-        said[inside] = law.wrong(of.predicted, of.between, of.carried)
-        expected[inside] = law.wrong(of.predicted, of.between, of.noise)
+        said[inside] = law.wrong(of.predicted, of.between, of.carried, of.support)
+        expected[inside] = law.wrong(of.predicted, of.between, of.noise, of.support)
     of_class = np.where(np.isnan(said), -1, np.digitize(said, EDGES[1:-1]))
     rows = [
         _of_class(*(values[of_class == k] for values in (signs.reference, said, expected, signs.disagrees)))
@@ -345,13 +409,13 @@ def left_out_signs(signs: Signs) -> pd.DataFrame:
     ]
 
 
-def left_out_lfsr(rectifier: Rectifier, signs: Signs) -> np.ndarray:
+def left_out_lfsr(rectifier: Rectifier, references: References, signs: Signs) -> np.ndarray:
     """Local false sign rates (K, G) of the references as if they were targets, by a sign law that the others tell.
 
     Parameters
     ----------
-    rectifier
-        Fitted.
+    rectifier, references
+        Fitted, and what it was fitted on.
     signs
         Of its references, see :func:`signs_of`; references without any have NaN.
 
@@ -362,15 +426,16 @@ def left_out_lfsr(rectifier: Rectifier, signs: Signs) -> np.ndarray:
     >>> seen = rng.standard_normal((40, G))
     >>> references = References(seen, np.zeros((40, G)), np.zeros(G), {"some": seen + rng.standard_normal((40, G))})
     >>> rectifier = fit_rectifier(references)
-    >>> lfsr = left_out_lfsr(rectifier, signs_of(rectifier, references, np.ones(G, dtype=bool)))
+    >>> lfsr = left_out_lfsr(rectifier, references, signs_of(rectifier, references, np.ones(G, dtype=bool)))
     >>> wrong = np.sign(rectifier.loo_predicted) != np.sign(seen)
     >>> bool(abs(lfsr.mean() - wrong.mean()) < 0.03)
     True
     """
     lfsr = np.full(rectifier.loo_predicted.shape, np.nan)
+    support = supports(rectifier.loo_between, references.typical_noise, references.coherence)
     for members, law in _of_others(signs):
         predicted, between = rectifier.loo_predicted[members], rectifier.loo_between[members]
-        lfsr[members] = law.wrong(predicted, between, rectifier.control_variance)
+        lfsr[members] = law.wrong(predicted, between, rectifier.control_variance, support[members])
     return lfsr
 
 

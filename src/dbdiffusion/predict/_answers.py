@@ -9,6 +9,7 @@ import numpy as np
 
 from dbdiffusion._keys import EFFECT_COLUMNS
 from dbdiffusion._words import say
+from dbdiffusion.embedding import neighbour_coherence
 from dbdiffusion.inference import (
     MIN_REFERENCES,
     Estimate,
@@ -29,9 +30,9 @@ from dbdiffusion.predict._pool import (
     Fitted,
     effect_of_any,
     is_told_apart,
+    listable_genes,
     part_variance,
     predictions,
-    q_values_of,
     references_of,
 )
 
@@ -116,7 +117,7 @@ class Answer:
     q_value
         (G,) level from which on a gene is listed; None without left-out references to tell by.
     lfsr
-        (G,) local false sign rates; None where interval and p-value tell them.
+        (G,) local false sign rates, NaN where a gene cannot be listed; None where the p-value tells them.
     told_apart
         Whether an unseen target gets another answer than any other would; True for an observed contrast.
 
@@ -218,11 +219,10 @@ def rectified_answers(
         of_names = fitted.references.of_targets({name: values[rows] for name, values in predicted.items()})
         known = lam**2 * noise[rows] + sum(rectifier.weights.values()) ** 2 * part_variance(predictor, names)
         estimate = rectifier.estimate(of_names, known, recipe.interval)
-        q_values = q_values_of(predictor, fitted.rule, names, estimate.effect)
-        law = fitted.sign_law
-        lfsr = None
-        if law is not None and isinstance(rectifier, Rectifier):
-            lfsr = law.wrong(estimate.effect, rectifier.tau**2, rectifier.control_variance + known)
+        listable, coherence = listable_genes(predictor, names), neighbour_coherence(space, names)
+        rule = fitted.rule
+        q_values = [None] * len(names) if rule is None else rule.q_values(estimate.effect, listable, coherence)
+        lfsr = fitted.lfsr(estimate, listable, known, coherence)
         of_any = effect_of_any(rectifier, fitted.references)
         for i, name in enumerate(names):
             row = _row(estimate, i)
@@ -232,7 +232,7 @@ def rectified_answers(
                 rectifier.tau,
                 rectifier.n_reference,
                 q_value=q_values[i],
-                lfsr=None if lfsr is None else lfsr[i],
+                lfsr=lfsr[i],
                 told_apart=is_told_apart(row, of_any),
             )
     warn_of_few(answers)

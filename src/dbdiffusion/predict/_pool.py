@@ -25,6 +25,7 @@ from dbdiffusion.inference import (
     fit_sign_law,
     placebo_evidence,
     signs_of,
+    supports,
 )
 from dbdiffusion.screen import norm_cv
 
@@ -341,6 +342,29 @@ class Fitted:
         """How often a predicted sign is wrong; None with too few references to tell."""
         return None if self.signs is None else fit_sign_law(self.signs)
 
+    def lfsr(
+        self, estimate: Estimate, listable: np.ndarray, known: np.ndarray | float = 0.0, coherence: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Local false sign rates (n, G) of targets; half of the p-values where no law of signs is known.
+
+        Parameters
+        ----------
+        estimate
+            Of the targets.
+        listable
+            (n, G) genes that the law speaks of; others have none.
+        known
+            Variance of the predictions by what is drawn and added, beside that of the control's error.
+        coherence
+            (n,) of the targets' neighbours; None where it is not known.
+        """
+        law, rectifier = self.sign_law, self.rectifier
+        if law is None or not isinstance(rectifier, Rectifier):
+            return estimate.p_value() / 2
+        support = supports(rectifier.tau**2, self.references.typical_noise, coherence)
+        wrong = law.wrong(estimate.effect, rectifier.tau**2, rectifier.control_variance + known, support)
+        return np.where(listable, wrong, np.nan)
+
 
 def rectified(predictor: Predictor, recipe: Recipe, pool: ReferencePool, members: np.ndarray) -> tuple[References, Rectifier]:
     """Some members of the pool, and the rectifier that is fitted to them.
@@ -403,16 +427,12 @@ def is_told_apart(estimate: Estimate, of_any: np.ndarray) -> bool:
     return bool(np.sqrt(np.mean((estimate.effect - of_any) ** 2)) > TOLD_APART * np.sqrt(np.mean(estimate.se**2)))
 
 
-def q_values_of(
-    predictor: Predictor, rule: DiscoveryRule | None, names: Sequence[str], effect: np.ndarray
-) -> Sequence[np.ndarray | None]:
-    """Q-values (G,) of every target, its own genes not among the listed; None without a rule."""
-    if rule is None:
-        return [None] * len(names)
+def listable_genes(predictor: Predictor, names: Sequence[str]) -> np.ndarray:
+    """Genes (n, G) that the list of a target can name: enough cells express them, and the target does not hit them."""
     listable = np.repeat(predictor.screen.is_listable[None], len(names), axis=0)
     for i, name in enumerate(names):
         listable[i, predictor.space.own_genes(name)] = False
-    return list(rule.q_values(effect, listable, neighbour_coherence(predictor.space, names)))
+    return listable
 
 
 # A placebo that every screen can run: tuning with what is known of perturbations permuted among them.

@@ -18,9 +18,9 @@ from dbdiffusion.inference import (
     discoveries_of,
     effects_table,
     fit_rectifier,
-    fit_sign_law,
     signs_of,
 )
+from dbdiffusion.predict._pool import Fitted
 from dbdiffusion.screen import NameRule, effect_table, listed_names, meant
 
 if TYPE_CHECKING:
@@ -316,16 +316,16 @@ class _Tables:
     ) -> pd.DataFrame:
         """The table of some targets of a kind."""
         estimate = rectifier.estimate(references.of_targets(self.of_names(names)))
-        q_values = [np.full(self.seen.shape[1], np.nan)] * len(names)
+        every = np.ones(self.seen.shape[1], dtype=bool)
+        listable = np.ones(estimate.effect.shape, dtype=bool)
+        for i, name in enumerate(names):
+            listable[i, self._own_genes(name)] = False
+        q_values = np.full(estimate.effect.shape, np.nan)
         if len(used) >= MIN_REFERENCES and (halves is not None or not self.control_variance.any()):
-            listable = np.ones(estimate.effect.shape, dtype=bool)
             of_used = None if halves is None else halves.subset(np.array(used))
-            rule = discoveries_of(rectifier, references, listable[0], of_used)
-            for i, name in enumerate(names):
-                listable[i, self._own_genes(name)] = False
-            q_values = list(rule.q_values(estimate.effect, listable))
-        law = fit_sign_law(signs_of(rectifier, references, np.ones(self.seen.shape[1], dtype=bool)))
-        lfsr = None if law is None else list(law.wrong(estimate.effect, rectifier.tau**2, rectifier.control_variance))
+            q_values = discoveries_of(rectifier, references, every, of_used).q_values(estimate.effect, listable)
+        fitted = Fitted(rectifier, references, signs=signs_of(rectifier, references, every))
+        lfsr = fitted.lfsr(estimate, listable)
         columns = {
             "lam": np.array(next(iter(rectifier.weights.values()))),
             "tau": rectifier.tau,
@@ -335,7 +335,7 @@ class _Tables:
         }
         unknown = np.full(estimate.effect.shape, np.nan)
         genes = self.seen.columns.to_numpy()
-        table = effects_table(names, genes, estimate, unknown, confidence, columns, q_values=q_values, lfsr=lfsr)
+        table = effects_table(names, genes, estimate, unknown, confidence, columns, q_values=list(q_values), lfsr=list(lfsr))
         return table[list(COLUMNS)]
 
     def _is_predicted(self, name: str) -> bool:
