@@ -1,11 +1,12 @@
 """Is a predicted sign wrong as often as lfsr says?
 
 Written by ``discoveries.py``. Every perturbation of a screen is predicted as if it had not been measured, and gets its lfsr by
-the law that the other four fifths of the perturbations tell; genes that cannot be listed have none. A row is a class of lfsr of all screens of a kind:
-``perturbations`` with genes in it, mean ``lfsr``, the share of signs that differ from those of true effects that are not zero
-(``wrong``), the difference in points (``off``) and its standard error, clustered by perturbation, and whether it ``holds``:
-within three points or two standard errors. On real screens the truth is not known: ``wrong`` are signs that differ from the
-observed ones, and ``lfsr`` is how many should, the noise of the observation reckoned with.
+the law that the other four fifths of the perturbations tell; genes that cannot be listed have none. A row is a class of
+lfsr of all screens of a kind: ``perturbations`` with genes in it, mean ``lfsr``, the share of signs that differ from those
+of true effects that are not zero (``wrong``), the difference in points (``off``) and its standard error, clustered by
+perturbation, and whether it ``holds``: within three points or two standard errors. On real screens the truth is not known:
+``wrong`` are signs that differ from the observed ones, and ``lfsr`` is how many should, the noise of the observation
+reckoned with.
 """
 
 from __future__ import annotations

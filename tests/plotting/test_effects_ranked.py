@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from dbdiffusion.plotting import ranked_effects
 from dbdiffusion.plotting._effects import _spread
+from dbdiffusion.plotting._panel import GREY
 
 G = 13
 
@@ -33,6 +35,17 @@ def test_effects_rise_and_are_coloured_by_how_sure_their_signs_are(table):
     drawn = ax.collections[0]
     np.testing.assert_allclose(drawn.get_offsets(), np.column_stack([np.arange(1, G), others["effect"]]))
     np.testing.assert_allclose(drawn.get_array(), 1 - others["lfsr"])
+
+
+def test_genes_of_which_no_sign_is_known_are_grey_and_seen(table):
+    unknown = table["variable"] == "GENE05"
+    ax = ranked_effects(table.assign(lfsr=table["lfsr"].mask(unknown)), Figure().subplots())
+    ax.collections[0].update_scalarmappable()
+    colours = ax.collections[0].get_facecolors()
+    others = table[table["variable"] != "GENE02"].sort_values("effect")
+    is_grey = np.isclose(colours, to_rgba(GREY)).all(axis=1)
+    assert (colours[:, 3] == 1).all()
+    np.testing.assert_array_equal(is_grey, others["variable"] == "GENE05")
 
 
 def test_listed_genes_are_ringed_counted_and_the_largest_named(table):

@@ -193,6 +193,8 @@ def ranked_effects(
 ) -> Axes:
     """Effects from the most negative to the most positive, the darker the surer their signs; listed genes are ringed.
 
+    Genes that cannot be listed have no ``lfsr``, and are grey.
+
     Parameters
     ----------
     table
@@ -215,13 +217,16 @@ def ranked_effects(
     >>> ax.get_ylabel()
     'effect (mean log1p CP10K)'
     """
+    from matplotlib import colormaps
+
     ax = axes_of(ax)
     rows = without_own(rows_of(table, target)).sort_values("effect", kind="stable")
     effect, rank = rows["effect"].to_numpy(dtype=float), np.arange(1, len(rows) + 1)
     sure = 1 - rows["lfsr"].to_numpy(dtype=float)
     listed = rows["adj_p_value"].to_numpy(dtype=float) <= level
     ax.axhline(0, color=GREY, linewidth=0.6)
-    drawn = ax.scatter(rank, effect, c=sure, s=7, cmap="viridis_r", vmin=LEAST_SURE, vmax=1, linewidths=0, plotnonfinite=True,
+    colours = colormaps["viridis_r"].with_extremes(bad=GREY)
+    drawn = ax.scatter(rank, effect, c=sure, s=7, cmap=colours, vmin=LEAST_SURE, vmax=1, linewidths=0, plotnonfinite=True,
                        rasterized=True)  # fmt: skip
     ax.scatter(rank[listed], effect[listed], s=22, facecolors="none", edgecolors=RED, linewidths=0.7, label="listed")
     largest = np.sort(np.flatnonzero(listed)[np.argsort(-np.abs(effect[listed]), kind="stable")[:n_labels]])
