@@ -284,7 +284,7 @@ def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaw
     if not len(usable):
         return None
     signs = signs.subset(usable)
-    support = tuple(float(f(signs.support)) for f in (np.min, np.mean, np.max))
+    support = (float(signs.support.min()), float(signs.support.mean()), float(signs.support.max()))
     signs = replace(signs, support=signs.support - support[1])
     size = _size(signs.predicted, signs.between)
     edges = np.unique(np.quantile(size, CLASSES))
@@ -316,7 +316,8 @@ def _fit_class(signs: Signs) -> SignLaw:
 
 def _law_of(parameters: np.ndarray) -> SignLaw:
     """Of the log odds of the misplaced, the logarithms of the next four, and b."""
-    return SignLaw(float(special.expit(parameters[0])), *map(float, np.exp(parameters[1:-1])), float(parameters[-1]))
+    spread, scale, df, strength = map(float, np.exp(parameters[1:-1]))
+    return SignLaw(float(special.expit(parameters[0])), spread, scale, df, strength, float(parameters[-1]))
 
 
 def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray) -> Signs:
