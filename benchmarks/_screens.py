@@ -12,6 +12,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scvi
+from _thinned import SETTINGS, thinned
 from make_sergio import sergio_fresh
 
 from dbdiffusion import DBDiffusion, simulate_screen
@@ -24,7 +25,8 @@ NETWORKS = {  # settings of simulated networks; nothing was ever tuned on them
     "dense": {"out_degree": 60.0},  # 8 % and 26 %
     "outside": {"measured_targets": 0.5},  # half of the knocked-out genes are not measured; the others are held out
 }
-SCREENS = ("simulated", "network", "sergio", "sergio-fresh", "renge", "renge-days", "renge-unplaced", "norman")
+THINNED = tuple(f"thinned-{name}" for name in SETTINGS)
+SCREENS = ("simulated", "network", "sergio", "sergio-fresh", "renge", "renge-days", "renge-unplaced", "norman", *THINNED)
 N_UNPLACED = 17  # of the 23 knocked-out genes of renge
 
 
@@ -90,6 +92,13 @@ def sergio_of_its_own(seed: int, folder: Path | None) -> Screen:
     return against_other_half("sergio fresh", sergio_fresh(seed, folder), seed, {})
 
 
+def real_cells(name: str, alignment: float, seed: int) -> Screen:
+    """Cells of renge, norman or SERGIO with made-up effects, see ``_thinned.py``."""
+    adata, truth = thinned(DATA / FILES[name], SETTINGS[name], alignment, seed)
+    setup = {"size_factor_key": "total_counts"}
+    return Screen(f"thinned {name} a={alignment:g}", adata, truth, 0 * truth, truth.notna(), setup)
+
+
 def renge_unplaced(seed: int) -> Screen:
     """Renge, days pooled, where 17 of the 23 knocked-out genes are not measured, others for each seed; the six are held out."""
     adata = ad.read_h5ad(DATA / FILES["renge"])
@@ -126,6 +135,8 @@ def screens_of(options: argparse.Namespace, seed: int) -> list[Screen]:
         return [simulated(a, p, seed, **changes) for p in options.n_perturbations for a in options.alignment]
     if options.screen == "network":
         return [network(setting, seed, **changes) for setting in options.networks]
+    if options.screen in THINNED:
+        return [real_cells(options.screen.removeprefix("thinned-"), a, seed) for a in options.alignment]
     if options.screen == "renge-days":
         return [real("renge", seed, day) for day in (2, 3, 4, 5)]
     one = {
