@@ -35,7 +35,7 @@ class Thinned:
 
 
 SETTINGS = {
-    "norman": Thinned(n_perturbations=150, n_cells=60, effect=2.0, rank=5),
+    "norman": Thinned(n_perturbations=45, n_cells=60, effect=2.0, rank=5, n_control=600),
     "renge": Thinned(n_perturbations=60, n_cells=100, effect=0.75, rank=4),
     "sergio": Thinned(n_perturbations=60, n_cells=60, effect=0.75, rank=5),
 }
@@ -51,8 +51,11 @@ def thinned(file: Path, how: Thinned, alignment: float, seed: int) -> tuple[ad.A
     fold = np.exp(np.clip(_log_changes(_log1p_cp10k(counts, total), target, how, alignment, rng), -3, 1.5))
     fold[np.arange(len(target)), target] = np.exp(-2)
     names = real.var_names[target].astype(str)
-    dealt = np.concatenate([rng.permutation(len(counts)) for _ in range(2)])
+    dealt = rng.permutation(len(counts))
     ends = how.n_control + how.n_cells * np.arange(len(target) + 1)
+    if ends[-1] > len(dealt) or len(target) < how.n_perturbations:
+        msg = f"{file.name} has too few cells or expressed genes for {how}."
+        raise ValueError(msg)
     cells = [
         (dealt[: ends[0]], np.ones(counts.shape[1])),
         *((dealt[a:b], f) for a, b, f in zip(ends, ends[1:], fold, strict=False)),

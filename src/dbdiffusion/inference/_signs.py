@@ -57,10 +57,9 @@ LARGEST_SLOPE = 1.5
 BOUNDS = (
     (-7.0, 4.0),
     *((np.log(low), np.log(high)) for low, high in ((0.05, LARGEST_SPREAD), (0.05, 3.0), (1.0, 100.0), (0.1, 10.0))),
-    (-LARGEST_SLOPE, LARGEST_SLOPE),
+    (0.0, LARGEST_SLOPE),  # support never speaks against a prediction
 )
 SUPPORT_SLOPE_SD = 1.0
-LEAST_VARIATION = 1e-6  # of a gene between perturbations, in variances of its noise
 
 
 @dataclass(frozen=True)
@@ -157,28 +156,29 @@ class SignLaw:
         return float(log_density.mean()), gradient
 
 
-def supports(between: np.ndarray, noise: np.ndarray, coherence: np.ndarray | None = None) -> np.ndarray:
-    """What speaks for predictions (n, G) beside their size, as a logarithm.
+def supports(between: np.ndarray, noise: np.ndarray, coherence: np.ndarray | float = 1.0) -> np.ndarray:
+    """What speaks for predictions beside their size, as a logarithm; all arguments broadcast.
 
-    Root of how much the target's neighbours agree (n,), times how many times its noise (G,) a gene varies between
-    perturbations. Where all of a gene's effects are noise, so are predictions that are means of such effects.
+    Root of how much the target's neighbours agree, times how many times its noise a gene varies between perturbations: where all
+    of a gene's effects are noise, so are predictions that are means of such effects. Laws of signs take its mean off, so units
+    do not matter.
 
     Parameters
     ----------
     between
-        (G,) or (n, G) variance between perturbations around predictions.
+        Variance between perturbations around predictions.
     noise
-        (G,) standard deviations, see :attr:`References.typical_noise`.
+        Standard deviation, see :attr:`References.typical_noise`.
     coherence
-        See :func:`~dbdiffusion.embedding.neighbour_coherence`; None where it is not known.
+        See :func:`~dbdiffusion.embedding.neighbour_coherence`.
 
     Examples
     --------
-    >>> supports(np.array([4.0, 1.0]), np.array([1.0, 1.0]), np.array([0.25, 1.0])).round(2).tolist()
+    >>> supports(np.array([4.0, 1.0]), np.array([1.0, 1.0]), np.array([[0.25], [1.0]])).round(2).tolist()
     [[0.0, -0.69], [0.69, 0.0]]
     """
-    variation = 0.5 * np.log(between / noise**2 + LEAST_VARIATION)
-    return variation if coherence is None else variation + 0.5 * np.log(coherence)[:, None]
+    with np.errstate(divide="ignore"):  # a gene that does not vary has the least support of all
+        return 0.5 * np.log(coherence * between / noise**2)
 
 
 @dataclass(frozen=True)
@@ -284,8 +284,11 @@ def fit_sign_law(signs: Signs, least: int = MIN_REFERENCES_FOR_SHAPE) -> SignLaw
     if not len(usable):
         return None
     signs = signs.subset(usable)
-    support = (float(signs.support.min()), float(signs.support.mean()), float(signs.support.max()))
-    signs = replace(signs, support=signs.support - support[1])
+    finite = signs.support[np.isfinite(signs.support)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    clipped = np.clip(signs.support, low, high)
+    support = (low, float(clipped.mean()), high)
+    signs = replace(signs, support=clipped - support[1])
     size = _size(signs.predicted, signs.between)
     edges = np.unique(np.quantile(size, CLASSES))
     of_class = np.searchsorted(edges, size)
@@ -346,17 +349,21 @@ def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray)
     chosen = np.sort(np.random.default_rng(0).permutation(len(among))[:MAX_SIGNS])
     at, gene = rows[among[chosen]], gene[chosen]
     own = references.variance + sum(rectifier.weights.values()) ** 2 * references.part_variance
-    predicted = rectifier.loo_predicted[at, gene]
-    support = supports(rectifier.loo_between, references.typical_noise, references.coherence)
+    predicted, between = rectifier.loo_predicted[at, gene], rectifier.loo_between[at, gene]
     return Signs(
         reference=at,
         predicted=np.abs(predicted),
         agreement=np.sign(predicted) * references.effect[at, gene],
-        between=rectifier.loo_between[at, gene],
+        between=between,
         carried=rectifier.control_variance[gene],
         noise=own[at, gene] + references.control_noise(rectifier.control_weight)[gene],
-        support=support[at, gene],
+        support=supports(between, references.typical_noise[gene], _coherence_of(references)[at]),
     )
+
+
+def _coherence_of(references: References) -> np.ndarray:
+    """(K,) one where it is not known."""
+    return np.ones(len(references.effect)) if references.coherence is None else references.coherence
 
 
 # Are the signs of left-out references wrong as often as it was said, each said by the others?
@@ -413,6 +420,8 @@ def left_out_signs(signs: Signs) -> pd.DataFrame:
 def left_out_lfsr(rectifier: Rectifier, references: References, signs: Signs) -> np.ndarray:
     """Local false sign rates (K, G) of the references as if they were targets, by a sign law that the others tell.
 
+    Those of own genes and of genes that cannot be listed are there, too, though the law does not speak of them.
+
     Parameters
     ----------
     rectifier, references
@@ -433,7 +442,7 @@ def left_out_lfsr(rectifier: Rectifier, references: References, signs: Signs) ->
     True
     """
     lfsr = np.full(rectifier.loo_predicted.shape, np.nan)
-    support = supports(rectifier.loo_between, references.typical_noise, references.coherence)
+    support = supports(rectifier.loo_between, references.typical_noise, _coherence_of(references)[:, None])
     for members, law in _of_others(signs):
         predicted, between = rectifier.loo_predicted[members], rectifier.loo_between[members]
         lfsr[members] = law.wrong(predicted, between, rectifier.control_variance, support[members])

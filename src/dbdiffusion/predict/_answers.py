@@ -222,7 +222,7 @@ def rectified_answers(
         listable, coherence = listable_genes(predictor, names), neighbour_coherence(space, names)
         rule = fitted.rule
         q_values = [None] * len(names) if rule is None else rule.q_values(estimate.effect, listable, coherence)
-        lfsr = fitted.lfsr(estimate, listable, known, coherence)
+        lfsr = fitted.lfsr(estimate, listable, known, coherence[:, None])
         of_any = effect_of_any(rectifier, fitted.references)
         for i, name in enumerate(names):
             row = _row(estimate, i)

@@ -343,7 +343,7 @@ class Fitted:
         return None if self.signs is None else fit_sign_law(self.signs)
 
     def lfsr(
-        self, estimate: Estimate, listable: np.ndarray, known: np.ndarray | float = 0.0, coherence: np.ndarray | None = None
+        self, estimate: Estimate, listable: np.ndarray, known: np.ndarray | float, coherence: np.ndarray | float
     ) -> np.ndarray:
         """Local false sign rates (n, G) of targets; half of the p-values where no law of signs is known.
 
@@ -352,17 +352,17 @@ class Fitted:
         estimate
             Of the targets.
         listable
-            (n, G) genes that the law speaks of; others have none.
+            (n, G) genes that left-out signs speak of; others have none.
         known
             Variance of the predictions by what is drawn and added, beside that of the control's error.
         coherence
-            (n,) of the targets' neighbours; None where it is not known.
+            (n, 1) of the targets' neighbours; 1 where the references' is not known.
         """
         law, rectifier = self.sign_law, self.rectifier
-        if law is None or not isinstance(rectifier, Rectifier):
-            return estimate.p_value() / 2
-        support = supports(rectifier.tau**2, self.references.typical_noise, coherence)
-        wrong = law.wrong(estimate.effect, rectifier.tau**2, rectifier.control_variance + known, support)
+        wrong = estimate.p_value() / 2
+        if law is not None and isinstance(rectifier, Rectifier):
+            support = supports(rectifier.tau**2, self.references.typical_noise, coherence)
+            wrong = law.wrong(estimate.effect, rectifier.tau**2, rectifier.control_variance + known, support)
         return np.where(listable, wrong, np.nan)
 
 

@@ -325,7 +325,7 @@ class _Tables:
             of_used = None if halves is None else halves.subset(np.array(used))
             q_values = discoveries_of(rectifier, references, every, of_used).q_values(estimate.effect, listable)
         fitted = Fitted(rectifier, references, signs=signs_of(rectifier, references, every))
-        lfsr = fitted.lfsr(estimate, listable)
+        lfsr = fitted.lfsr(estimate, listable, known=0.0, coherence=1.0)
         columns = {
             "lam": np.array(next(iter(rectifier.weights.values()))),
             "tau": rectifier.tau,
