@@ -159,9 +159,9 @@ class SignLaw:
 def supports(between: np.ndarray, noise: np.ndarray, coherence: np.ndarray | float = 1.0) -> np.ndarray:
     """What speaks for predictions beside their size, as a logarithm; all arguments broadcast.
 
-    Root of how much the target's neighbours agree, times how many times its noise a gene varies between perturbations: where all
-    of a gene's effects are noise, so are predictions that are means of such effects. Laws of signs take its mean off, so units
-    do not matter.
+    Root of how much the target's neighbours agree, times how many times its noise a gene varies between perturbations. Where
+    all of a gene's effects are noise, so are predictions that are means of such effects. Laws of signs take its mean off, so
+    units do not matter.
 
     Parameters
     ----------
