@@ -138,10 +138,7 @@ SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
 
 
 # measured before references were treated like the target; what they say of measured perturbations, cells and costs still holds
-OLDER = {
-    "coverage", "left_out_coverage", "contexts", "against_baselines", "carried_error", "ablations", "power",
-    "generation_fidelity", "overhead", "scaling",
-}  # fmt: skip
+LATEST = "0.2."  # what came before it is said to be older
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "coverage": figures.coverage,
@@ -192,10 +189,19 @@ def section(script: str, question: str, table_of: Callable[[list[dict]], pd.Data
     parts = [
         f"## {question}",
         f"`benchmarks/{script}.py` ({versions}), [all rows](benchmark_tables/{script}.csv). {explained}",
-        *(["Measured with a version before 0.2.0."] if script in OLDER else []),
+        *_older(stored),
         *picture(script, tables.droplevel("run")),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _older(stored: dict[str, dict]) -> list[str]:
+    """Which runs were measured with a version before the latest."""
+    older = [run for run, one in stored.items() if not one["versions"]["dbdiffusion"].startswith(LATEST)]
+    if not older:
+        return []
+    which = "Measured" if len(older) == len(stored) else f"{', '.join(f'`{run}`' for run in older)}: measured"
+    return [f"{which} with a version before {LATEST}0."]
 
 
 HEAD = """# Benchmarks
