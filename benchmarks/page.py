@@ -189,18 +189,18 @@ def section(script: str, question: str, table_of: Callable[[list[dict]], pd.Data
     parts = [
         f"## {question}",
         f"`benchmarks/{script}.py` ({versions}), [all rows](benchmark_tables/{script}.csv). {explained}",
-        *_older(stored),
+        *_older(script, stored),
         *picture(script, tables.droplevel("run")),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _older(stored: dict[str, dict]) -> list[str]:
+def _older(script: str, stored: dict[str, dict]) -> list[str]:
     """Which runs were measured with a version before the latest."""
     older = [run for run, one in stored.items() if not one["versions"]["dbdiffusion"].startswith(LATEST)]
     if not older:
         return []
-    which = "Measured" if len(older) == len(stored) else f"{', '.join(f'`{run}`' for run in older)}: measured"
+    which = "Measured" if len(older) == len(stored) else f"{', '.join(f'`{run or script}`' for run in older)}: measured"
     return [f"{which} with a version before {LATEST}0."]
 
 
