@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from dbdiffusion.screen import log1p_cp10k
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -48,7 +50,8 @@ def thinned(file: Path, how: Thinned, alignment: float, seed: int) -> tuple[ad.A
     counts = np.asarray(real.X.todense() if sparse.issparse(real.X) else real.X).astype(int)
     total = np.asarray(real.obs.get("total_counts", counts.sum(axis=1)), dtype=float)
     target = rng.permutation(np.flatnonzero(counts.mean(axis=0) > 0.02))[: how.n_perturbations]
-    fold = np.exp(np.clip(_log_changes(_log1p_cp10k(counts, total), target, how, alignment, rng), -3, 1.5))
+    expression = _expression(counts, total)
+    fold = np.exp(np.clip(_log_changes(expression, target, how, alignment, rng), -3, 1.5))
     fold[np.arange(len(target)), target] = np.exp(-2)
     names = real.var_names[target].astype(str)
     dealt = rng.permutation(len(counts))
@@ -68,8 +71,8 @@ def thinned(file: Path, how: Thinned, alignment: float, seed: int) -> tuple[ad.A
     adata = ad.AnnData(
         matrix, obs=obs.set_index("cell" + obs.index.astype(str)), var=pd.DataFrame(index=real.var_names.astype(str))
     )
-    truth = [_true_effect(counts, total, change, np.random.default_rng([seed, 8, i])) for i, change in enumerate(fold)]
-    return adata, pd.DataFrame(truth, index=names, columns=adata.var_names)
+    changed = [_mean_changed(counts, total, change, np.random.default_rng([seed, 8, i])) for i, change in enumerate(fold)]
+    return adata, pd.DataFrame(changed - expression.mean(axis=0), index=names, columns=adata.var_names)
 
 
 def _log_changes(
@@ -94,14 +97,14 @@ def _changed(counts: np.ndarray, fold: np.ndarray, rng: np.random.Generator) -> 
     return rng.binomial(counts, np.minimum(fold, 1)) + rng.poisson(counts * np.maximum(fold - 1, 0))
 
 
-def _true_effect(counts: np.ndarray, total: np.ndarray, fold: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mean over all cells of the file, some times over, changed less unchanged."""
-    mean = 0.0
+def _mean_changed(counts: np.ndarray, total: np.ndarray, fold: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mean expression (G,) over all cells of the file, changed some times over."""
+    mean = np.zeros(counts.shape[1])
     for _ in range(N_REPEATS):
         new = _changed(counts, fold, rng)
-        mean = mean + _log1p_cp10k(new, np.maximum(total + (new - counts).sum(axis=1), 1)).mean(axis=0) / N_REPEATS
-    return mean - _log1p_cp10k(counts, total).mean(axis=0)
+        mean += _expression(new, np.maximum(total + (new - counts).sum(axis=1), 1)).mean(axis=0) / N_REPEATS
+    return mean
 
 
-def _log1p_cp10k(counts: np.ndarray, total: np.ndarray) -> np.ndarray:
-    return np.log1p(counts / total[:, None] * 1e4)
+def _expression(counts: np.ndarray, total: np.ndarray) -> np.ndarray:
+    return log1p_cp10k(counts, total).toarray().astype(float)

@@ -74,7 +74,8 @@ def of_lists(rows: list[dict], shape: tuple[int, int]) -> None:
         rule = discoveries_of(rectifier, references, listable, halves)
         rule.q_values(predicted, np.ones(predicted.shape, dtype=bool), references.coherence[:N_TARGETS])
         law = fit_sign_law(signs_of(rectifier, references, listable))
-        law.wrong(predicted, rectifier.tau**2, rectifier.control_variance, supports(rectifier.tau**2, references.typical_noise))
+        support = supports(rectifier.tau**2, references.typical_noise, references.coherence[:N_TARGETS, None])
+        law.wrong(predicted, rectifier.tau**2, rectifier.control_variance, support)
         fit_confidence(rectifier, references, rng.uniform(size=shape[0]), listable, halves).left_out()
 
 

@@ -137,8 +137,9 @@ SECTIONS: list[tuple[str, str, Callable[[list[dict]], pd.DataFrame]]] = [
 ]
 
 
-# measured before references were treated like the target; what they say of measured perturbations, cells and costs still holds
-LATEST = "0.2."  # what came before it is said to be older
+# runs of versions before it did not treat references like the target; what they say of measured perturbations, cells and costs
+# still holds
+LATEST = "0.2."
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "coverage": figures.coverage,

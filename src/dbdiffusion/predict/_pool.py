@@ -359,8 +359,9 @@ class Fitted:
             (n, 1) of the targets' neighbours; 1 where the references' is not known.
         """
         law, rectifier = self.sign_law, self.rectifier
-        wrong = estimate.p_value() / 2
-        if law is not None and isinstance(rectifier, Rectifier):
+        if law is None or not isinstance(rectifier, Rectifier):
+            wrong = estimate.p_value() / 2
+        else:
             support = supports(rectifier.tau**2, self.references.typical_noise, coherence)
             wrong = law.wrong(estimate.effect, rectifier.tau**2, rectifier.control_variance + known, support)
         return np.where(listable, wrong, np.nan)
