@@ -59,7 +59,12 @@ def test_all_answers_of_two_threads_are_those_of_one(trained, unseen):
     right = {name: ask() for name, ask in asks.items()}
     names = list(asks) * 2
     for name, found in zip(names, from_threads(lambda name: asks[name](), names, 4), strict=True):
-        pd.testing.assert_frame_equal(found, right[name], rtol=1e-3, atol=1e-6)  # float32 sums depend on how memory lies
+        loose = [column for column in found if column == "lfsr"]  # classes of thirty signs: one may pass to the next class
+        assert list(found) == list(right[name])
+        pd.testing.assert_frame_equal(found[loose], right[name][loose], rtol=0, atol=0.02)
+        tight = [column for column in found if column not in loose]
+        # float32 sums depend on how memory lies
+        pd.testing.assert_frame_equal(found[tight], right[name][tight], rtol=1e-3, atol=1e-6)
 
 
 def test_clusters_of_two_threads_are_those_of_one():

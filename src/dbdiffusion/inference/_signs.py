@@ -47,16 +47,20 @@ if TYPE_CHECKING:
 
 
 MAX_SIGNS = 20_000  # that are looked at: references are few, so more genes of them say little more
-MAX_FITTED = 1_000  # of a class
+MAX_FITTED = 2_000  # of a class
 CLASSES = (0.5, 0.8, 0.95)  # quantiles of the predictions' sizes between which a law of its own is fitted
 N_STRENGTHS, N_SCALES = 7, 8  # quantiles of S and of the t's scale
 STRENGTHS = stats.norm.ppf((np.arange(N_STRENGTHS) + 0.5) / N_STRENGTHS)
 START = (-2.0, np.log(0.5), np.log(0.7), np.log(6.0), 0.0, 0.0)
 LARGEST_SPREAD = 1.0  # of log S
+LARGEST_STRENGTH = 2.0  # mean of S
 LARGEST_SLOPE = 1.5
 BOUNDS = (
     (-7.0, 4.0),
-    *((np.log(low), np.log(high)) for low, high in ((0.05, LARGEST_SPREAD), (0.05, 3.0), (1.0, 100.0), (0.1, 10.0))),
+    *(
+        (np.log(low), np.log(high))
+        for low, high in ((0.05, LARGEST_SPREAD), (0.05, 3.0), (1.0, 100.0), (0.1, LARGEST_STRENGTH))
+    ),
     (0.0, LARGEST_SLOPE),  # support never speaks against a prediction
 )
 SUPPORT_SLOPE_SD = 1.0
@@ -185,6 +189,8 @@ def supports(between: np.ndarray, noise: np.ndarray, coherence: np.ndarray | flo
 class Signs:
     """Left-out references, gene by gene: predictions, and observations turned so that agreement is positive; all (n,).
 
+    They come in random order: of a class the first are fitted, so one that changes its class changes no other's place.
+
     Parameters
     ----------
     reference
@@ -304,7 +310,7 @@ def _fit_class(signs: Signs) -> SignLaw:
     """Maximum likelihood, but for the prior of b."""
     counts = np.bincount(signs.reference).astype(float)
     n_reference = float(counts.sum() ** 2 / (counts**2).sum())
-    signs = signs.subset(np.arange(0, len(signs.reference), max(1, len(signs.reference) // MAX_FITTED)))
+    signs = signs.subset(np.arange(min(len(signs.reference), MAX_FITTED)))
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = _law_of(parameters).gradient(signs)
@@ -346,7 +352,7 @@ def signs_of(rectifier: Rectifier, references: References, listable: np.ndarray)
     rows = np.flatnonzero(rectifier.spread_from)
     has_sign = listable & ~references.is_own_gene & (rectifier.loo_predicted != 0)
     among, gene = np.nonzero(has_sign[rows])
-    chosen = np.sort(np.random.default_rng(0).permutation(len(among))[:MAX_SIGNS])
+    chosen = np.random.default_rng(0).permutation(len(among))[:MAX_SIGNS]
     at, gene = rows[among[chosen]], gene[chosen]
     own = references.variance + sum(rectifier.weights.values()) ** 2 * references.part_variance
     predicted, between = rectifier.loo_predicted[at, gene], rectifier.loo_between[at, gene]
