@@ -5,6 +5,7 @@ import pytest
 import scvi
 from tiny import CONTEXTS, QUIET, screen_in_two_contexts, tiny_guides, tiny_model, tiny_screen
 
+import dbdiffusion
 from dbdiffusion import DBDiffusion
 from dbdiffusion.data import hold_out
 
@@ -236,3 +237,29 @@ def test_contexts_of_a_mudata_that_cannot_be_used_are_named(small):
     with pytest.raises(ValueError, match=r"late.*have fewer"):
         DBDiffusion.setup_mudata(as_mudata(small[~late_control].copy()), context_key="time", modalities=located)
     assert not [name for name in mdata.obs if name.startswith("_scvi")]
+
+
+def test_by_default_each_context_answers_for_what_it_measured_or_can_place(recwarn):
+    """A perturbation of no measured gene that one context measured has no answer in the other, and takes no other's."""
+    adata = screen_in_two_contexts()
+    labels = adata.obs["perturbation"].astype(str)
+    name = sorted(set(labels) - {"control"})[0]
+    adata = adata[~((labels == name) & (adata.obs["time"] == LATE)).to_numpy()].copy()
+    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace({name: "NO_GENE"})
+    DBDiffusion.setup_anndata(adata, context_key="time")
+    model = trained_with_a_seed(adata, 2)
+    table = model.differential_expression_ppi(n_cells=8)
+    assert set(table.loc[table["target"] == "NO_GENE", "context"]) == {EARLY}
+    assert set(table.loc[table["context"] == LATE, "target"]) == set(model.perturbation_names) - {"NO_GENE"}
+    assert any("NO_GENE" in str(one.message) for one in recwarn)
+    assert set(model.target_confidence(n_cells=8)["context"]) <= {EARLY, LATE}
+
+
+def test_of_a_table_of_contexts_each_one_s_rows_say_what_is_told_apart_there(timed, hidden):
+    table = timed.predict_effects(hidden, n_cells=8)
+    for name in CONTEXTS:
+        alone = timed.in_context(name).predict_effects(hidden, n_cells=8)
+        told = dbdiffusion.to_anndata(table[table["context"] == name]).obs["told_apart"]
+        assert told.to_dict() == alone.attrs["told_apart"]
+    table.attrs["told_apart"] = {EARLY: dict.fromkeys(hidden, True), LATE: dict.fromkeys(hidden, False)}
+    assert not dbdiffusion.to_anndata(table[table["context"] == LATE]).obs["told_apart"].any()

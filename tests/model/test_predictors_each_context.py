@@ -32,6 +32,25 @@ def test_a_table_for_every_context_or_those_named():
     assert Model(("a", "b", "c")).table(1, context=["c", "a"])["name"].tolist() == ["c", "a"]
 
 
+def test_what_is_said_of_a_context_is_not_said_of_all():
+    class Told(Model):
+        def in_context(self, name):
+            return Told((), name)
+
+        @in_each_context
+        def of(self):
+            table = pd.DataFrame({"target": ["A"]})
+            table.attrs = {"told_apart": {"A": self.name == "a"}, "rectifier_mean": {"single": self.name}, "version": 1}
+            return table
+
+    attrs = Told(("a", "b")).of().attrs
+    assert attrs["told_apart"] == {"a": {"A": True}, "b": {"A": False}}
+    assert attrs["rectifier_means"] == {"a": {"single": "a"}, "b": {"single": "b"}}
+    assert "rectifier_mean" not in attrs
+    assert attrs["version"] == 1
+    assert "single" not in attrs
+
+
 def test_a_context_may_be_a_number_or_of_numpys_types():
     model = Model(("1", "2"))
     assert model.table(1, context=2)["name"].tolist() == ["2"]

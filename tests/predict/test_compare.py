@@ -148,3 +148,43 @@ def test_what_does_not_fit_is_refused_in_words(change, error, words):
     options |= {name: value(table, options["observed"]) if callable(value) else value for name, value in change.items()}
     with pytest.raises(error, match=words):
         compare(**options)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.99])
+def test_coverage_is_counted_at_the_confidence_of_the_table(confidence):
+    truth, table = prediction(np.random.default_rng(7))
+    table.attrs["confidence"] = confidence
+    comparison = compare(table, tidy(truth, se=0.0))
+    assert comparison.table["coverage"].mean() == pytest.approx(confidence, abs=0.06)
+    assert f"Intervals of {100 * confidence:g} %" in comparison.verdict
+
+
+def test_several_rows_that_answer_to_one_are_refused():
+    truth, table = prediction(np.random.default_rng(8))
+    observed = tidy(truth, se=NOISE)
+    of_contexts = pd.concat([observed.assign(context=name) for name in ("early", "late")])
+    with pytest.raises(ValueError, match=r"in the contexts .*early.*Take one"):
+        compare(table, of_contexts)
+    twice = pd.concat([observed, observed.assign(target=observed["target"] + "+control")])
+    with pytest.raises(ValueError, match=r"as .*KO0.*KO0.control.*Keep one"):
+        compare(table, twice)
+
+
+def test_a_gene_may_hold_the_separator():
+    """It is one perturbation, whose own gene does not count."""
+    genes = ["HLA-A", "g1", "g2", "g3"]
+    table = pd.DataFrame({"target": "HLA-A", "variable": genes, "effect": [9.0, 1.0, -1.0, 0.5], "se": 0.1, "df": 9.0})
+    table = table.assign(ci_low=table["effect"] - 0.2, ci_high=table["effect"] + 0.2)
+    observed = table[["target", "variable", "effect"]].assign(effect=[-9.0, 1.0, -1.0, 0.5], se=0.0)
+    comparison = compare(table, observed, separator="-")
+    assert comparison.genes["variable"].tolist() == genes[1:]
+
+
+def test_of_several_contexts_each_has_its_own_weight_of_the_control():
+    from dbdiffusion.predict._compare import _control_weight
+
+    table = pd.DataFrame({"context": ["late", "late"]})
+    table.attrs = {
+        "rectifier_means": {"early": {"single": {"control_weight": 0.9}}, "late": {"single": {"control_weight": 0.1}}}
+    }
+    assert _control_weight(table) == 0.1

@@ -2,8 +2,10 @@
 
 import warnings
 
+import anndata as ad
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from dbdiffusion import DBDiffusion, ScreenWarning, compare
 from dbdiffusion.predict._new_cells import effects_of_cells
@@ -108,3 +110,41 @@ def test_two_scales_and_what_was_measured_are_warned_of(screen):
         compare(table, half, batch_key="batch")
     with pytest.warns(ScreenWarning, match="two scales"):
         compare(table, screen_with(screen), batch_key="batch", size_factor_key="total")
+
+
+@pytest.mark.parametrize("key", ["batch", "perturbation"])
+def test_cells_that_lack_a_label_are_refused(screen, key):
+    """They would be counted in a group that is not theirs."""
+    cells = screen.copy()
+    cells.obs[key] = cells.obs[key].astype(object)
+    cells.obs.iloc[3, cells.obs.columns.get_loc(key)] = np.nan
+    with pytest.raises(ValueError, match="1 have none"):
+        effects_of_cells(cells, NameRule(), batch_key="batch")
+
+
+def test_names_and_empty_cells_are_read_as_a_model_reads_them(screen):
+    """Two spellings are one perturbation, parts that are control are none, and cells without counts take no part."""
+    plain = effects_of_cells(screen, NameRule("control"))
+    names = plain["target"].unique()
+    cells = screen.copy()
+    label = cells.obs["perturbation"].astype(str).to_numpy().copy()
+    own = np.flatnonzero(label == names[0])
+    label[own[::2]] = f"{names[0]}+NT"
+    label[label == "control"] = "NT"
+    cells.obs["perturbation"] = label
+    empty = cells[:7].copy()
+    empty.X = sp.csr_matrix(empty.shape)
+    both = ad.concat([cells, empty])
+    table = effects_of_cells(both, NameRule("NT"), control="NT")
+    assert table["target"].unique().tolist() == names.tolist()
+    np.testing.assert_allclose(table["effect"], plain["effect"], atol=1e-9)
+    np.testing.assert_allclose(table["se"], plain["se"], atol=1e-9)
+
+
+def test_two_spellings_of_a_pair_are_one(screen):
+    cells = screen.copy()
+    first, second = sorted(set(cells.obs["perturbation"].astype(str)) - {"control"})[:2]
+    label = cells.obs["perturbation"].astype(str).replace({first: f"{first}+{second}", second: f"{second}+{first}"})
+    cells.obs["perturbation"] = label
+    table = effects_of_cells(cells, NameRule())
+    assert sum("+" in name for name in table["target"].unique()) == 1

@@ -239,3 +239,21 @@ def test_the_baseline_of_a_pair_is_the_sum_of_its_measured_parts_where_gene_spac
     assert np.corrcoef(along_axes, expected)[0, 1] > 0.5
     monkeypatch.setattr(type(space), "can_learn", lambda *_: False)
     np.testing.assert_array_equal(predictor.baselines(pair)["ridge"], expected)
+
+
+def test_a_part_with_a_single_cell_takes_its_pairs_out_of_the_references_and_no_intervals_from_others():
+    """Its noise is not known, so neither is that of a sum that it is in."""
+    adata = tiny_screen(n_perturbations=16, n_combinations=7)
+    names = [name for name in adata.obs["perturbation"].unique() if name != "control"]
+    pairs = [name for name in names if "+" in name]
+    in_pairs = {part for pair in pairs for part in pair.split("+")}
+    part = next(name for name in names if name in in_pairs)
+    free = [name for name in names if "+" not in name and name not in in_pairs][:2]
+    own = np.flatnonzero((adata.obs["perturbation"] == part).to_numpy())
+    adata = adata[~np.isin(np.arange(adata.n_obs), own[1:])].copy()
+    DBDiffusion.setup_anndata(adata)
+    model = trained_a_little(adata)
+    pool = pool_of(model, "embedding", 8)
+    assert {name for name in pairs if part in name.split("+")}.isdisjoint(pool.names)
+    table = model.predict_effects("+".join(free), n_cells=8)
+    assert np.isfinite(table[["se", "ci_low", "ci_high"]]).all(axis=None)

@@ -169,3 +169,13 @@ def test_no_network_room_is_behind_it():
     rooms = {value.__module__.split(".")[1] for value in vars(module).values() if hasattr(value, "__module__")
              and str(value.__module__).startswith("dbdiffusion.")}  # fmt: skip
     assert rooms == {"predict", "inference", "screen", "_words"}
+
+
+def test_a_gene_may_hold_the_separator():
+    """So a perturbation of it is a single one, whose own gene is its own."""
+    _, observed, predicted, se = screen()
+    renamed = {"KO00": "KO-00", "KO30": "KO-30"}
+    tables = [table.rename(renamed).rename(columns=renamed) for table in (observed, predicted, se)]
+    plain, other = rectify(observed, predicted, se=se), rectify(tables[0], tables[1], se=tables[2], separator="-")
+    np.testing.assert_allclose(other["effect"], plain["effect"])
+    np.testing.assert_allclose(other["adj_p_value"], plain["adj_p_value"])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dbdiffusion.job._evaluate import HeldOut, labelled, observe, rows_in, score_targets, title_of
+from dbdiffusion.job._evaluate import HeldOut, labelled, observe, of_context, rows_in, score_targets, title_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -191,7 +191,7 @@ def scores_of(
     scores = []
     for name, view in views.items():
         where = {} if name is None else {"context": name}
-        for score in score_targets(view, effects[rows_in(effects, "context", name)], held_out[name]):
+        for score in score_targets(view, of_context(effects, name), held_out[name]):
             scores.append({"target": score["target"], **where, **score})
     return scores
 

@@ -278,6 +278,27 @@ def evidence_gap(view: Any, effects: pd.DataFrame, held_out: HeldOut | None, cal
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS)).rename_axis("kind")
 
 
+SAID_BY_CONTEXT = {"told_apart": "told_apart", "rectifier_mean": "rectifier_means"}
+
+
+def of_context(effects: pd.DataFrame, name: str | None) -> pd.DataFrame:
+    """The rows of a context, and what the table says of it; all of them without contexts.
+
+    Examples
+    --------
+    >>> effects = pd.DataFrame({"target": ["A", "A"], "context": ["early", "late"]})
+    >>> effects.attrs = {"told_apart": {"early": {"A": True}, "late": {"A": False}}}
+    >>> of_context(effects, "late").attrs["told_apart"]
+    {'A': False}
+    """
+    table = effects[rows_in(effects, "context", name)]
+    if name is not None:
+        attrs = effects.attrs
+        of_one = {said: attrs.get(all_of, {}).get(name, {}) for said, all_of in SAID_BY_CONTEXT.items()}
+        table.attrs = {**attrs, **of_one}
+    return table
+
+
 def gaps_of(
     views: Mapping[str | None, Any],
     effects: pd.DataFrame,
@@ -287,10 +308,7 @@ def gaps_of(
     """The gap in every context; without contexts the one under the key None."""
     gaps = {}
     for name, view in views.items():
-        table = effects[rows_in(effects, "context", name)]
-        if name is not None:  # what tells how the target was rectified is that of its context
-            table.attrs = {**effects.attrs, "rectifier_mean": effects.attrs.get("rectifier_means", {}).get(name, {})}
-        gaps[name] = evidence_gap(view, table, held_out[name], calibrations[name])
+        gaps[name] = evidence_gap(view, of_context(effects, name), held_out[name], calibrations[name])
     return gaps
 
 

@@ -61,8 +61,14 @@ def _rank(arguments: Namespace) -> tuple[pd.DataFrame, str]:
         seed=arguments.seed,
         context=arguments.context,
     )
-    words = [_of_head(kind, table.attrs[kind]) for kind in ("single", "combination") if "head" in table.attrs.get(kind, {})]
-    return table, " ".join(words)
+    said = [one for kind in ("single", "combination") for one in _told(table, kind).items()]
+    return table, " ".join(_of_head(of_what, told) for of_what, told in said if "head" in told)
+
+
+def _told(table: pd.DataFrame, kind: str) -> dict[str, dict]:
+    """What a ranking says of a kind of candidates, in every context that it holds."""
+    told = table.attrs.get(kind, {})
+    return {f"{kind}, {name}": one for name, one in told.items()} if "context" in table else {kind: told}
 
 
 def _of_head(kind: str, told: dict) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from scvi import REGISTRY_KEYS
 
 from dbdiffusion._keys import REGISTRY
-from dbdiffusion._words import known_word, real_number, whole_number
+from dbdiffusion._words import known_word, real_number, say, whole_number
 from dbdiffusion.data import PerturbationField
 from dbdiffusion.diffusion import steps_of
 from dbdiffusion.embedding import ALL_STRATEGIES, EffectSpace, PerturbationSpace
@@ -557,6 +557,21 @@ class InferenceMixin(GenerationMixin):
         return self.predictor()
 
     def _target_names(self, targets: str | Sequence[str] | None, predictor: Predictor) -> list[str]:
-        names = self.perturbation_names if targets is None else self._canonical(listed_names(targets))
+        if targets is None:
+            return self._names_placed(predictor)
+        names = self._canonical(listed_names(targets))
         check_not_control(names, predictor.screen.control)
         return list(dict.fromkeys(names))
+
+    def _names_placed(self, predictor: Predictor) -> list[str]:
+        """All perturbations but those that another context measured and nothing places in this one, which are named."""
+        space = predictor.space
+        placed = [name for name in self.perturbation_names if space.is_measured(name) or space.can_embed(name)]
+        rest = [name for name in self.perturbation_names if name not in set(placed)]
+        if rest:
+            say(
+                f"{len(rest)} perturbations have no answer here ({', '.join(rest[:3])}{', ...' * (len(rest) > 3)}): another "
+                "context measured them, this one did not, and nothing places them.",
+                UserWarning,
+            )
+        return placed

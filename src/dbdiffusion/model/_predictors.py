@@ -108,6 +108,10 @@ def _guarded(method: FunctionType, whose: Callable[[Any], Any]) -> Callable[...,
 # Methods of a model that has contexts: answer for each, or ask for one.
 
 
+OF_A_CONTEXT = ("told_apart", "lists", "single", "combination", "rectifier_mean")  # what attrs say by context
+OF_CONTEXTS = {"rectifier_mean": "rectifier_means"}  # its name where several are in one table
+
+
 def in_each_context(method: Any) -> Any:
     """Let a method that returns a table answer for every context, or those named, with a column ``context``.
 
@@ -127,10 +131,12 @@ def in_each_context(method: Any) -> Any:
         tables = [method(self.in_context(name), *args, **options).assign(context=name) for name in names]
         table = pd.concat(tables, ignore_index=True)
         of_each = {
-            several: {name: one.attrs.get(single, {}) for name, one in zip(names, tables, strict=True)}
-            for several, single in {"weights": "weights", "rectifier_means": "rectifier_mean"}.items()
+            OF_CONTEXTS.get(said, said): {name: one.attrs.get(said, {}) for name, one in zip(names, tables, strict=True)}
+            for said in ("weights", *OF_A_CONTEXT)
+            if said == "weights" or any(said in one.attrs for one in tables)
         }
-        table.attrs = {**tables[0].attrs, "context": list(names), **of_each}
+        of_all = {said: value for said, value in tables[0].attrs.items() if said not in OF_A_CONTEXT}
+        table.attrs = {**of_all, "context": list(names), **of_each}
         return table
 
     return answer

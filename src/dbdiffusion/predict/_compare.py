@@ -109,7 +109,8 @@ def compare(
     [1.0, 1.0]
     """
     ours = _checked(predicted, "`predicted`")
-    rule = NameRule(separator=separator)
+    control = str(cells.get("control", NameRule.control))
+    rule = NameRule(control, separator, whole=frozenset(ours["variable"]))
     theirs = _observed_table(observed, ours, rule, cells)
     both = _merged(ours, theirs, rule)
     _say_measured(both)
@@ -118,13 +119,13 @@ def compare(
     both["level"] = _levels(both, shared, _control_weight(predicted))
     both["mean"] = _by_gene(mean, both, "mean") if mean is not None else np.nan
     keys = [key for key in ("target", CONTEXT) if key in both]
+    confidence = float(predicted.attrs.get("confidence", 0.95))
     rows, errors = [], []
     for name, one in both.groupby(keys, sort=False):
-        row, error = _row(one, shared[one.index], _control_weight(predicted))
+        row, error = _row(one, shared[one.index], _control_weight(predicted), confidence)
         rows.append(dict(zip(keys, name, strict=True)) | row)
         errors.append(error)
     table = pd.DataFrame(rows)
-    confidence = float(predicted.attrs.get("confidence", 0.95))
     verdict = _verdict(
         table, pd.DataFrame(errors), confidence, with_mean=mean is not None, is_shared=shared_control is not None
     )
@@ -165,6 +166,8 @@ def _observed_table(observed: Any, ours: pd.DataFrame, rule: NameRule, cells: di
 def _merged(ours: pd.DataFrame, theirs: pd.DataFrame, rule: NameRule) -> pd.DataFrame:
     keys = ["_key", *([CONTEXT] if CONTEXT in ours and CONTEXT in theirs else []), "variable"]
     keyed = [table.assign(_key=[rule.key(name) for name in table["target"]]) for table in (ours, theirs)]
+    for table, where in zip(keyed, ("`predicted`", "`observed`"), strict=True):
+        _check_once(table, keys, where)
     right = keyed[1][[*keys, "effect", "se"]].rename(columns={"effect": "observed", "se": "observed_se"})
     left = keyed[0].drop(columns=["observed", "observed_se"], errors="ignore")  # as the job writes them beside predictions
     if not set(keyed[0]["_key"]) & set(right["_key"]):
@@ -182,6 +185,20 @@ def _merged(ours: pd.DataFrame, theirs: pd.DataFrame, rule: NameRule) -> pd.Data
     own = [gene in rule.parts(name) for gene, name in zip(both["variable"], both["target"], strict=True)]
     known = np.isfinite(both["effect"]) & np.isfinite(both["observed"])
     return both[~np.array(own) & known.to_numpy()].reset_index(drop=True)
+
+
+def _check_once(table: pd.DataFrame, keys: list[str], where: str) -> None:
+    """Raise where several rows would answer to one of the other table."""
+    again = table.duplicated(keys, keep=False)
+    if not again.any():
+        return
+    rows = table[again & (table["_key"] == table.loc[again, "_key"].iloc[0])]
+    if CONTEXT in table and CONTEXT not in keys:
+        got = f"in the contexts {rows[CONTEXT].unique().tolist()[:5]}, and the other table names none. Take one of them."
+    else:
+        got = f"as {rows['target'].unique().tolist()}. Keep one."
+    msg = f"{where} must have one row a target and gene, but has {rows['target'].iloc[0]!r} {got}"
+    raise ValueError(msg)
 
 
 def _say_measured(both: pd.DataFrame) -> None:
@@ -227,8 +244,13 @@ def _by_gene(given: Any, both: pd.DataFrame, argument: str) -> np.ndarray:
 
 def _control_weight(predicted: pd.DataFrame) -> float:
     """Of the control's error, what a prediction carries; all of it where that is not known."""
-    of_kinds = predicted.attrs.get("rectifier_mean") or {}
-    weights = [kind["control_weight"] for kind in of_kinds.values() if np.isfinite(kind.get("control_weight", np.nan))]
+    of_contexts = predicted.attrs.get("rectifier_means")
+    if of_contexts and CONTEXT in predicted:
+        parts = [of_contexts.get(name, {}) for name in predicted[CONTEXT].unique()]
+    else:
+        parts = [predicted.attrs.get("rectifier_mean") or {}]
+    kinds = [kind for of_kinds in parts for kind in of_kinds.values()]
+    weights = [kind["control_weight"] for kind in kinds if np.isfinite(kind.get("control_weight", np.nan))]
     return float(np.mean(weights)) if weights else 1.0
 
 
@@ -242,7 +264,7 @@ def _levels(both: pd.DataFrame, shared: np.ndarray, weight: float) -> np.ndarray
     return two_sided_pit(error, se, both["df"].to_numpy(dtype=float), own + (1 - weight) ** 2 * shared)
 
 
-def _row(one: pd.DataFrame, shared: np.ndarray, weight: float) -> tuple[dict[str, Any], dict[str, float]]:
+def _row(one: pd.DataFrame, shared: np.ndarray, weight: float, confidence: float) -> tuple[dict[str, Any], dict[str, float]]:
     effect, seen = (one[column].to_numpy(dtype=float)[None] for column in ("effect", "observed"))
     own = np.maximum(one["observed_se"].to_numpy(dtype=float)[None] ** 2 - shared, 0)
     top = np.zeros(effect.shape, dtype=bool)
@@ -258,7 +280,7 @@ def _row(one: pd.DataFrame, shared: np.ndarray, weight: float) -> tuple[dict[str
     row = {
         "n_genes": len(one),
         "pearson": float(pearson(effect, seen)[0]),
-        "coverage": _share(one["level"].to_numpy(), one),
+        "coverage": _share(one["level"].to_numpy(), confidence),
         "right_signs": float(sign_agreement(effect, seen, top)[0]),
         "n_listed": int(listed.sum()),
         "list_wrong": float(2 * disagree[listed].mean()) if listed.any() else np.nan,
@@ -267,9 +289,9 @@ def _row(one: pd.DataFrame, shared: np.ndarray, weight: float) -> tuple[dict[str
     return row, error
 
 
-def _share(level: np.ndarray, one: pd.DataFrame) -> float:
+def _share(level: np.ndarray, confidence: float) -> float:
     known = np.isfinite(level)
-    return float((level[known] <= one.attrs.get("confidence", 0.95)).mean()) if known.any() else np.nan
+    return float((level[known] <= confidence).mean()) if known.any() else np.nan
 
 
 def _ratio(error: float, other: float) -> float:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from dbdiffusion.predict._answers import observed_estimate
 from dbdiffusion.screen import (
     NameRule,
+    canonical_names,
     contrast_within_batches,
     counts_fault,
     depth_per_library,
@@ -53,7 +54,13 @@ def effects_of_cells(
     if layer is not None and layer not in adata.layers:
         msg = f"The new cells have no layer {layer!r}.{meant(layer, map(str, adata.layers))}"
         raise KeyError(msg)
-    labels = [name if name == control else rule.clean(name) for name in adata.obs[perturbation_key].astype(str)]
+    for key in (perturbation_key, batch_key):
+        if key is not None and adata.obs[key].isna().any():
+            n_missing = int(adata.obs[key].isna().sum())
+            msg = f"All new cells must have a value in obs[{key!r}], but {n_missing} have none. Fill it in or drop these cells."
+            raise ValueError(msg)
+    written = adata.obs[perturbation_key].astype(str)
+    labels = written.map(canonical_names(written.value_counts().to_dict(), rule)).tolist()
     names = sorted(set(labels) - {control})
     if control not in labels or not names:
         msg = f"The new cells must hold control cells ({control!r}) and a perturbation, got {sorted(set(labels))[:5]}."
@@ -86,7 +93,14 @@ def _chunks(counts: Any, adata: Any, size_factor_key: str | None, group: np.ndar
     depth = None if size_factor_key is None else _depth(counts, blocks, adata.obs[size_factor_key], size_factor_key)
     for rows in blocks:
         block = sp.csr_matrix(counts[rows])
-        yield log1p_cp10k(block, _checked_totals(block) if depth is None else depth[rows]), group[rows]
+        if depth is not None:
+            yield log1p_cp10k(block, depth[rows]), group[rows]
+            continue
+        totals = _checked_totals(block)
+        yield (
+            log1p_cp10k(block, totals),
+            np.where(totals > 0, group[rows], -1),
+        )  # as at set-up cells without counts take no part
 
 
 def _depth(counts: Any, blocks: list[slice], column: pd.Series, name: str) -> np.ndarray:

@@ -107,8 +107,9 @@ def reference_pool(predictor: Predictor, recipe: Recipe, spaces: LeftOutSpaces |
     blocks: list[tuple[list[int], dict[str, np.ndarray]]] = []
     placements: list[Placement] = []
     unplaced: set[int] = set()
+    is_known = screen.observed.has_variance & np.isfinite(part_variance(predictor, screen.names)).all(axis=1)
     for generator, folds in _crossfits(predictor, recipe.cross_fitting, spaces):
-        placed, rest = _by_placement(folds, screen.names, screen.observed.has_variance)
+        placed, rest = _by_placement(folds, screen.names, is_known)
         unplaced.update(row for _, rows in rest for row in rows)
         groups = [(one, [screen.names[row] for row in rows]) for one, rows in (*placed, *rest)]
         rows = [row for _, kept in (*placed, *rest) for row in kept]
@@ -154,7 +155,8 @@ def _by_placement(
 ) -> tuple[list[Placement], list[Placement]]:
     """Rows that the ways of a fold can place, and the others, of which the mean of the measured is all that can be said.
 
-    Perturbations whose own variance is unknown (a single cell) are no references: nobody knows how far they are from the truth.
+    Perturbations of unknown variance are no references: nobody knows how far they are from the truth. They have a single cell,
+    or a part has that is added.
     """
     placed, rest = [], []
     for space, all_rows in folds:

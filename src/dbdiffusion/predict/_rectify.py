@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -233,6 +233,8 @@ class _Tables:
     @classmethod
     def read(cls, observed: Any, predictions: Any, se: Any, control_se: Any, rule: NameRule) -> _Tables:
         """Check all tables, and that they have references in common."""
+        if isinstance(observed, pd.DataFrame):
+            rule = replace(rule, whole=frozenset(map(str, observed.columns)))  # a gene may hold the separator
         seen = effect_table(observed, "`observed`", rule)
         genes = list(seen.columns)
         predicted = {

@@ -74,7 +74,10 @@ def to_anndata(table: pd.DataFrame) -> ad.AnnData:
             layers[name][row, column] = table[source].to_numpy(dtype=np.float32)
     first = table.iloc[np.unique(row, return_index=True)[1]]
     obs = first[[name for name in OF_TARGET if name in first]].set_axis(pd.Index(targets.astype(str)), axis=0)
-    if isinstance(told := table.attrs.get("told_apart"), dict):
+    told = table.attrs.get("told_apart")
+    if isinstance(told, dict) and "context" in table and isinstance(table.attrs.get("context"), list):
+        told = told.get(table["context"].iloc[0])  # of a table of several contexts each has its own
+    if isinstance(told, dict):
         obs = obs.assign(told_apart=[bool(told.get(name, True)) for name in obs.index])
     effects = ad.AnnData(layers["effect"].copy(), obs=obs, var=pd.DataFrame(index=genes.astype(str)), layers=layers)
     of_all = {name: value for name, value in table.attrs.items() if name != "told_apart"}
