@@ -199,7 +199,8 @@ class DirectionsMixin(CalibrationMixin):
             candidate: expected, of its predicted and true effects over all genes, see :meth:`target_confidence`)``,
             own_gene_in_direction`` (the candidate's own gene has a weight; that gene's effect is not predicted).
             ``attrs["single"]`` and ``attrs["combination"]``: how many candidates can be told apart, and ``head``, the precision
-            of the first of the ranking by left-out references, which needs no list.
+            of the first of the ranking by left-out references, which needs no list; with contexts, one such entry a context.
+            Measured candidates have no p-value where most of the direction's noise is of genes that hardly a cell expresses.
 
         Raises
         ------
