@@ -93,8 +93,8 @@ def compare(
     KeyError
         If no target was measured, or a column is missing.
     ValueError
-        If no gene is the same, several rows would answer to one, new cells are no raw counts or lack a label, or an argument does
-        not fit.
+        If no gene is the same, several rows would answer to one, new cells are no raw counts or lack a label, or an argument
+        does not fit.
 
     Warns
     -----
