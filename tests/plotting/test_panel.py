@@ -37,3 +37,11 @@ def test_several_contexts_are_not_drawn_on_top_of_each_other():
 def test_own_genes_are_the_parts_of_the_name():
     table = pd.DataFrame({"target": "A+B", "variable": ["A", "B", "C"]})
     assert without_own(table)["variable"].tolist() == ["C"]
+
+
+def test_own_genes_are_the_parts_by_the_separator_of_the_screen():
+    table = pd.DataFrame({"target": "A_B", "variable": ["A", "B", "A_B", "C"]})
+    table.attrs["combination_sep"] = "_"
+    assert without_own(table)["variable"].tolist() == ["C"]
+    table.attrs["combination_sep"] = ""
+    assert without_own(table)["variable"].tolist() == ["A", "B", "C"]

@@ -42,6 +42,22 @@ def test_the_order_of_parts_does_not_matter_and_unseen_ones_say_what_they_rest_o
     assert "measured pairs" in found.said
 
 
+def test_a_measured_pair_whose_part_was_not_measured_is_not_called_unseen():
+    screen = tiny_screen(n_combinations=8, n_perturbations=10, seed=2)
+    pair = next(name for name in screen.obs["perturbation"].unique() if "+" in name)
+    screen = screen[(screen.obs["perturbation"] != pair.split("+")[0]).to_numpy()].copy()
+    DBDiffusion.setup_anndata(screen)
+    model = DBDiffusion(screen, n_hidden=16, n_latent=5, n_embedding=6, n_diffusion_hidden=16, n_diffusion_blocks=1)
+    model.train(max_epochs=1, max_epochs_diffusion=1, enable_progress_bar=False, accelerator="cpu")
+    whole = model.interactions().pairs["pair"].tolist()
+    with pytest.warns(UserWarning, match="a part of them was not"):
+        found = model.interactions([pair, *whole]).pairs.set_index("pair")
+    assert (found["status"] == "measured").all()
+    assert found.loc[pair, "kind"] == "undecided"
+    assert found.loc[pair, ["along", "ci_low", "p_value"]].isna().all()
+    assert np.isfinite(found.loc[whole, "p_value"]).all()
+
+
 def test_what_is_no_pair_is_refused_in_words(model, trained):
     with pytest.raises(ValueError, match=r"Interactions are of combinations.*'GENE58'"):
         model.interactions("GENE58")

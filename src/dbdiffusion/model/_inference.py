@@ -547,7 +547,7 @@ class InferenceMixin(GenerationMixin):
         recipe = Recipe(options, **of_recipe)
         predictor = self._predictor_for(recipe)
         table = predictor.effects(self._target_names(targets, predictor), recipe)
-        table.attrs |= self._provenance()
+        table.attrs |= self._provenance(combination_sep=predictor.space.separator)
         return table
 
     def _predictor_for(self, recipe: Recipe) -> Predictor:

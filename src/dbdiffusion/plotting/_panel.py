@@ -57,7 +57,9 @@ def without_own(table: pd.DataFrame) -> pd.DataFrame:
     if "target" not in table or table.empty:
         return table
     name = str(table["target"].iloc[0])
-    return table[~table["variable"].astype(str).isin({name, *name.split("+")}).to_numpy()]
+    separator = table.attrs.get("combination_sep", "+")
+    own = {name, *(part.strip() for part in name.split(separator))} if separator else {name}
+    return table[~table["variable"].astype(str).isin(own).to_numpy()]
 
 
 def t_quantile(level: float, df: np.ndarray) -> np.ndarray:

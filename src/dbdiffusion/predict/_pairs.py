@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from dbdiffusion._words import say
 from dbdiffusion.inference import adjust_p_values, interactions, unseen_along
 from dbdiffusion.screen import norm_cv
 
@@ -77,7 +78,8 @@ def interactions_of(predictor: Predictor, names: Sequence[str] | None = None, co
     known = {name: i for i, name in enumerate(of_screen)}
     rows = [known.get(space.names[row]) if (row := space.row(name)) is not None else None for name in asked]
     measured = [(name, row) for name, row in zip(asked, rows, strict=True) if row is not None]
-    unseen = [name for name, row in zip(asked, rows, strict=True) if row is None]
+    incomplete = [name for name, row in zip(asked, rows, strict=True) if row is None and space.is_measured(name)]
+    unseen = [name for name, row in zip(asked, rows, strict=True) if row is None and not space.is_measured(name)]
     shares = found.along.effect if found else np.empty(0)
     estimate, low, high, said = unseen_along(shares, len(unseen), confidence)
     blocks = []
@@ -91,6 +93,14 @@ def interactions_of(predictor: Predictor, names: Sequence[str] | None = None, co
             "kind": np.array(found.kinds(confidence), dtype=object)[chosen],
             "size": found.size[chosen], "p_value": found.p_value[chosen], "q_value": q_value[chosen],
         }))  # fmt: skip
+    if incomplete:
+        say(
+            f"{len(incomplete)} combinations were measured and a part of them was not ({', '.join(incomplete[:3])}"
+            f"{', ...' * (len(incomplete) > 3)}): nothing tells how far they are from the sum of their parts.",
+            UserWarning,
+        )
+        nothing = dict.fromkeys(("along", "ci_low", "ci_high", "size", "p_value", "q_value"), np.nan)
+        blocks.append(pd.DataFrame({"pair": incomplete, "status": "measured", **nothing, "kind": "undecided"}))
     if unseen:
         kind = np.where(high < 0, "buffering", np.where(low > 0, "synergistic", "undecided"))
         blocks.append(pd.DataFrame({
