@@ -224,6 +224,8 @@ def rectified_answers(
         q_values = [None] * len(names) if rule is None else rule.q_values(estimate.effect, listable, coherence)
         lfsr = fitted.lfsr(estimate, listable, known, coherence[:, None])
         of_any = effect_of_any(rectifier, fitted.references)
+        # the vector of a gene that no cell expresses is like none, so all such targets get one answer
+        is_like_none = (space.similarity(names) == 0).all(axis=1) & (not predictor.own)
         for i, name in enumerate(names):
             row = _row(estimate, i)
             answers[name] = Answer(
@@ -233,7 +235,7 @@ def rectified_answers(
                 rectifier.n_reference,
                 q_value=q_values[i],
                 lfsr=lfsr[i],
-                told_apart=is_told_apart(row, of_any),
+                told_apart=is_told_apart(row, of_any) and not is_like_none[i],
             )
     warn_of_few(answers)
     warn_of_same(answers)
