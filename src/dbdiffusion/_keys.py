@@ -1,8 +1,8 @@
-"""Names of registry entries and output columns, in one place."""
+"""Names of registry entries, output columns and of what tables say of contexts, in one place."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class _RegistryKeys(NamedTuple):
@@ -37,3 +37,28 @@ EFFECT_COLUMNS = (
     "n_expressing",
     "error_rate",
 )
+
+# What the attrs of a table say of one context, and its name where a table holds several: there it is said by context.
+OF_A_CONTEXT = {
+    "weights": "weights",
+    "told_apart": "told_apart",
+    "lists": "lists",
+    "single": "single",
+    "combination": "combination",
+    "rectifier_mean": "rectifier_means",
+}
+
+
+def said_of(attrs: dict[str, Any], context: str) -> dict[str, Any]:
+    """What the attrs of a table say of a context, as a table of that context alone says it.
+
+    Examples
+    --------
+    >>> attrs = {"context": ["early", "late"], "told_apart": {"early": {"A": True}, "late": {"A": False}}}
+    >>> said_of(attrs, "late")["told_apart"]
+    {'A': False}
+    """
+    if not isinstance(attrs.get("context"), list):
+        return attrs
+    of_one = {said: attrs[of_all].get(context, {}) for said, of_all in OF_A_CONTEXT.items() if of_all in attrs}
+    return {**attrs, **of_one}

@@ -185,6 +185,7 @@ def test_of_several_contexts_each_has_its_own_weight_of_the_control():
 
     table = pd.DataFrame({"context": ["late", "late"]})
     table.attrs = {
-        "rectifier_means": {"early": {"single": {"control_weight": 0.9}}, "late": {"single": {"control_weight": 0.1}}}
+        "context": ["early", "late"],
+        "rectifier_means": {"early": {"single": {"control_weight": 0.9}}, "late": {"single": {"control_weight": 0.1}}},
     }
     assert _control_weight(table) == 0.1

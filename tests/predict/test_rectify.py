@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 
 import dbdiffusion
 from dbdiffusion import rectify
@@ -179,3 +180,5 @@ def test_a_gene_may_hold_the_separator():
     plain, other = rectify(observed, predicted, se=se), rectify(tables[0], tables[1], se=tables[2], separator="-")
     np.testing.assert_allclose(other["effect"], plain["effect"])
     np.testing.assert_allclose(other["adj_p_value"], plain["adj_p_value"])
+    of_anndata = rectify(AnnData(tables[0]), tables[1], se=tables[2], separator="-")
+    np.testing.assert_allclose(of_anndata["effect"], plain["effect"], rtol=1e-5)

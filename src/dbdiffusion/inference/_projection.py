@@ -376,7 +376,12 @@ def control_spread(halves: Any, direction: np.ndarray) -> tuple[np.ndarray, floa
 
 
 def observed_along(
-    effect: np.ndarray, variance: np.ndarray, control_variance: np.ndarray, halves: Any, direction: np.ndarray
+    effect: np.ndarray,
+    variance: np.ndarray,
+    control_variance: np.ndarray,
+    halves: Any,
+    direction: np.ndarray,
+    listable: np.ndarray | None = None,
 ) -> Estimate:
     """Measured perturbations along a direction, with the error that their number of cells leaves.
 
@@ -389,6 +394,9 @@ def observed_along(
         scaled by how the variances of perturbed and control means compare. None: there is no error to be had.
     direction
         (G,).
+    listable
+        (G,) genes that enough cells express; None means all. Of others halves of control may say that they never vary, so there
+        is no error where they make up half of the noise. To ask each perturbation's own cells would favour chance.
 
     Examples
     --------
@@ -405,7 +413,11 @@ def observed_along(
     sd, df = control_spread(halves, direction)
     of_control = control_variance @ direction**2
     own = np.divide(variance @ direction**2, of_control, out=np.full(len(along), np.nan), where=of_control > 0)
-    return Estimate(along, sd * np.sqrt(1 + own), np.full(len(along), df))
+    se = sd * np.sqrt(1 + own)
+    if listable is not None:
+        noise = (variance + control_variance) * direction**2
+        se = np.where(noise[:, listable].sum(axis=1) > noise.sum(axis=1) / 2, se, np.nan)
+    return Estimate(along, se, np.full(len(along), df))
 
 
 def hits(p_value: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from dbdiffusion._keys import said_of
 from dbdiffusion._words import ScreenWarning
 from dbdiffusion.data import perturbations_in
 from dbdiffusion.inference import Evidence, squared_errors
@@ -278,24 +279,19 @@ def evidence_gap(view: Any, effects: pd.DataFrame, held_out: HeldOut | None, cal
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS)).rename_axis("kind")
 
 
-SAID_BY_CONTEXT = {"told_apart": "told_apart", "rectifier_mean": "rectifier_means"}
-
-
 def of_context(effects: pd.DataFrame, name: str | None) -> pd.DataFrame:
     """The rows of a context, and what the table says of it; all of them without contexts.
 
     Examples
     --------
     >>> effects = pd.DataFrame({"target": ["A", "A"], "context": ["early", "late"]})
-    >>> effects.attrs = {"told_apart": {"early": {"A": True}, "late": {"A": False}}}
+    >>> effects.attrs = {"context": ["early", "late"], "told_apart": {"early": {"A": True}, "late": {"A": False}}}
     >>> of_context(effects, "late").attrs["told_apart"]
     {'A': False}
     """
     table = effects[rows_in(effects, "context", name)]
     if name is not None:
-        attrs = effects.attrs
-        of_one = {said: attrs.get(all_of, {}).get(name, {}) for said, all_of in SAID_BY_CONTEXT.items()}
-        table.attrs = {**attrs, **of_one}
+        table.attrs = said_of(effects.attrs, name)
     return table
 
 

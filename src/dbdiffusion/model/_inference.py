@@ -566,12 +566,12 @@ class InferenceMixin(GenerationMixin):
     def _names_placed(self, predictor: Predictor) -> list[str]:
         """All perturbations but those that another context measured and nothing places in this one, which are named."""
         space = predictor.space
-        placed = [name for name in self.perturbation_names if space.is_measured(name) or space.can_embed(name)]
-        rest = [name for name in self.perturbation_names if name not in set(placed)]
+        is_placed = {name: space.is_measured(name) or space.can_embed(name) for name in self.perturbation_names}
+        rest = [name for name, placed in is_placed.items() if not placed]
         if rest:
             say(
                 f"{len(rest)} perturbations have no answer here ({', '.join(rest[:3])}{', ...' * (len(rest) > 3)}): another "
                 "context measured them, this one did not, and nothing places them.",
                 UserWarning,
             )
-        return placed
+        return [name for name, placed in is_placed.items() if placed]

@@ -18,7 +18,7 @@ import torch
 from scvi import settings
 from scvi.utils import track
 
-from dbdiffusion._keys import REGISTRY
+from dbdiffusion._keys import OF_A_CONTEXT, REGISTRY
 from dbdiffusion._words import known_word, say, word
 from dbdiffusion.data import PerturbationField, contexts_of, vectors_from_state
 from dbdiffusion.embedding import ALL_STRATEGIES, LeftOutSpaces, fit_effect_space, fit_space, one_gene_space
@@ -108,10 +108,6 @@ def _guarded(method: FunctionType, whose: Callable[[Any], Any]) -> Callable[...,
 # Methods of a model that has contexts: answer for each, or ask for one.
 
 
-OF_A_CONTEXT = ("told_apart", "lists", "single", "combination", "rectifier_mean")  # what attrs say by context
-OF_CONTEXTS = {"rectifier_mean": "rectifier_means"}  # its name where several are in one table
-
-
 def in_each_context(method: Any) -> Any:
     """Let a method that returns a table answer for every context, or those named, with a column ``context``.
 
@@ -131,8 +127,8 @@ def in_each_context(method: Any) -> Any:
         tables = [method(self.in_context(name), *args, **options).assign(context=name) for name in names]
         table = pd.concat(tables, ignore_index=True)
         of_each = {
-            OF_CONTEXTS.get(said, said): {name: one.attrs.get(said, {}) for name, one in zip(names, tables, strict=True)}
-            for said in ("weights", *OF_A_CONTEXT)
+            of_all: {name: one.attrs.get(said, {}) for name, one in zip(names, tables, strict=True)}
+            for said, of_all in OF_A_CONTEXT.items()
             if said == "weights" or any(said in one.attrs for one in tables)
         }
         of_all = {said: value for said, value in tables[0].attrs.items() if said not in OF_A_CONTEXT}

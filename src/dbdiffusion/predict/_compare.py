@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from dbdiffusion._keys import said_of
 from dbdiffusion._words import say
 from dbdiffusion.inference import squared_errors
 from dbdiffusion.metrics import error_ratio, pearson, sign_agreement, two_sided_pit
@@ -245,12 +246,9 @@ def _by_gene(given: Any, both: pd.DataFrame, argument: str) -> np.ndarray:
 
 def _control_weight(predicted: pd.DataFrame) -> float:
     """Of the control's error, what a prediction carries; all of it where that is not known."""
-    of_contexts = predicted.attrs.get("rectifier_means")
-    if of_contexts and CONTEXT in predicted:
-        parts = [of_contexts.get(name, {}) for name in predicted[CONTEXT].unique()]
-    else:
-        parts = [predicted.attrs.get("rectifier_mean") or {}]
-    kinds = [kind for of_kinds in parts for kind in of_kinds.values()]
+    attrs = predicted.attrs
+    of_each = [said_of(attrs, name) for name in predicted[CONTEXT].unique()] if CONTEXT in predicted else [attrs]
+    kinds = [kind for said in of_each for kind in (said.get("rectifier_mean") or {}).values()]
     weights = [kind["control_weight"] for kind in kinds if np.isfinite(kind.get("control_weight", np.nan))]
     return float(np.mean(weights)) if weights else 1.0
 

@@ -93,14 +93,8 @@ def _chunks(counts: Any, adata: Any, size_factor_key: str | None, group: np.ndar
     depth = None if size_factor_key is None else _depth(counts, blocks, adata.obs[size_factor_key], size_factor_key)
     for rows in blocks:
         block = sp.csr_matrix(counts[rows])
-        if depth is not None:
-            yield log1p_cp10k(block, depth[rows]), group[rows]
-            continue
-        totals = _checked_totals(block)
-        yield (
-            log1p_cp10k(block, totals),
-            np.where(totals > 0, group[rows], -1),
-        )  # as at set-up cells without counts take no part
+        totals = _checked_totals(block) if depth is None else depth[rows]
+        yield log1p_cp10k(block, totals), np.where(totals > 0, group[rows], -1)  # cells without counts take no part
 
 
 def _depth(counts: Any, blocks: list[slice], column: pd.Series, name: str) -> np.ndarray:

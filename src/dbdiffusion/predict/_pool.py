@@ -107,7 +107,8 @@ def reference_pool(predictor: Predictor, recipe: Recipe, spaces: LeftOutSpaces |
     blocks: list[tuple[list[int], dict[str, np.ndarray]]] = []
     placements: list[Placement] = []
     unplaced: set[int] = set()
-    is_known = screen.observed.has_variance & np.isfinite(part_variance(predictor, screen.names)).all(axis=1)
+    has_variance = screen.observed.has_variance
+    is_known = has_variance & np.array([has_variance[_added_parts(space, name)].all() for name in screen.names], dtype=bool)
     for generator, folds in _crossfits(predictor, recipe.cross_fitting, spaces):
         placed, rest = _by_placement(folds, screen.names, is_known)
         unplaced.update(row for _, rows in rest for row in rows)
@@ -279,10 +280,14 @@ def part_variance(predictor: Predictor, names: Sequence[str]) -> np.ndarray:
     observed, space = predictor.screen.observed, predictor.space
     answer = np.zeros((len(names), observed.effect.shape[1]))
     for i, name in enumerate(names):
-        parts = space.parts(name)
-        rows = [row for part in parts if len(parts) > 1 and (row := space.row(part)) is not None]
-        answer[i] = observed.variance[rows].sum(axis=0)
+        answer[i] = observed.variance[_added_parts(space, name)].sum(axis=0)
     return answer
+
+
+def _added_parts(space: PerturbationSpace, name: str) -> list[int]:
+    """Rows of the measured parts whose effects the prediction of a combination adds; none of a single perturbation."""
+    parts = space.parts(name)
+    return [row for part in parts if len(parts) > 1 and (row := space.row(part)) is not None]
 
 
 def _crossfits(

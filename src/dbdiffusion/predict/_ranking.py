@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -214,12 +213,8 @@ def _measured(
     rows = np.array([predictor.space.row(name) for name in names], dtype=int)
     observed, halves = predictor.screen.observed.subset(rows), predictor.screen.halves
     of_rows = None if halves is None else halves.subset(rows)
-    estimate = observed_along(observed.effect, observed.variance, observed.control_variance, of_rows, weights)
-    # Of a gene that hardly a cell expresses, halves of control say that it never varies. All candidates are tested or none: to
-    # test those whose own cells express it would favour those that do so by chance.
-    noise = (observed.variance + observed.control_variance) * weights**2
-    is_known = np.where(predictor.screen.is_listable, noise, 0.0).sum(axis=1) > noise.sum(axis=1) / 2
-    estimate = replace(estimate, se=np.where(is_known, estimate.se, np.nan))
+    variances, listable = (observed.variance, observed.control_variance), predictor.screen.is_listable
+    estimate = observed_along(observed.effect, *variances, of_rows, weights, listable)
     low, high = estimate.interval(recipe.confidence)
     with np.errstate(invalid="ignore", divide="ignore"):
         beyond = (estimate.effect - threshold) / estimate.se

@@ -233,8 +233,8 @@ class _Tables:
     @classmethod
     def read(cls, observed: Any, predictions: Any, se: Any, control_se: Any, rule: NameRule) -> _Tables:
         """Check all tables, and that they have references in common."""
-        if isinstance(observed, pd.DataFrame):
-            rule = replace(rule, whole=frozenset(map(str, observed.columns)))  # a gene may hold the separator
+        columns = getattr(observed, "var_names", getattr(observed, "columns", ()))
+        rule = replace(rule, whole=frozenset(map(str, columns)))  # a gene may hold the separator
         seen = effect_table(observed, "`observed`", rule)
         genes = list(seen.columns)
         predicted = {
